@@ -1,0 +1,73 @@
+// The one interface between engine and hardware: called once per step or rarer, never per layer or per operation.
+// A backend owns every byte on its device, its layouts and its fusion; the engine owns page numbers and the order of work.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "model/config.h"
+#include "model/step.h"
+#include "model/weights.h"
+
+namespace carat {
+
+enum class Precision : uint8_t {
+  kExact,  // activations in 15 bits, a scale per row: costs 3e-6 of KL divergence
+  kFast,   // activations in 8 bits, a scale per 32 elements: costs 3e-3, prefill up to twice as fast
+};
+
+struct BackendOptions {
+  std::string name = "cpu";  // "cpu" picks the best ISA; "cpu/avx2" forces one; "reference" is the oracle
+  int threads = 0;           // 0: one per physical core that this process may use
+  Precision precision = Precision::kExact;
+};
+
+struct KvPlan {
+  int32_t global_pages = 0;  // pages of P tokens on every global layer
+  int32_t local_pages = 0;   // pages of P tokens on every sliding layer
+  int32_t max_rows = 0;      // the largest T of a step
+};
+
+struct StageTime {
+  double seconds = 0;
+  uint64_t weight_bytes = 0;  // bytes of packed weights that the stage had to read
+};
+
+struct BackendInfo {
+  std::string name;              // what runs: "cpu/avx2"
+  int threads = 0;
+  uint64_t weight_bytes = 0;     // resident packed weights
+  uint64_t kv_bytes = 0;         // resident KV cache
+  uint64_t decode_bytes = 0;     // packed weights that one decoded token reads
+};
+
+class Backend {
+ public:
+  using Ticket = uint64_t;
+  virtual ~Backend() = default;
+
+  virtual BackendInfo info() const = 0;
+  // Allocates the KV cache; what it held is gone. Errors: kOutOfMemory.
+  virtual Status reserve_kv(const KvPlan& plan) = 0;
+  // Starts a step. The spans must stay valid until wait() returns. At most two tickets in flight.
+  virtual Ticket submit(const Step& step) = 0;
+  // Waits for a step: logits [L][V], valid until the second submit() from now.
+  virtual std::span<const float> wait(Ticket ticket) = 0;
+  // Time and bytes per stage since the last call.
+  virtual std::array<StageTime, kStageCount> stage_times() = 0;
+};
+
+// Loads the weights (their mapped pages are released as they are packed; `reference` keeps reading them).
+// Errors: kInvalidArgument for an unknown name, listing what there is and what this machine lacks; kOutOfMemory.
+Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, const ModelConfig& config,
+                                                const Weights& weights);
+
+// Every backend name that this machine can run, best first: {"cpu/avx2", "cpu/portable", "reference"}.
+std::vector<std::string> backend_names();
+
+}  // namespace carat
