@@ -13,10 +13,21 @@ namespace carat {
 
 // In the order of ggml's type ids (gguf.md of ggml), which is not the numbering here.
 enum class DType : uint8_t {
-  kF32, kF16, kBF16,
-  kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0,
-  kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K,
-  kIQ4_NL, kIQ4_XS,
+  kF32,
+  kF16,
+  kBF16,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ8_0,
+  kQ2_K,
+  kQ3_K,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kIQ4_NL,
+  kIQ4_XS,
 };
 inline constexpr int kDTypeCount = 15;
 
@@ -24,7 +35,7 @@ struct DTypeInfo {
   std::string_view name;  // as people write it: "q4_K", "bf16"
   int block_elements;     // elements a block covers: 1, 32 or 256
   int block_bytes;
-  int ggml_id;            // its number in a GGUF file
+  int ggml_id;  // its number in a GGUF file
 };
 
 const DTypeInfo& dtype_info(DType type);
