@@ -9,11 +9,14 @@
 
 namespace carat {
 
+// Ids from here on (image soft tokens and the padding of Hugging Face's 262208 rows) are never sampled.
+inline constexpr int32_t kMaxVocabulary = 262144;
+
 // Letters used in every comment of this project (declared here once, used from step.h on):
 //   T rows in a step   S sequences   L rows that want logits   V vocabulary   P tokens per KV page
 //   D model width   F ffn width   H query heads   K kv heads   E head size   W sliding window
 struct ModelConfig {
-  std::string name;            // "Gemma 3 270m", for people
+  std::string name;  // "Gemma 3 270m", for people
   int32_t layers = 0;
   int32_t width = 0;           // D
   int32_t ffn_width = 0;       // F
@@ -24,7 +27,7 @@ struct ModelConfig {
   int32_t context_length = 0;  // positions: 32768, or 131072 from 4B
   int32_t window = 0;          // W: keys that a sliding layer sees, the token itself included
   float norm_epsilon = 1e-6f;
-  float query_scale = 0;       // E^-0.5, but 168^-0.5 on 27B
+  float query_scale = 0;  // E^-0.5, but 168^-0.5 on 27B
   float rope_base_global = 1e6f;
   float rope_base_local = 1e4f;
   float rope_factor_global = 1;  // positions are divided by it on global layers (8 from 4B)
@@ -34,7 +37,17 @@ struct ModelConfig {
   std::vector<int32_t> eos_ids{1, 106};  // generation stops at any of them
 };
 
-// Every field against what makes sense; the error names the field, its value and what was expected.
+// Every field against what makes sense; the error names the file, the field, its value and what was expected.
 Status validate(const ModelConfig& config, const std::string& file);
+
+// sqrt(D) rounded to bf16, as Google's code has it: 25.25 for D = 640, where llama.cpp multiplies by 25.298.
+float embedding_scale(int32_t width);
+
+// Gemma 3's pattern: of every `period` layers the last one is global. With 6: layers 5, 11, 17, ...
+std::vector<bool> global_layers(int32_t layers, int32_t period);
+
+// `ids` and both of Gemma's own stops, <eos> (1) and <end_of_turn> (106), where the vocabulary reaches that far: files
+// name either, and a chat that misses one runs on.
+std::vector<int32_t> stop_ids(std::vector<int32_t> ids, int32_t vocabulary);
 
 }  // namespace carat

@@ -35,14 +35,14 @@ struct ModelFile {
   Weights weights;
   SamplingDefaults sampling;
   // Where the tokenizer comes from: a GGUF's arrays, or a directory's tokenizer.json / tokenizer.model.
-  VocabularyView vocabulary;                   // GGUF only
-  std::filesystem::path tokenizer_json;        // directories only, else empty
-  std::filesystem::path tokenizer_model;       // directories only, else empty
-  bool has_chat_template = false;              // a file without one is a base model
-  std::string quantisation;                    // for people: "Q4_K_M", "BF16", "mixed Q4_0"
+  VocabularyView vocabulary;              // GGUF only
+  std::filesystem::path tokenizer_json;   // directories only, else empty
+  std::filesystem::path tokenizer_model;  // directories only, else empty
+  bool has_chat_template = false;         // a file without one is a base model
+  std::string quantisation;               // for people: "Q4_K_M", "BF16", "mixed Q4_0"
   uint64_t parameters = 0;
   uint64_t file_bytes = 0;
-  std::shared_ptr<const void> maps;            // keeps the mapped files alive
+  std::shared_ptr<const void> maps;  // keeps the mapped files alive
 
   // Errors: kNotFound, kCorruptFile (which file, which field, what was expected), kUnsupported (not Gemma 3).
   static Result<ModelFile> open(const std::filesystem::path& path);

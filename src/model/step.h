@@ -13,7 +13,8 @@ inline constexpr int32_t kPageTokens = 64;  // P
 // The rows [begin, end) of one sequence, at positions past .. past + (end - begin) - 1.
 // A key of position p lies on global layers in page global_pages[p / P], on sliding layers in page
 // local_pages[(p / P) % local_pages.size()]: a ring is a short page table. Page numbers are the engine's; the same
-// number names a page in every layer of its kind. The ring must hold W + rows of this step, rounded up to pages, plus one.
+// number names a page in every layer of its kind. The ring must hold W + rows of this step, rounded up to pages, plus
+// one.
 struct SeqRows {
   int32_t begin = 0;
   int32_t end = 0;

@@ -22,7 +22,7 @@ struct LayerWeights {
 
 struct Weights {
   TensorView embedding;  // [V or more, D]; also the head, unless `head` is there
-  TensorView head;       // [V or more, D]; rows == 0 where it is tied to the embedding (always so for Gemma 3 as released)
+  TensorView head;  // [V or more, D]; rows == 0 where it is tied to the embedding (always so for Gemma 3 as released)
   TensorView final_norm;  // [D]
   std::vector<LayerWeights> layers;
   bool norm_plus_one = false;
