@@ -1,0 +1,194 @@
+#include "formats/gguf_writer.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/checked.h"
+
+namespace carat {
+namespace {
+
+constexpr size_t kBufferBytes = 1 << 20;
+
+template <class T>
+void append(std::string& out, const T& value) {
+  out.append(reinterpret_cast<const char*>(&value), sizeof(T));
+}
+
+void append_string(std::string& out, std::string_view text) {
+  append(out, static_cast<uint64_t>(text.size()));
+  out += text;
+}
+
+// A file that takes its name only when committed; abandoned, it disappears.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path)
+      : path_(std::move(path)), temporary_(fmt::format("{}.{}.tmp", path_.string(), ::getpid())) {}
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  ~AtomicFile() {
+    if (fd_ < 0) return;
+    ::close(fd_);
+    ::unlink(temporary_.c_str());
+  }
+
+  Status create() {
+    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd_ < 0) return failed("cannot create it");
+    buffer_.reserve(kBufferBytes);
+    return {};
+  }
+
+  Status write(std::span<const std::byte> bytes) {
+    if (bytes.size() < kBufferBytes - buffer_.size()) {
+      buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
+      return {};
+    }
+    CARAT_CHECK(flush());
+    return write_through(bytes);
+  }
+
+  Status commit() {
+    CARAT_CHECK(flush());
+    if (::fsync(fd_) != 0) return failed("cannot write it");
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0) return failed("cannot rename it");
+    ::close(fd_);
+    fd_ = -1;
+    const auto parent = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
+    const int directory = ::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory >= 0) {
+      ::fsync(directory);  // makes the rename itself durable; some file systems cannot, and need not
+      ::close(directory);
+    }
+    return {};
+  }
+
+ private:
+  Status flush() {
+    CARAT_CHECK(write_through(buffer_));
+    buffer_.clear();
+    return {};
+  }
+
+  Status write_through(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written <= 0) return failed("cannot write it");
+      bytes = bytes.subspan(static_cast<size_t>(written));
+    }
+    return {};
+  }
+
+  Error failed(std::string_view what) const {
+    return Error{ErrorCode::kIo, fmt::format("{}: {}: {}", path_.string(), what, std::strerror(errno))};
+  }
+
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+  int fd_ = -1;
+  std::vector<std::byte> buffer_;
+};
+
+}  // namespace
+
+void GgufHeader::add_key(std::string_view key, GgufType type) {
+  append_string(values_, key);
+  append(values_, type);
+  ++value_count_;
+}
+
+void GgufHeader::add_array(std::string_view key, GgufType element, uint64_t count) {
+  add_key(key, GgufType::kArray);
+  append(values_, element);
+  append(values_, count);
+}
+
+void GgufHeader::add_u32(std::string_view key, uint32_t value) {
+  add_key(key, GgufType::kU32);
+  append(values_, value);
+}
+
+void GgufHeader::add_f32(std::string_view key, float value) {
+  add_key(key, GgufType::kF32);
+  append(values_, value);
+}
+
+void GgufHeader::add_bool(std::string_view key, bool value) {
+  add_key(key, GgufType::kBool);
+  append(values_, static_cast<uint8_t>(value));
+}
+
+void GgufHeader::add_string(std::string_view key, std::string_view value) {
+  add_key(key, GgufType::kString);
+  append_string(values_, value);
+}
+
+void GgufHeader::add_strings(std::string_view key, std::span<const std::string_view> values) {
+  add_array(key, GgufType::kString, values.size());
+  for (const std::string_view value : values) append_string(values_, value);
+}
+
+void GgufHeader::add_f32s(std::string_view key, std::span<const float> values) {
+  add_array(key, GgufType::kF32, values.size());
+  for (const float value : values) append(values_, value);
+}
+
+void GgufHeader::add_i32s(std::string_view key, std::span<const int32_t> values) {
+  add_array(key, GgufType::kI32, values.size());
+  for (const int32_t value : values) append(values_, value);
+}
+
+void GgufHeader::add_tensor(std::string_view name, DType type, int64_t rows, int64_t columns) {
+  const auto row_bytes = dtype_bytes(type, static_cast<uint64_t>(columns));
+  CARAT_ASSERT(rows > 0 && columns > 0 && row_bytes.has_value());
+  tensors_.push_back({std::string(name), type, rows, columns, static_cast<uint64_t>(rows) * *row_bytes});
+}
+
+std::string GgufHeader::encode() const {
+  std::string out = "GGUF";
+  append(out, uint32_t{3});
+  append(out, static_cast<uint64_t>(tensors_.size()));
+  append(out, value_count_);
+  out += values_;
+  uint64_t offset = 0;
+  for (const Tensor& tensor : tensors_) {
+    append_string(out, tensor.name);
+    append(out, uint32_t{tensor.rows == 1 ? 1u : 2u});
+    append(out, tensor.columns);
+    if (tensor.rows != 1) append(out, tensor.rows);
+    append(out, static_cast<uint32_t>(dtype_info(tensor.type).ggml_id));
+    append(out, offset);
+    offset += round_up(tensor.bytes, kAlignment);
+  }
+  out.resize(round_up<size_t>(out.size(), kAlignment));
+  return out;
+}
+
+Status write_gguf(const std::filesystem::path& path, const GgufHeader& header,
+                  const std::function<Status(size_t index, const GgufSink& sink)>& produce) {
+  static constexpr std::byte kPadding[GgufHeader::kAlignment] = {};
+  AtomicFile file(path);
+  CARAT_CHECK(file.create());
+  const std::string head = header.encode();
+  CARAT_CHECK(file.write(std::as_bytes(std::span(head))));
+  for (size_t index = 0; index < header.tensors().size(); ++index) {
+    uint64_t written = 0;
+    const auto sink = [&](std::span<const std::byte> bytes) {
+      written += bytes.size();
+      return file.write(bytes);
+    };
+    CARAT_CHECK(produce(index, sink));
+    CARAT_ASSERT(written == header.tensors()[index].bytes);
+    const uint64_t padding = round_up(written, GgufHeader::kAlignment) - written;
+    CARAT_CHECK(file.write(std::span(kPadding).first(static_cast<size_t>(padding))));
+  }
+  return file.commit();
+}
+
+}  // namespace carat
