@@ -1,0 +1,30 @@
+// What the next step computes: a pure function of what is pending, so that tests replay it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace carat {
+
+// Rows of one sequence that are known but not yet computed: 1 while decoding, more while its prompt is being read.
+struct PendingRows {
+  int32_t rows = 0;
+  int32_t quiet = 0;  // the first of them, whose logits nobody wants; in [0, rows]
+};
+
+struct PlannedRows {
+  int32_t sequence = 0;  // index into the pending list
+  int32_t rows = 0;      // the first so many of its pending rows
+};
+
+struct StepLimits {
+  int32_t max_rows = 0;         // T
+  int32_t max_logits_rows = 0;  // L: bounds the memory of the logits, [L][V] floats
+};
+
+// Decoding sequences first, so that reading a long prompt never stalls them; then prompts in the order they came, in
+// chunks of what room is left. A later prompt never overtakes an earlier one. Empty when nothing is pending.
+std::vector<PlannedRows> plan_step(std::span<const PendingRows> pending, const StepLimits& limits);
+
+}  // namespace carat

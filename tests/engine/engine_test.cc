@@ -1,0 +1,280 @@
+#include "engine/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "engine/fake_backend.h"
+#include "engine/random.h"
+
+namespace carat {
+namespace {
+
+std::vector<int32_t> prompt_of(size_t length, uint64_t seed = 1) {
+  std::vector<int32_t> prompt{2};
+  while (prompt.size() < length) prompt.push_back(3 + static_cast<int32_t>(uniform_draw(seed, prompt.size()) * 20));
+  return prompt;
+}
+
+Request greedy(std::vector<int32_t> prompt, int32_t max_tokens) {
+  Request request;
+  request.prompt = std::move(prompt);
+  request.sampling.temperature = 0;
+  request.sampling.max_tokens = max_tokens;
+  return request;
+}
+
+struct Answer {
+  std::vector<int32_t> tokens;
+  FinishReason finish = FinishReason::kNone;
+  Usage usage;
+};
+
+std::map<RequestId, Answer> run(Engine& engine) {
+  std::map<RequestId, Answer> answers;
+  std::vector<Event> events;
+  while (engine.step(events)) {
+  }
+  for (const Event& event : events) {
+    Answer& answer = answers[event.request];
+    EXPECT_EQ(answer.finish, FinishReason::kNone) << "an event after the last";
+    if (event.token >= 0) answer.tokens.push_back(event.token);
+    answer.finish = event.finish;
+    answer.usage = event.usage;
+  }
+  return answers;
+}
+
+struct Rig {
+  explicit Rig(EngineOptions options, const ModelConfig& model = tiny_config())
+      : config(model), backend(config), engine(std::move(Engine::create(backend, config, options).value())) {}
+  ~Rig() {
+    EXPECT_TRUE(backend.faults.empty()) << backend.faults.size() << " faults, the first: " << backend.faults.front();
+  }
+  ModelConfig config;
+  FakeBackend backend;
+  std::unique_ptr<Engine> engine;
+};
+
+std::string error_of(const Result<RequestId>& result) {
+  return result.ok() ? "" : const_cast<Result<RequestId>&>(result).error().message;
+}
+
+TEST(Engine, GreedyAnswersDoNotDependOnChunksOrContexts) {
+  const ModelConfig config = tiny_config();
+  for (size_t length : {1, 2, 63, 64, 65, 99, 100, 101, 203, 700}) {
+    const auto prompt = prompt_of(length);
+    const auto expected = FakeBackend::continuation(config, prompt, 90);
+    for (int32_t chunk : {1, 7, 64, 256}) {
+      Rig rig({.context = 1000, .max_rows = chunk});
+      ASSERT_TRUE(rig.engine->submit(greedy(prompt, 90)).ok());
+      const Answer answer = run(*rig.engine).begin()->second;
+      ASSERT_EQ(answer.tokens, expected) << length << " in chunks of " << chunk;
+      EXPECT_EQ(answer.finish, FinishReason::kLength);
+      EXPECT_EQ(answer.usage.prompt_tokens, static_cast<int32_t>(length));
+      EXPECT_EQ(answer.usage.generated_tokens, 90);
+    }
+  }
+}
+
+TEST(Engine, GreedyAnswersDoNotDependOnWhoElseRuns) {
+  Rig rig({.context = 500, .max_rows = 32, .max_sequences = 3});
+  std::map<RequestId, std::vector<int32_t>> expected;
+  for (uint64_t i = 0; i < 9; ++i) {
+    const auto prompt = prompt_of(5 + 40 * i, i);
+    const auto count = static_cast<int32_t>(10 + 13 * i % 40);
+    const RequestId id = rig.engine->submit(greedy(prompt, count)).value();
+    expected[id] = FakeBackend::continuation(rig.config, prompt, count);
+  }
+  const auto answers = run(*rig.engine);
+  ASSERT_EQ(answers.size(), expected.size());
+  for (const auto& [id, answer] : answers) EXPECT_EQ(answer.tokens, expected[id]) << id;
+}
+
+TEST(Engine, DecodingGoesOnWhileALongPromptIsRead) {
+  Rig rig({.context = 1000, .max_rows = 16, .max_sequences = 2});
+  ASSERT_TRUE(rig.engine->submit(greedy(prompt_of(4), 20)).ok());
+  std::vector<Event> events;
+  rig.engine->step(events);
+  ASSERT_TRUE(rig.engine->submit(greedy(prompt_of(200), 3)).ok());
+  for (int i = 0; i < 10; ++i) {
+    events.clear();
+    rig.engine->step(events);
+    ASSERT_EQ(events.size(), 1u);
+    EXPECT_EQ(rig.backend.steps.back(), (std::vector<int32_t>{1, 15}));
+  }
+  run(*rig.engine);
+}
+
+TEST(Engine, AllPagesComeBack) {
+  Rig rig({.context = 300, .max_rows = 32, .max_sequences = 2});
+  const int32_t global = rig.engine->free_global_pages(), local = rig.engine->free_local_pages();
+  std::vector<Event> events;
+  std::vector<RequestId> ids;
+  for (uint64_t i = 0; i < 200; ++i) {
+    if (uniform_draw(3, i) < 0.4) {
+      const auto length = static_cast<size_t>(1 + 250 * uniform_draw(4, i));
+      ids.push_back(rig.engine->submit(greedy(prompt_of(length, i), static_cast<int32_t>(i % 60))).value());
+    }
+    if (!ids.empty() && uniform_draw(5, i) < 0.2) rig.engine->cancel(ids[i % ids.size()]);
+    rig.engine->step(events);
+  }
+  run(*rig.engine);
+  EXPECT_EQ(rig.engine->running(), 0);
+  EXPECT_EQ(rig.engine->free_global_pages(), global);
+  EXPECT_EQ(rig.engine->free_local_pages(), local);
+}
+
+TEST(Engine, StopsAtTheModelsEndAndAtStopIds) {
+  Rig rig({.context = 100});
+  const auto prompt = prompt_of(10);
+  const auto plain = FakeBackend::continuation(rig.config, prompt, 20);
+  Request request = greedy(prompt, 20);
+  request.sampling.stop_ids = {plain[4]};
+  ASSERT_TRUE(rig.engine->submit(request).ok());
+  const Answer stopped = run(*rig.engine).begin()->second;
+  EXPECT_EQ(stopped.finish, FinishReason::kStop);
+  const auto first = std::find(plain.begin(), plain.end(), plain[4]);
+  EXPECT_EQ(stopped.tokens, std::vector<int32_t>(plain.begin(), first + 1));
+
+  rig.backend.tamper = [](std::span<float> logits) { logits[26] = 100; };
+  const RequestId ends = rig.engine->submit(greedy(prompt, 20)).value();
+  request = greedy(prompt, 20);
+  request.sampling.ignore_eos = true;
+  const RequestId goes_on = rig.engine->submit(request).value();
+  request = greedy(prompt, 20);
+  request.sampling.min_tokens = 7;
+  const RequestId later = rig.engine->submit(request).value();
+  auto answers = run(*rig.engine);
+  EXPECT_EQ(answers[ends].tokens, std::vector<int32_t>{26});
+  EXPECT_EQ(answers[ends].finish, FinishReason::kStop);
+  EXPECT_EQ(answers[goes_on].tokens, std::vector<int32_t>(20, 26));
+  EXPECT_EQ(answers[goes_on].finish, FinishReason::kLength);
+  EXPECT_EQ(answers[later].tokens.size(), 8u);
+  EXPECT_EQ(answers[later].finish, FinishReason::kStop);
+}
+
+TEST(Engine, AFullContextEndsTheAnswer) {
+  Rig rig({.context = 50});
+  ASSERT_TRUE(rig.engine->submit(greedy(prompt_of(40), -1)).ok());
+  const Answer answer = run(*rig.engine).begin()->second;
+  EXPECT_EQ(answer.tokens.size(), 10u);
+  EXPECT_EQ(answer.finish, FinishReason::kLength);
+}
+
+TEST(Engine, TooLongAPromptIsRefusedNamingBothLengths) {
+  Rig rig({.context = 50});
+  const auto result = rig.engine->submit(greedy(prompt_of(50), 1));
+  ASSERT_FALSE(result.ok());
+  EXPECT_EQ(const_cast<Result<RequestId>&>(result).error().code, ErrorCode::kTooLong);
+  EXPECT_EQ(error_of(result), "the prompt has 50 tokens, and a context of 50 has room for 49");
+  EXPECT_TRUE(rig.engine->submit(greedy(prompt_of(49), 1)).ok());
+  EXPECT_TRUE(rig.engine->submit(greedy(prompt_of(50), 0)).ok());
+  EXPECT_NE(error_of(rig.engine->submit(greedy(prompt_of(51), 0))), "");
+  run(*rig.engine);
+}
+
+TEST(Engine, BadRequestsAreRefused) {
+  Rig rig({.context = 50});
+  EXPECT_EQ(error_of(rig.engine->submit(greedy({}, 1))), "the prompt is empty");
+  EXPECT_EQ(error_of(rig.engine->submit(greedy({2, 40}, 1))), "the prompt holds token 40, expected ids from 0 to 39");
+  EXPECT_EQ(error_of(rig.engine->submit(greedy({2, -1}, 1))), "the prompt holds token -1, expected ids from 0 to 39");
+  Request request = greedy({2}, 1);
+  request.sampling.top_p = 2;
+  EXPECT_EQ(error_of(rig.engine->submit(request)), "top_p is 2, expected 0 to 1");
+  request = greedy({2}, 1);
+  request.observe_from = 1;
+  EXPECT_NE(error_of(rig.engine->submit(request)), "");
+}
+
+TEST(Engine, BadOptionsAreRefused) {
+  const ModelConfig config = tiny_config();
+  FakeBackend backend(config);
+  for (const EngineOptions& bad :
+       {EngineOptions{.context = 0}, EngineOptions{.context = 2001}, EngineOptions{.max_rows = 0},
+        EngineOptions{.max_rows = 1 << 20}, EngineOptions{.max_sequences = 0}, EngineOptions{.max_sequences = 5000}}) {
+    EXPECT_FALSE(Engine::create(backend, config, bad).ok());
+  }
+}
+
+TEST(Engine, ObserverSeesEveryPositionOnce) {
+  for (int32_t from : {-1, 0, 37}) {
+    Rig rig({.context = 300, .max_rows = 64, .max_logits_rows = 8});
+    const auto prompt = prompt_of(150);
+    std::map<int32_t, std::vector<float>> seen;
+    Request request = greedy(prompt, 5);
+    request.observe_from = from;
+    request.on_logits = [&](int32_t position, std::span<const float> logits) {
+      EXPECT_TRUE(seen.emplace(position, std::vector<float>(logits.begin(), logits.end())).second);
+    };
+    ASSERT_TRUE(rig.engine->submit(request).ok());
+    auto tokens = prompt;
+    const Answer answer = run(*rig.engine).begin()->second;
+    tokens.insert(tokens.end(), answer.tokens.begin(), answer.tokens.end());
+    const int32_t first = from < 0 ? 149 : from;
+    ASSERT_EQ(seen.size(), static_cast<size_t>(154 - first));
+    for (const auto& [position, logits] : seen) {
+      const std::vector<int32_t> before(tokens.begin(), tokens.begin() + position + 1);
+      ASSERT_EQ(logits, FakeBackend::logits_after(rig.config, before)) << position;
+    }
+    EXPECT_LE(rig.backend.most_logits_rows, 8u);
+  }
+}
+
+TEST(Engine, NoTokensAskedForComputesThePromptOnly) {
+  Rig rig({.context = 300});
+  ASSERT_TRUE(rig.engine->submit(greedy(prompt_of(150), 0)).ok());
+  const Answer answer = run(*rig.engine).begin()->second;
+  EXPECT_TRUE(answer.tokens.empty());
+  EXPECT_EQ(answer.finish, FinishReason::kLength);
+  EXPECT_EQ(rig.backend.rows_computed, 150);
+  EXPECT_EQ(rig.backend.most_logits_rows, 0u);
+}
+
+TEST(Engine, CancelEndsWhereverTheRequestIs) {
+  Rig rig({.context = 600, .max_rows = 32, .max_sequences = 1});
+  const int32_t free_pages = rig.engine->free_global_pages();
+  const RequestId running = rig.engine->submit(greedy(prompt_of(500), 10)).value();
+  const RequestId waiting = rig.engine->submit(greedy(prompt_of(5), 10)).value();
+  const RequestId last = rig.engine->submit(greedy(prompt_of(6), 4)).value();
+  std::vector<Event> events;
+  rig.engine->step(events);
+  EXPECT_TRUE(events.empty());  // mid-prefill
+  EXPECT_TRUE(rig.engine->cancel(running));
+  EXPECT_TRUE(rig.engine->cancel(waiting));
+  EXPECT_FALSE(rig.engine->cancel(running));
+  EXPECT_FALSE(rig.engine->cancel(999));
+  EXPECT_EQ(rig.engine->free_global_pages(), free_pages);
+  auto answers = run(*rig.engine);
+  EXPECT_EQ(answers[running].finish, FinishReason::kCancelled);
+  EXPECT_EQ(answers[waiting].finish, FinishReason::kCancelled);
+  EXPECT_EQ(answers[last].tokens.size(), 4u);
+}
+
+TEST(Engine, TheSameSeedGivesTheSameTokensAloneAndInCompany) {
+  Request request = greedy(prompt_of(30), 40);
+  request.sampling = {};
+  request.sampling.seed = 7;
+  request.sampling.max_tokens = 40;
+  Rig alone({.context = 200});
+  ASSERT_TRUE(alone.engine->submit(request).ok());
+  const Answer expected = run(*alone.engine).begin()->second;
+
+  Rig shared({.context = 200, .max_rows = 8, .max_sequences = 3});
+  ASSERT_TRUE(shared.engine->submit(greedy(prompt_of(100), 50)).ok());
+  const RequestId id = shared.engine->submit(request).value();
+  ASSERT_TRUE(shared.engine->submit(greedy(prompt_of(90), 50)).ok());
+  EXPECT_EQ(run(*shared.engine)[id].tokens, expected.tokens);
+}
+
+TEST(Engine, BrokenLogitsEndTheRequestWithAnError) {
+  Rig rig({.context = 100});
+  rig.backend.tamper = [](std::span<float> logits) {
+    std::fill(logits.begin(), logits.end(), std::numeric_limits<float>::quiet_NaN());
+  };
+  ASSERT_TRUE(rig.engine->submit(greedy(prompt_of(10), 5)).ok());
+  EXPECT_EQ(run(*rig.engine).begin()->second.finish, FinishReason::kError);
+}
+
+}  // namespace
+}  // namespace carat
