@@ -1,0 +1,89 @@
+#include "store/blob_writer.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+#include "store/atomic_file.h"
+#include "store/blobs.h"
+#include "store/io_error.h"
+
+namespace carat {
+
+Result<BlobWriter> BlobWriter::open(const Blobs& blobs, std::filesystem::path partial, std::optional<Digest> expected) {
+  CARAT_CHECK(make_folders(blobs.folder()));
+  OwnedFd fd(::open(partial.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
+  if (!fd.valid()) return io_error(partial, "write it", errno);
+  CARAT_TRY(auto lock, FileLock::try_adopt(std::move(fd), partial, LockMode::kExclusive));
+  if (!lock)
+    return Error{ErrorCode::kIo, partial.string() + ": another carat is writing it; try again when it is done"};
+
+  BlobWriter writer;
+  writer.blobs_ = &blobs;
+  writer.partial_ = std::move(partial);
+  writer.expected_ = expected;
+  writer.lock_ = std::move(*lock);
+  struct stat info {};
+  if (::fstat(writer.lock_.fd(), &info) != 0) return io_error(writer.partial_, "look at it", errno);
+  writer.left_over_bytes_ = static_cast<uint64_t>(info.st_size);
+  return writer;
+}
+
+Status BlobWriter::keep(uint64_t bytes) {
+  CARAT_ASSERT(written_bytes_ == 0 && bytes <= left_over_bytes_);
+  if (::ftruncate(lock_.fd(), static_cast<off_t>(bytes)) != 0) return io_error(partial_, "write it", errno);
+  std::vector<std::byte> buffer(1 << 20);
+  while (written_bytes_ < bytes) {
+    const size_t want = std::min<uint64_t>(buffer.size(), bytes - written_bytes_);
+    const ssize_t got = ::pread(lock_.fd(), buffer.data(), want, static_cast<off_t>(written_bytes_));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return io_error(partial_, "read it", got == 0 ? EIO : errno);
+    hash_.update({buffer.data(), static_cast<size_t>(got)});
+    written_bytes_ += static_cast<uint64_t>(got);
+  }
+  return {};
+}
+
+Status BlobWriter::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::pwrite(lock_.fd(), bytes.data(), bytes.size(), static_cast<off_t>(written_bytes_));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return io_error(partial_, "write it", errno);
+    hash_.update(bytes.first(static_cast<size_t>(written)));
+    written_bytes_ += static_cast<uint64_t>(written);
+    bytes = bytes.subspan(static_cast<size_t>(written));
+  }
+  return {};
+}
+
+Status BlobWriter::sync() {
+  if (::fsync(lock_.fd()) != 0) return io_error(partial_, "write it", errno);
+  return {};
+}
+
+Result<StoredBlob> BlobWriter::commit() {
+  const Digest digest = hash_.finish();
+  if (expected_ && digest != *expected_) {
+    discard();
+    return Error{ErrorCode::kCorruptFile,
+                 fmt::format("what was fetched is not what it should be: its SHA-256 is {}, not {}", digest.hex(),
+                             expected_->hex())};
+  }
+  CARAT_CHECK(sync());
+  // Under the folder's lock nobody deletes blobs, so none can go between its new name and its shared lock.
+  CARAT_TRY(const FileLock folder_lock, FileLock::acquire(blobs_->folder(), LockMode::kShared));
+  const auto path = blobs_->path_of(digest);
+  if (::rename(partial_.c_str(), path.c_str()) != 0) return io_error(path, "write it", errno);
+  CARAT_CHECK(lock_.downgrade(path));
+  CARAT_CHECK(sync_folder(blobs_->folder()));
+  return StoredBlob{BlobRef{digest, written_bytes_}, std::move(lock_)};
+}
+
+void BlobWriter::discard() { ::unlink(partial_.c_str()); }
+
+}  // namespace carat

@@ -1,0 +1,56 @@
+// Writes one blob: hashes while it writes, and at the end syncs, renames to the digest's name, and syncs the folder.
+// Killed or out of disk at any instant, it leaves a partial file that nobody takes for a blob and that a later one goes
+// on with.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+
+#include "base/result.h"
+#include "store/digest.h"
+#include "store/locks.h"
+#include "store/manifest.h"
+
+namespace carat {
+
+class Blobs;
+
+// A blob in the store, and the lock that keeps it there until a manifest names it.
+struct StoredBlob {
+  BlobRef ref;
+  FileLock hold;
+};
+
+class BlobWriter {
+ public:
+  // Makes the folder if need be. Errors: kIo; also if another process writes this file right now.
+  static Result<BlobWriter> open(const Blobs& blobs, std::filesystem::path partial, std::optional<Digest> expected);
+
+  uint64_t left_over_bytes() const { return left_over_bytes_; }  // what an earlier writer left in the file
+  uint64_t written_bytes() const { return written_bytes_; }
+
+  // Once, before the first write: keeps this many of the left-over bytes (hashing them again), and drops the rest.
+  Status keep(uint64_t bytes);
+  Status write(std::span<const std::byte> bytes);
+  Status sync();  // what is written so far survives a power failure
+
+  // Errors: kCorruptFile if the bytes are not those of the expected digest (the partial file is then gone), kIo.
+  Result<StoredBlob> commit();
+  void discard();  // removes the partial file
+
+ private:
+  BlobWriter() = default;
+
+  const Blobs* blobs_ = nullptr;
+  std::filesystem::path partial_;
+  std::optional<Digest> expected_;
+  FileLock lock_;
+  Sha256 hash_;
+  uint64_t left_over_bytes_ = 0;
+  uint64_t written_bytes_ = 0;
+};
+
+}  // namespace carat

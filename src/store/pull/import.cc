@@ -1,0 +1,147 @@
+// Local weights into the store: checked by opening them as a model, then copied with their hash taken on the way.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/model_file.h"
+#include "store/atomic_file.h"
+#include "store/io_error.h"
+#include "store/pull/pull.h"
+
+namespace carat {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Source {
+  std::string name;
+  fs::path path;
+  uint64_t bytes = 0;
+};
+
+bool has_suffix(const std::string& text, std::string_view suffix) {
+  return text.size() >= suffix.size() && text.compare(text.size() - suffix.size(), suffix.size(), suffix) == 0;
+}
+
+// "x-00001-of-00003.gguf" -> 3 and "x-"; none if it is a single file.
+struct Split {
+  std::string stem;
+  int count = 0;
+};
+std::optional<Split> split_of(const std::string& name) {
+  constexpr std::string_view kTail = "-00001-of-00000.gguf";
+  if (name.size() <= kTail.size()) return std::nullopt;
+  const std::string tail = name.substr(name.size() - kTail.size());
+  const std::string count = tail.substr(10, 5);
+  if (tail.substr(0, 10) != "-00001-of-" || tail.substr(15) != ".gguf") return std::nullopt;
+  if (!std::all_of(count.begin(), count.end(), [](char c) { return c >= '0' && c <= '9'; })) return std::nullopt;
+  return Split{name.substr(0, name.size() - kTail.size()), std::stoi(count)};
+}
+
+// The files that make up the model: of a folder, those that a loader or a tokenizer reads.
+Result<std::vector<Source>> sources_of(const fs::path& path) {
+  std::vector<Source> sources;
+  std::error_code error;
+  if (fs::is_directory(path, error)) {
+    for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+      const std::string name = it->path().filename().string();
+      const bool wanted = has_suffix(name, ".safetensors") || has_suffix(name, ".json") || has_suffix(name, ".jinja") ||
+                          name == "tokenizer.model";
+      if (wanted && it->is_regular_file()) sources.push_back({name, it->path(), 0});
+    }
+    std::sort(sources.begin(), sources.end(), [](const Source& a, const Source& b) { return a.name < b.name; });
+  } else if (const auto split = split_of(path.filename().string())) {
+    for (int i = 1; i <= split->count; ++i) {
+      const std::string name = fmt::format("{}-{:05}-of-{:05}.gguf", split->stem, i, split->count);
+      sources.push_back({fmt::format("model-{:05}-of-{:05}.gguf", i, split->count), path.parent_path() / name, 0});
+    }
+  } else {
+    sources.push_back({"model.gguf", path, 0});
+  }
+  if (error) return io_error(path, "read it", error.value());
+  for (Source& source : sources) {
+    source.bytes = fs::file_size(source.path, error);
+    if (error) return io_error(source.path, "read it", error.value());
+  }
+  return sources;
+}
+
+class Importer {
+ public:
+  Importer(const Store& store, PullObserver& observer, uint64_t total_bytes)
+      : store_(store), observer_(observer), total_bytes_(total_bytes), buffer_(1 << 20) {}
+
+  Result<StoredBlob> copy(const Source& source) {
+    OwnedFd fd(::open(source.path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd.valid()) return io_error(source.path, "read it", errno);
+    CARAT_TRY(BlobWriter writer, store_.blobs().create());
+    const Status status = stream(fd.get(), source, writer);
+    if (!status.ok()) {
+      writer.discard();  // its digest is not known, so nothing could go on with it
+      return status.error();
+    }
+    return writer.commit();
+  }
+
+ private:
+  Status stream(int fd, const Source& source, BlobWriter& writer) {
+    while (true) {
+      const ssize_t got = ::read(fd, buffer_.data(), buffer_.size());
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) return io_error(source.path, "read it", errno);
+      if (got == 0) break;
+      CARAT_CHECK(writer.write({buffer_.data(), static_cast<size_t>(got)}));
+      done_bytes_ += static_cast<uint64_t>(got);
+      observer_.on_progress(source.name, done_bytes_, total_bytes_);
+      if (observer_.cancelled()) return Error{ErrorCode::kCancelled, "cancelled"};
+    }
+    if (writer.written_bytes() != source.bytes) {
+      return Error{ErrorCode::kIo, fmt::format("{}: it changed while it was copied", source.path.string())};
+    }
+    return {};
+  }
+
+  const Store& store_;
+  PullObserver& observer_;
+  uint64_t total_bytes_;
+  uint64_t done_bytes_ = 0;
+  std::vector<std::byte> buffer_;
+};
+
+}  // namespace
+
+Status import_model(const Store& store, const Reference& reference, const fs::path& path, PullObserver& observer) {
+  observer.on_status("checking the model");
+  Manifest manifest;
+  {
+    CARAT_TRY(const ModelFile model, ModelFile::open(path));
+    manifest.is_base_model = !model.has_chat_template;
+  }
+  CARAT_TRY(const std::vector<Source> sources, sources_of(path));
+  uint64_t total_bytes = 0;
+  for (const Source& source : sources) total_bytes += source.bytes;
+
+  std::error_code ignored;
+  manifest.kind = fs::is_directory(path, ignored) ? ModelKind::kHuggingFace : ModelKind::kGguf;
+  manifest.source = fs::absolute(path).lexically_normal().string();
+  manifest.created = utc_now();
+  Importer importer(store, observer, total_bytes);
+  std::vector<StoredBlob> blobs;  // their locks last until the manifest names them
+  for (const Source& source : sources) {
+    CARAT_TRY(StoredBlob blob, importer.copy(source));
+    manifest.files.push_back({source.name, blob.ref});
+    blobs.push_back(std::move(blob));
+  }
+  observer.on_status("writing manifest");
+  CARAT_CHECK(store.save(reference, manifest));
+  observer.on_status("success");
+  return {};
+}
+
+}  // namespace carat

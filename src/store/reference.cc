@@ -1,0 +1,109 @@
+#include "store/reference.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace carat {
+namespace {
+
+constexpr std::string_view kDefaultHost = "registry.ollama.ai";
+constexpr std::string_view kDefaultSpace = "library";
+constexpr std::string_view kDefaultTag = "latest";
+constexpr size_t kMaxPart = 96;  // of Hugging Face's own limit; five parts stay far below a path's 4096 bytes
+constexpr size_t kMaxTotal = 4 * kMaxPart + 4;
+
+bool is_alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+
+// A host may carry a port, so a ':' too.
+bool is_safe_part(std::string_view part, bool is_host) {
+  if (part.empty() || part.size() > kMaxPart) return false;
+  if (!is_alphanumeric(part[0]) && part[0] != '_') return false;
+  return std::all_of(part.begin(), part.end(), [is_host](char c) {
+    return is_alphanumeric(c) || c == '_' || c == '-' || c == '.' || (is_host && c == ':');
+  });
+}
+
+Error invalid(std::string_view text, std::string_view why) {
+  return Error{
+      ErrorCode::kInvalidArgument,
+      fmt::format("model name '{}' is invalid: {}; expected [host/][namespace/]model[:tag]", printable(text), why)};
+}
+
+}  // namespace
+
+Result<Reference> Reference::parse(std::string_view text) {
+  if (text.empty()) return invalid(text, "it is empty");
+  if (text.size() > kMaxTotal) return invalid(text, fmt::format("it is longer than {} characters", kMaxTotal));
+
+  Reference reference{std::string(kDefaultHost), std::string(kDefaultSpace), "", std::string(kDefaultTag)};
+  std::string_view rest = text;
+  const size_t slash = rest.rfind('/');
+  const size_t colon = rest.find(':', slash == std::string_view::npos ? 0 : slash);
+  if (colon != std::string_view::npos) {
+    reference.tag = rest.substr(colon + 1);
+    rest = rest.substr(0, colon);
+  }
+  std::vector<std::string_view> parts;
+  for (size_t begin = 0; begin <= rest.size();) {
+    const size_t end = std::min(rest.find('/', begin), rest.size());
+    parts.push_back(rest.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  if (parts.size() > 3) return invalid(text, "it has too many parts");
+  reference.model = parts.back();
+  if (parts.size() >= 2) reference.space = parts[parts.size() - 2];
+  if (parts.size() == 3) reference.host = parts[0];
+
+  const struct {
+    std::string_view what;
+    const std::string& part;
+    bool is_host;
+  } checks[] = {{"host", reference.host, true},
+                {"namespace", reference.space, false},
+                {"model", reference.model, false},
+                {"tag", reference.tag, false}};
+  for (const auto& check : checks) {
+    if (!is_safe_part(check.part, check.is_host)) {
+      return invalid(text,
+                     fmt::format("its {} '{}' is not a letter or digit followed by letters, digits, '.', '_', '-'",
+                                 check.what, printable(check.part)));
+    }
+  }
+  return reference;
+}
+
+std::string Reference::text() const {
+  std::string text;
+  if (host != kDefaultHost) text += host + "/";
+  if (host != kDefaultHost || space != kDefaultSpace) text += space + "/";
+  return text + model + ":" + tag;
+}
+
+std::filesystem::path Reference::path() const { return std::filesystem::path(host) / space / model / tag; }
+
+bool is_local_path(std::string_view text) {
+  if (text.empty() || text.find('\0') != std::string_view::npos) return false;
+  if (text == "." || text == ".." || text[0] == '/' || text.substr(0, 2) == "./" || text.substr(0, 3) == "../")
+    return true;
+  const std::filesystem::path path(text);
+  std::error_code ignored;
+  if (path.extension() == ".gguf" || text.back() == '/') return std::filesystem::exists(path, ignored);
+  return std::filesystem::exists(path / "config.json", ignored);
+}
+
+std::string printable(std::string_view text) {
+  constexpr size_t kShown = 80;
+  std::string out;
+  for (const char c : text.substr(0, kShown)) {
+    if (c >= ' ' && c <= '~') {
+      out += c;
+    } else {
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    }
+  }
+  return text.size() > kShown ? out + "..." : out;
+}
+
+}  // namespace carat

@@ -1,0 +1,187 @@
+#include "store/store.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "store/atomic_file.h"
+#include "store/paths.h"
+#include "store/view.h"
+
+namespace carat {
+namespace {
+
+namespace fs = std::filesystem;
+
+Error not_found(std::string_view name) {
+  return Error{ErrorCode::kNotFound, fmt::format("model '{}' not found", printable(name))};
+}
+
+std::chrono::system_clock::time_point modified_time(const fs::path& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return {};
+  return std::chrono::system_clock::time_point(std::chrono::duration_cast<std::chrono::system_clock::duration>(
+      std::chrono::seconds(info.st_mtim.tv_sec) + std::chrono::nanoseconds(info.st_mtim.tv_nsec)));
+}
+
+Result<ResolvedModel> resolve_path(std::string_view text) {
+  ResolvedModel model;
+  model.name = text;
+  model.path = fs::path(text);
+  model.is_local = true;
+  std::error_code error;
+  if (!fs::exists(model.path, error)) {
+    return Error{ErrorCode::kNotFound, fmt::format("{}: no such file or folder", printable(text))};
+  }
+  if (fs::is_regular_file(model.path, error)) {
+    model.size_bytes = fs::file_size(model.path, error);
+  } else {
+    for (const auto& entry : fs::directory_iterator(model.path, error)) {
+      std::error_code ignored;
+      if (entry.is_regular_file(ignored)) model.size_bytes += entry.file_size(ignored);
+    }
+  }
+  model.modified = modified_time(model.path);
+  return model;
+}
+
+// The names of the entries of one level of manifests/, sorted; what begins with a dot is not ours to list.
+std::vector<std::string> entries(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    if (name[0] != '.') names.push_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace
+
+Result<Store> Store::open() {
+  CARAT_TRY(fs::path home, store_home());
+  return Store(std::move(home));
+}
+
+Store::Store(fs::path home) : home_(std::move(home)), blobs_(home_ / "blobs") {}
+
+fs::path Store::manifest_path(const Reference& reference) const { return home_ / "manifests" / reference.path(); }
+
+fs::path Store::download_folder(const Digest& digest) const { return home_ / "downloads" / digest.hex(); }
+
+Result<StoredModel> Store::read(const Reference& reference) const {
+  const fs::path path = manifest_path(reference);
+  auto text = read_small_file(path, kMaxManifestBytes);
+  if (!text.ok()) {
+    if (text.error().code == ErrorCode::kNotFound) return not_found(reference.text());
+    return text.error();
+  }
+  CARAT_TRY(Manifest manifest, parse_manifest(*text, path.string()));
+  return StoredModel{reference, std::move(manifest), sha256(*text), modified_time(path)};
+}
+
+Result<StoredModel> Store::find(const Reference& reference) const { return read(reference); }
+
+Result<ResolvedModel> Store::resolve(std::string_view name_or_path) const {
+  if (is_local_path(name_or_path)) return resolve_path(name_or_path);
+  CARAT_TRY(const Reference reference, Reference::parse(name_or_path));
+  auto stored = read(reference);
+  if (!stored.ok()) {
+    if (stored.error().code == ErrorCode::kNotFound) return not_found(name_or_path);
+    return stored.error();
+  }
+  const Manifest& manifest = stored->manifest;
+  ResolvedModel model;
+  for (const BlobRef& blob : manifest.blobs()) {
+    auto hold = blobs_.hold(blob.digest, blob.size_bytes);
+    if (!hold.ok()) {
+      return Error{hold.error().code == ErrorCode::kNotFound ? ErrorCode::kCorruptFile : hold.error().code,
+                   hold.error().code == ErrorCode::kNotFound
+                       ? fmt::format("{}: this file of model '{}' is gone; run `carat pull {}` again",
+                                     blobs_.path_of(blob.digest).string(), reference.text(), reference.text())
+                       : hold.error().message};
+    }
+    model.holds.push_back(std::move(*hold));
+  }
+  model.name = reference.text();
+  model.path = model_path(home_, blobs_, manifest);
+  if (!view_name(manifest).empty()) CARAT_CHECK(make_view(home_, blobs_, manifest));
+  model.is_base = manifest.is_base_model;
+  model.prompt_template = manifest.prompt_template;
+  model.stops = manifest.stops;
+  model.parameters = manifest.parameters;
+  model.system = manifest.system;
+  model.messages = manifest.messages;
+  model.digest = stored->digest;
+  model.size_bytes = manifest.size_bytes();
+  model.modified = stored->modified;
+  return model;
+}
+
+Result<StoreListing> Store::read_all() const {
+  StoreListing listing;
+  const fs::path root = home_ / "manifests";
+  for (const std::string& host : entries(root)) {
+    for (const std::string& space : entries(root / host)) {
+      for (const std::string& model : entries(root / host / space)) {
+        for (const std::string& tag : entries(root / host / space / model)) {
+          const std::string name = fmt::format("{}/{}/{}:{}", host, space, model, tag);
+          const auto reference = Reference::parse(name);
+          if (!reference.ok()) {
+            const fs::path path = root / host / space / model / tag;
+            listing.problems.push_back(
+                {ErrorCode::kCorruptFile,
+                 fmt::format("{}: no possible name of a model; move it away", printable(path.string()))});
+            continue;
+          }
+          auto stored = read(*reference);
+          if (stored.ok()) {
+            listing.models.push_back(std::move(*stored));
+          } else if (stored.error().code != ErrorCode::kNotFound) {  // not found: removed while we looked
+            listing.problems.push_back(std::move(stored.error()));
+          }
+        }
+      }
+    }
+  }
+  return listing;
+}
+
+Result<StoreListing> Store::list() const {
+  CARAT_TRY(StoreListing listing, read_all());
+  std::stable_sort(listing.models.begin(), listing.models.end(),
+                   [](const StoredModel& a, const StoredModel& b) { return a.modified > b.modified; });
+  return listing;
+}
+
+Result<std::string> Store::license(const Manifest& manifest) const {
+  if (!manifest.license) return std::string();
+  CARAT_TRY(const FileLock hold, blobs_.hold(manifest.license->digest, manifest.license->size_bytes));
+  return read_small_file(blobs_.path_of(manifest.license->digest), 16 << 20);
+}
+
+Status Store::save(const Reference& reference, const Manifest& manifest) const {
+  CARAT_CHECK(make_folders(blobs_.folder()));
+  CARAT_TRY(const FileLock lock, FileLock::acquire(blobs_.folder(), LockMode::kShared));
+  for (const BlobRef& blob : manifest.blobs()) {
+    CARAT_TRY(const FileLock hold, blobs_.hold(blob.digest, blob.size_bytes));
+  }
+  CARAT_CHECK(make_view(home_, blobs_, manifest));
+  const fs::path path = manifest_path(reference);
+  CARAT_CHECK(make_folders(path.parent_path()));
+  return write_atomically(path, to_json(manifest));
+}
+
+Status Store::copy(const Reference& from, const Reference& to) const {
+  CARAT_TRY(const StoredModel stored, read(from));
+  return save(to, stored.manifest);
+}
+
+Status Store::verify(const Manifest& manifest) const {
+  for (const BlobRef& blob : manifest.blobs()) CARAT_CHECK(blobs_.verify(blob.digest, blob.size_bytes));
+  return {};
+}
+
+}  // namespace carat

@@ -1,0 +1,102 @@
+// The store: ~/.carat, or CARAT_HOME. What is in it:
+//   blobs/sha256-<hex>                     files by the digest of their bytes, each there once
+//   manifests/host/namespace/model/tag     what a name stands for (manifest.h); written last, so it never names a blob
+//   that
+//                                          is not there
+//   views/<hex>/                           links for models of several files (view.h)
+//   downloads/<hex>/                       what a pull is fetching
+// Several processes may use it at once; locks.h says how. Nothing is written before something is stored, and a store on
+// a read-only file system can be run from.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "store/blobs.h"
+#include "store/locks.h"
+#include "store/manifest.h"
+#include "store/reference.h"
+
+namespace carat {
+
+// What `carat run X` needs to know about X, be it a name in the store or a path.
+struct ResolvedModel {
+  std::string name;            // "gemma3:270m-pt"; a path as it was given
+  std::filesystem::path path;  // what ModelFile::open takes: a file, or a Hugging Face folder
+  bool is_local = false;       // a path, not a name: of the following, only size and time say something
+  bool is_base = false;        // of a name: no chat template in its file. Of a path: see ModelFile::has_chat_template
+  std::optional<std::string> prompt_template;                   // Ollama's notation; none: the model file's own
+  std::vector<std::string> stops;                               // texts that end an answer
+  std::vector<std::pair<std::string, std::string>> parameters;  // "temperature", "0.7"; without stop
+  std::string system;
+  std::vector<ManifestMessage> messages;  // a saved conversation (/save) to go on with
+  Digest digest;                          // of the manifest: the model's id
+  uint64_t size_bytes = 0;
+  std::chrono::system_clock::time_point modified;
+  std::vector<FileLock> holds;  // while these live, no carat deletes the model's files
+};
+
+struct StoredModel {
+  Reference reference;
+  Manifest manifest;
+  Digest digest;  // of the manifest: the model's id
+  std::chrono::system_clock::time_point modified;
+};
+
+struct StoreListing {
+  std::vector<StoredModel> models;  // newest first
+  std::vector<Error> problems;      // manifests that cannot be read: one line each
+};
+
+struct RemovalReport {
+  uint64_t freed_bytes = 0;
+  uint64_t in_use_bytes = 0;    // blobs that a running model holds: the next remove or sweep deletes them
+  std::vector<Error> problems;  // unreadable manifests: while there are any, no blob is deleted that they might name
+};
+
+class Store {
+ public:
+  // CARAT_HOME, else ~/.carat. Error: kInvalidArgument if there is neither.
+  static Result<Store> open();
+  explicit Store(std::filesystem::path home);
+
+  const std::filesystem::path& home() const { return home_; }
+  const Blobs& blobs() const { return blobs_; }
+
+  // A path if it looks like one (is_local_path), else a name. Errors: kNotFound "model 'x' not found", kInvalidArgument
+  // (no possible name), kCorruptFile (an edited manifest, a blob of another size).
+  Result<ResolvedModel> resolve(std::string_view name_or_path) const;
+
+  Result<StoreListing> list() const;
+  Result<StoredModel> find(const Reference& reference) const;   // errors as resolve
+  Result<std::string> license(const Manifest& manifest) const;  // "" if there is none
+
+  // Names these blobs. Error: kNotFound if one is not in the store.
+  Status save(const Reference& reference, const Manifest& manifest) const;
+  Status copy(const Reference& from, const Reference& to) const;
+  // Removes the name, then what no other name uses. A model that runs keeps running: its files stay until it ends.
+  Result<RemovalReport> remove(const Reference& reference) const;
+  // Everything that no manifest names and nobody is writing or using: blobs, partial files, downloads, views.
+  Result<RemovalReport> sweep_unused() const;
+  // Hashes every blob of the model.
+  Status verify(const Manifest& manifest) const;
+
+  std::filesystem::path download_folder(const Digest& digest) const;
+
+ private:
+  std::filesystem::path manifest_path(const Reference& reference) const;
+  Result<StoredModel> read(const Reference& reference) const;
+  Result<StoreListing> read_all() const;
+
+  std::filesystem::path home_;
+  Blobs blobs_;
+};
+
+}  // namespace carat
