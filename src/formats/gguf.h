@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <span>
@@ -53,11 +54,24 @@ class GgufStrings {
  public:
   class Iterator {
    public:
+    using iterator_concept = std::forward_iterator_tag;
+    using iterator_category = std::input_iterator_tag;
+    using value_type = std::string_view;
+    using difference_type = std::ptrdiff_t;
+    using pointer = void;
+    using reference = std::string_view;
+
+    Iterator() = default;
     explicit Iterator(const std::byte* at) : at_(at) {}
     std::string_view operator*() const { return {reinterpret_cast<const char*>(at_) + 8, length()}; }
     Iterator& operator++() {
       at_ += 8 + length();
       return *this;
+    }
+    Iterator operator++(int) {
+      const Iterator before = *this;
+      ++*this;
+      return before;
     }
     bool operator==(const Iterator&) const = default;
 
@@ -67,7 +81,7 @@ class GgufStrings {
       std::memcpy(&length, at_, sizeof(length));
       return length;
     }
-    const std::byte* at_;
+    const std::byte* at_ = nullptr;
   };
 
   GgufStrings() = default;

@@ -7,11 +7,16 @@
 
 #include <algorithm>
 #include <bit>
-#include <numeric>
 
 #include "base/checked.h"
 
 namespace carat {
+
+namespace {
+
+constexpr uint64_t kNoLimit = ~uint64_t{0};
+
+}  // namespace
 
 static_assert(std::endian::native == std::endian::little, "GGUF numbers are read by memcpy");
 
@@ -90,7 +95,7 @@ Status GgufParser::read_array(GgufValue& value, const std::string& where) {
     if (value.count > remaining() / 8) return truncated(where);
     for (uint64_t i = 0; i < value.count; ++i) {
       std::string_view text;
-      CARAT_CHECK(read_string(text, remaining(), where));
+      CARAT_CHECK(read_string(text, kNoLimit, where));
     }
   } else {
     const uint64_t size = gguf_scalar_bytes(value.element);
@@ -114,7 +119,7 @@ Status GgufParser::read_value(GgufValue& value) {
   if (value.type == GgufType::kArray) return read_array(value, where);
   if (value.type == GgufType::kString) {
     std::string_view text;
-    CARAT_CHECK(read_string(text, remaining(), where));
+    CARAT_CHECK(read_string(text, kNoLimit, where));
     value.bytes = std::as_bytes(std::span(text));
     return {};
   }

@@ -1,0 +1,35 @@
+#include "formats/json_guard.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace carat {
+namespace {
+
+TEST(JsonGuard, DepthIsLimited) {
+  EXPECT_EQ(check_json_limits(std::string(16, '[') + std::string(16, ']')), "");
+  EXPECT_EQ(check_json_limits(std::string(17, '[')), "is nested too deeply");
+  EXPECT_EQ(check_json_limits(std::string(100000, '{')), "is nested too deeply");
+  std::string alternating;
+  for (int i = 0; i < 1000; ++i) alternating += "[{}],";
+  EXPECT_EQ(check_json_limits(alternating), "");
+}
+
+TEST(JsonGuard, BracketsInStringsDoNotCount) {
+  EXPECT_EQ(check_json_limits("\"" + std::string(100, '[') + "\""), "");
+  EXPECT_EQ(check_json_limits("\"\\\"" + std::string(100, '[') + "\""), "");
+  EXPECT_EQ(check_json_limits("\"\\\\\"" + std::string(100, '[')), "is nested too deeply");
+}
+
+TEST(JsonGuard, TokensAreLimited) {
+  const JsonLimits limits{.depth = 4, .token_bytes = 10};
+  EXPECT_EQ(check_json_limits("\"123456789\" 1234567890", limits), "");
+  EXPECT_NE(check_json_limits("\"12345678901234\"", limits), "");
+  EXPECT_NE(check_json_limits("123456789012", limits), "");
+  EXPECT_NE(check_json_limits(std::string(12, ' '), limits), "");
+  EXPECT_NE(check_json_limits("\"unterminated string", limits), "");
+}
+
+}  // namespace
+}  // namespace carat
