@@ -154,7 +154,7 @@ bool json_object_has(const std::string& path, std::string_view key) {
     return false;
   };
   const auto rest = nlohmann::json::parse(text.begin(), text.end(), drop_everything, /*allow_exceptions=*/false);
-  return found && rest.is_discarded();
+  return found && !rest.is_discarded();  // what the callback drops becomes null; an error is "discarded"
 }
 
 }  // namespace carat
