@@ -110,7 +110,11 @@ class Files(unittest.TestCase):
         law = check_laws.law_opening_comment
         self.assertTrue(violations(law, {"src/a.cc": "#include <vector>\n"}))
         self.assertTrue(violations(law, {"a.py": "#!/usr/bin/env python3\nimport os\n"}))
+        self.assertTrue(violations(law, {"src/x/a.cc": '#include "x/b.h"\n'}))
+        self.assertTrue(violations(law, {"src/x/a.h": '#include "x/b.h"\n'}))
         self.assertFalse(violations(law, {"src/a.cc": "// What it is.\n#include <vector>\n"}))
+        self.assertFalse(violations(law, {"src/x/a.cc": '#include "x/a.h"\n'}))
+        self.assertFalse(violations(law, {"tests/x/a_test.cc": '#include "x/a.h"\n'}))
         self.assertFalse(violations(law, {"a.py": '#!/usr/bin/env python3\n"""What it is."""\n'}))
 
     def test_size(self):
