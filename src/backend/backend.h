@@ -1,5 +1,6 @@
 // The one interface between engine and hardware: called once per step or rarer, never per layer or per operation.
-// A backend owns every byte on its device, its layouts and its fusion; the engine owns page numbers and the order of work.
+// A backend owns every byte on its device, its layouts and its fusion; the engine owns page numbers and the order of
+// work.
 #pragma once
 
 #include <array>
@@ -39,11 +40,11 @@ struct StageTime {
 };
 
 struct BackendInfo {
-  std::string name;              // what runs: "cpu/avx2"
+  std::string name;  // what runs: "cpu/avx2"
   int threads = 0;
-  uint64_t weight_bytes = 0;     // resident packed weights
-  uint64_t kv_bytes = 0;         // resident KV cache
-  uint64_t decode_bytes = 0;     // packed weights that one decoded token reads
+  uint64_t weight_bytes = 0;  // resident packed weights
+  uint64_t kv_bytes = 0;      // resident KV cache
+  uint64_t decode_bytes = 0;  // packed weights that one decoded token reads
 };
 
 class Backend {

@@ -40,9 +40,7 @@ Result<FileMap> FileMap::open(const std::filesystem::path& path) {
 }
 
 FileMap::FileMap(FileMap&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)),
-      size_(std::exchange(other.size_, 0)),
-      path_(std::move(other.path_)) {}
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)), path_(std::move(other.path_)) {}
 
 FileMap& FileMap::operator=(FileMap&& other) noexcept {
   std::swap(data_, other.data_);

@@ -32,7 +32,7 @@ struct Error {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}    // NOLINT(google-explicit-constructor)
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT(google-explicit-constructor)
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
 
   bool ok() const { return state_.index() == 0; }
@@ -89,8 +89,8 @@ using Status = Result<void>;
   declaration = std::move(name.value())
 
 // The same for a Status.
-#define CARAT_CHECK(expression)                            \
-  do {                                                     \
-    auto status_ = (expression);                           \
+#define CARAT_CHECK(expression)                           \
+  do {                                                    \
+    auto status_ = (expression);                          \
     if (!status_.ok()) return std::move(status_.error()); \
   } while (false)

@@ -1,0 +1,161 @@
+#include "backend/cpu/cpu_weights.h"
+
+#include <fmt/core.h>
+
+#include "base/checked.h"
+#include "base/file_map.h"
+
+namespace carat::cpu {
+namespace {
+
+struct PackJob {
+  const TensorView* tensor;
+  PackedMatrix* matrix;
+};
+
+Result<PackedMatrix> describe(const TensorView& tensor, int64_t rows) {
+  PackedMatrix matrix;
+  matrix.type = tensor.type;
+  matrix.rows = rows;
+  matrix.columns = tensor.columns;
+  if (is_quantised(tensor.type)) {
+    if (tensor.columns % dtype_info(tensor.type).block_elements != 0) {
+      return Error{ErrorCode::kUnsupported,
+                   fmt::format("{}: {} columns are not whole blocks", tensor.name, tensor.columns)};
+    }
+    matrix.panel_bytes = pack_format(tensor.type).panel_bytes(tensor.columns);
+  } else {
+    matrix.panel_bytes = static_cast<size_t>(tensor.columns) * kPanelRows * (tensor.type == DType::kF32 ? 4 : 2);
+  }
+  return matrix;
+}
+
+// Packs one matrix with all workers, in pieces; a piece's pages of the file are released as soon as it is packed.
+struct PackRun {
+  const Kernels* kernels;
+  Team* team;
+  const TensorView* tensor;
+  const PackedMatrix* matrix;
+
+  static void run(void* argument, int) {
+    const auto& self = *static_cast<const PackRun*>(argument);
+    const int64_t panels = self.matrix->panels();
+    const auto row_bytes = static_cast<int64_t>(self.tensor->row_bytes());
+    const int64_t chunk = std::max<int64_t>(1, (int64_t{1} << 20) / (row_bytes * kPanelRows));
+    for (;;) {
+      const int64_t begin = self.team->claim(0, chunk, panels);
+      if (begin >= panels) return;
+      const int64_t end = std::min(begin + chunk, panels);
+      self.kernels->pack(*self.matrix, reinterpret_cast<const uint8_t*>(self.tensor->data.data()),
+                         static_cast<size_t>(row_bytes), const_cast<uint8_t*>(self.matrix->data), begin, end);
+      const int64_t first = begin * kPanelRows * row_bytes;
+      const int64_t last = std::min(end * kPanelRows, self.matrix->rows) * row_bytes;
+      release_pages(self.tensor->data.subspan(static_cast<size_t>(first), static_cast<size_t>(last - first)));
+    }
+  }
+};
+
+}  // namespace
+
+Result<CpuWeights> CpuWeights::pack(const ModelConfig& config, const Weights& weights, const Kernels& kernels,
+                                    Team& team) {
+  for (const auto& [name, value] : {std::pair{"width", config.width}, std::pair{"ffn width", config.ffn_width},
+                                    std::pair{"head size", config.head_size}}) {
+    if (value % 16 != 0) {
+      return Error{ErrorCode::kUnsupported,
+                   fmt::format("{} is {}; the CPU backend takes multiples of 16", name, value)};
+    }
+  }
+  if (config.heads / config.kv_heads > kTileRows) {
+    return Error{ErrorCode::kUnsupported, fmt::format("{} query heads share a key head; the CPU backend takes {}",
+                                                      config.heads / config.kv_heads, kTileRows)};
+  }
+
+  CpuWeights out;
+  out.layers.resize(weights.layers.size());
+  std::vector<PackJob> jobs;
+  auto add = [&](const TensorView& tensor, PackedMatrix& matrix, int64_t rows) -> Status {
+    CARAT_TRY(matrix, describe(tensor, rows));
+    jobs.push_back({&tensor, &matrix});
+    return {};
+  };
+  auto norm = [&](const TensorView& tensor) {
+    out.norms_.push_back(norm_multipliers(weights, tensor));
+    return out.norms_.back().data();
+  };
+  for (size_t i = 0; i < weights.layers.size(); ++i) {
+    const LayerWeights& from = weights.layers[i];
+    LayerPack& to = out.layers[i];
+    CARAT_CHECK(add(from.q, to.q, from.q.rows));
+    CARAT_CHECK(add(from.k, to.k, from.k.rows));
+    CARAT_CHECK(add(from.v, to.v, from.v.rows));
+    CARAT_CHECK(add(from.attn_out, to.attn_out, from.attn_out.rows));
+    CARAT_CHECK(add(from.gate, to.gate, from.gate.rows));
+    CARAT_CHECK(add(from.up, to.up, from.up.rows));
+    CARAT_CHECK(add(from.down, to.down, from.down.rows));
+    to.attn_norm = norm(from.attn_norm);
+    to.q_norm = norm(from.q_norm);
+    to.k_norm = norm(from.k_norm);
+    to.post_attn_norm = norm(from.post_attn_norm);
+    to.ffn_norm = norm(from.ffn_norm);
+    to.post_ffn_norm = norm(from.post_ffn_norm);
+    to.global = config.is_global[i] ? 1 : 0;
+  }
+  const bool tied = weights.head.rows == 0;
+  CARAT_CHECK(add(weights.embedding, out.model.embedding, config.vocabulary));
+  if (!tied) CARAT_CHECK(add(weights.head, out.model.head, config.vocabulary));
+
+  size_t bytes = 0;
+  for (const PackJob& job : jobs) bytes += round_up<size_t>(job.matrix->bytes(), 64);
+  CARAT_TRY(out.arena_, Arena::allocate(bytes, "the weights"));
+  size_t offset = 0;
+  for (const PackJob& job : jobs) {
+    job.matrix->data = out.arena_.data() + offset;
+    offset += round_up<size_t>(job.matrix->bytes(), 64);
+    PackRun run{&kernels, &team, job.tensor, job.matrix};
+    team.run(&PackRun::run, &run);
+  }
+  if (tied) out.model.head = out.model.embedding;
+  out.bytes = offset;
+  out.decode_bytes = tied ? offset : offset - out.model.embedding.bytes();
+
+  out.model.layers = config.layers;
+  out.model.width = config.width;
+  out.model.ffn_width = config.ffn_width;
+  out.model.heads = config.heads;
+  out.model.kv_heads = config.kv_heads;
+  out.model.head_size = config.head_size;
+  out.model.vocabulary = config.vocabulary;
+  out.model.window = config.window;
+  out.model.norm_epsilon = config.norm_epsilon;
+  out.model.query_scale = config.query_scale;
+  out.model.embedding_scale = config.embedding_scale;
+  out.model.final_norm = norm(weights.final_norm);
+  out.model.layer = out.layers.data();
+  return out;
+}
+
+uint64_t CpuWeights::stage_bytes(Stage stage) const {
+  uint64_t bytes = 0;
+  for (const LayerPack& layer : layers) {
+    switch (stage) {
+      case Stage::kQkv:
+        bytes += layer.q.bytes() + layer.k.bytes() + layer.v.bytes();
+        break;
+      case Stage::kAttnOut:
+        bytes += layer.attn_out.bytes();
+        break;
+      case Stage::kGateUp:
+        bytes += layer.gate.bytes() + layer.up.bytes();
+        break;
+      case Stage::kDown:
+        bytes += layer.down.bytes();
+        break;
+      default:
+        break;
+    }
+  }
+  return stage == Stage::kLogits ? model.head.bytes() : bytes;
+}
+
+}  // namespace carat::cpu

@@ -1,0 +1,33 @@
+// A model's weights, packed for the CPU: one copy, made matrix by matrix while the mapped file's pages are let go.
+#pragma once
+
+#include <vector>
+
+#include "backend/cpu/arena.h"
+#include "backend/cpu/kernels.h"
+#include "base/result.h"
+#include "base/threads.h"
+#include "model/config.h"
+#include "model/step.h"
+#include "model/weights.h"
+
+namespace carat::cpu {
+
+class CpuWeights {
+ public:
+  // Errors: kOutOfMemory; kUnsupported for a shape that the kernels do not take.
+  static Result<CpuWeights> pack(const ModelConfig& config, const Weights& weights, const Kernels& kernels, Team& team);
+
+  ModelPack model{};  // points into this object; layers' cache pointers are the backend's to fill
+  std::vector<LayerPack> layers;
+  uint64_t bytes = 0;         // all of them
+  uint64_t decode_bytes = 0;  // read for one token: all but the embedding where it is not the head
+
+  uint64_t stage_bytes(Stage stage) const;
+
+ private:
+  Arena arena_;
+  std::vector<std::vector<float>> norms_;
+};
+
+}  // namespace carat::cpu

@@ -1,0 +1,22 @@
+// The kernels for AVX2, FMA and F16C (Haswell, Zen and later).
+#include <immintrin.h>
+
+#include "backend/cpu/kernels.h"
+
+namespace carat::cpu {
+namespace isa_avx2 {
+namespace {
+
+constexpr int kGemmRows = 4;  // rows of activations that a prefill tile keeps in registers
+#include "backend/cpu/kernels/all.inl"
+#include "backend/cpu/kernels/iq4_table.inl"
+#include "backend/cpu/kernels/simd_avx2.inl"
+
+constexpr Kernels kKernels = {"cpu/avx2", pack, forward, matmul, round_row, rms_norm, gelu_mul, exp_row, unpack_row};
+
+}  // namespace
+}  // namespace isa_avx2
+
+const Kernels& avx2_kernels() { return isa_avx2::kKernels; }
+
+}  // namespace carat::cpu

@@ -1,0 +1,22 @@
+// The kernels for AVX-512 with BW, VL and VNNI (Ice Lake, Zen 4 and later).
+#include <immintrin.h>
+
+#include "backend/cpu/kernels.h"
+
+namespace carat::cpu {
+namespace isa_avx512 {
+namespace {
+
+constexpr int kGemmRows = 8;  // rows of activations that a prefill tile keeps in registers
+#include "backend/cpu/kernels/all.inl"
+#include "backend/cpu/kernels/iq4_table.inl"
+#include "backend/cpu/kernels/simd_avx512.inl"
+
+constexpr Kernels kKernels = {"cpu/avx512", pack, forward, matmul, round_row, rms_norm, gelu_mul, exp_row, unpack_row};
+
+}  // namespace
+}  // namespace isa_avx512
+
+const Kernels& avx512_kernels() { return isa_avx512::kKernels; }
+
+}  // namespace carat::cpu

@@ -1,0 +1,22 @@
+// The kernels in plain C++: the definition of the arithmetic, and what runs where nothing better does.
+
+#include "backend/cpu/kernels.h"
+
+namespace carat::cpu {
+namespace isa_portable {
+namespace {
+
+constexpr int kGemmRows = 4;  // rows of activations that a prefill tile keeps in registers
+#include "backend/cpu/kernels/all.inl"
+#include "backend/cpu/kernels/iq4_table.inl"
+#include "backend/cpu/kernels/simd_portable.inl"
+
+constexpr Kernels kKernels = {"cpu/portable", pack,     forward, matmul,    round_row,
+                              rms_norm,       gelu_mul, exp_row, unpack_row};
+
+}  // namespace
+}  // namespace isa_portable
+
+const Kernels& portable_kernels() { return isa_portable::kKernels; }
+
+}  // namespace carat::cpu

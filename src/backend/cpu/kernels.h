@@ -1,0 +1,126 @@
+// What an ISA offers, and the plain structs that it works on. isa_*.cc each compile the same .inl files with their own
+// target flags into their own namespace; nothing but this table crosses over, so no object can leak instructions that
+// the machine lacks. That is also why these structs are plain and use nothing of the standard library.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/cpu/packed.h"
+
+namespace carat {
+class Team;
+}
+
+namespace carat::cpu {
+
+// Rows of activations as the products read them. A row is rounded once: exact, to 15 bits with one scale; fast, to 8
+// bits with a scale per block of 32.
+struct Activations {
+  float* values = nullptr;  // [T][columns] float32: what 16- and 32-bit weights multiply
+  int16_t* ints = nullptr;  // [T][columns]: what quantised weights multiply; unused where columns % 32 != 0
+  float* scales = nullptr;  // exact: [T]; fast: [T][columns / 32]
+  int32_t* sums = nullptr;  // [T][columns / 16]: sums of 16 neighbouring ints, for offsets and minima
+  int64_t columns = 0;
+  bool fast = false;
+};
+
+// Working memory of one worker.
+struct Scratch {
+  float* sums = nullptr;     // [max rows][16]: float accumulators of one panel
+  float* sums_2 = nullptr;   // the same for a second matrix (gate and up together)
+  uint8_t* panel = nullptr;  // kPanelScratchBytes: a piece of a panel, expanded to 16-bit integers and float scales
+  float* scores = nullptr;   // [kTileRows][kSplitKeys]
+  float* part = nullptr;     // [kTileRows][E]: one split's weighted values
+  float* running = nullptr;  // [kTileRows][E + 16]: combined so far; see attention.inl
+};
+
+inline constexpr int kChunkColumns =
+    512;  // columns expanded at a time in prefill: 16 KiB of 16-bit weights, half of L1
+inline constexpr int kPanelScratchBytes = kChunkColumns * kPanelRows * 2 + 2 * (kChunkColumns / 16) * kPanelRows * 4;
+inline constexpr int kTileRows = 16;    // query rows (tokens x heads that share a kv head) that read a key together
+inline constexpr int kSplitKeys = 256;  // attention is split at multiples of this, always
+
+// Where a row's keys lie. Page tables as in model/step.h.
+struct RowPlan {
+  int32_t token;
+  int32_t position;
+  const int32_t* pages[2];  // [0] sliding layers, [1] global layers
+  int32_t page_count[2];    // the table is a ring of this many pages
+  int64_t partial[2];       // first slot of the row in `partials` where its splits are separate tasks, else -1
+};
+
+// Rows [row, row + rows) of one sequence against the keys of splits [split_begin, split_end), one kv head.
+struct AttnTask {
+  int32_t row, rows, kv_head, split_begin, split_end;
+  bool partial;  // leave the split's result in `partials`, to be combined when the row is rounded
+};
+
+struct LayerPack {
+  const float *attn_norm, *q_norm, *k_norm, *post_attn_norm, *ffn_norm, *post_ffn_norm;
+  PackedMatrix q, k, v, attn_out, gate, up, down;
+  uint16_t* k_cache;  // f16 [page][K][P / 16][E][16 keys]: sixteen keys side by side, so that lanes are keys
+  uint16_t* v_cache;  // f16 [page][K][P][E]
+  int32_t global;     // 0 sliding, 1 global: index into RowPlan
+};
+
+struct ModelPack {
+  int32_t layers, width, ffn_width, heads, kv_heads, head_size, vocabulary, window;
+  float norm_epsilon, query_scale, embedding_scale;
+  const LayerPack* layer;
+  PackedMatrix embedding, head;
+  const float* final_norm;
+};
+
+// One step, as every worker sees it. Buffers are [T][...] row-major.
+struct ForwardContext {
+  const ModelPack* model;
+  Team* team;
+  Scratch* scratch;          // [workers]
+  int64_t rows;              // T
+  const RowPlan* plan;       // [T]
+  const AttnTask* tasks[2];  // sliding, global
+  int64_t task_count[2];
+  const int32_t* logits_rows;  // [L]
+  int64_t logits_count;
+  float *rope_cos[2], *rope_sin[2];  // [T][E / 2], filled by the caller
+  float *hidden, *projected;         // [T][D]
+  float *query, *key, *value;        // [T][H*E], [T][K*E] twice
+  float* partials;                   // [slot][E + 16]: attention of one split
+  Activations norm, attended, gated,
+      last;       // inputs of qkv and gate_up [T][D], attn_out [T][H*E], down [T][F], logits [L][D]
+  float* logits;  // [L][V]
+  void (*stage_done)(void* user, int stage, int layer);  // worker 0, after the barrier that ends the stage
+  void* user;
+};
+
+struct Kernels {
+  const char* name;
+  // Packs panels [begin, end) of a tensor: rows of the file's blocks in, panels out.
+  void (*pack)(const PackedMatrix& matrix, const uint8_t* rows, size_t row_bytes, uint8_t* out, int64_t begin,
+               int64_t end);
+  // The whole forward pass of a step, run by every worker of the team.
+  void (*forward)(const ForwardContext& context, int worker);
+  // The pieces, for tests and micro-benchmarks.
+  void (*matmul)(const PackedMatrix& matrix, const Activations& x, int64_t rows, float* out, int64_t out_stride,
+                 int64_t panel_begin, int64_t panel_end, const Scratch& scratch);
+  void (*round_row)(const Activations& x, int64_t row);  // values -> ints, scales, sums
+  void (*rms_norm)(const float* x, const float* weight, float* out, int64_t count, float epsilon);
+  void (*gelu_mul)(const float* gate, const float* up, float* out, int64_t count);
+  void (*exp)(const float* x, float* out, int64_t count);
+  // One row of a packed matrix back to float32.
+  void (*unpack_row)(const PackedMatrix& matrix, int64_t row, float* out);
+};
+
+const Kernels& portable_kernels();
+#if defined(__x86_64__)
+const Kernels& avx2_kernels();
+const Kernels& avx512_kernels();
+#endif
+
+// Thin doors to the team, so that ISA objects instantiate nothing of the standard library.
+int64_t team_claim(Team& team, int64_t stage, int64_t chunk, int64_t count);
+int64_t team_next_stage(Team& team, int64_t stage);
+int team_workers(const Team& team);
+
+}  // namespace carat::cpu

@@ -1,0 +1,155 @@
+// The forward pass of one step, run by every worker of the team: stages in the order of the paper, a barrier after
+// each.
+//   embed | per layer: qkv | attn | attn_out | gate_up | down | logits
+// Between two products a row is normalised, rotated or rounded by whichever worker claims it.
+
+struct Worker {
+  const ForwardContext& c;
+  const Scratch& scratch;
+  int index;
+  int64_t stage;
+
+  // Runs body(item) for every item of the stage that this worker claims.
+  template <class Body>
+  void each(int64_t count, int64_t chunk, Body body) {
+    for (;;) {
+      const int64_t begin = team_claim(*c.team, stage, chunk, count);
+      if (begin >= count) return;
+      body(begin, least(begin + chunk, count));
+    }
+  }
+  void next() { stage = team_next_stage(*c.team, stage); }
+  void done(int name, int64_t layer) {
+    next();
+    if (index == 0 && c.stage_done != nullptr) c.stage_done(c.user, name, static_cast<int>(layer));
+  }
+};
+
+enum { kStageEmbed, kStageQkv, kStageAttn, kStageAttnOut, kStageGateUp, kStageDown, kStageLogits };
+
+// Panels that a worker claims at a time: enough pieces for balance, few enough that each is a long sequential read.
+static inline int64_t panel_chunk(const Worker& w, int64_t panels) {
+  return most(1, least(64, panels / (8 * team_workers(*w.c.team))));
+}
+
+static void products(Worker& w, const PackedMatrix* const* matrices, float* const* outs, int count,
+                     const Activations& x, int64_t rows) {
+  int64_t panels = 0;
+  for (int i = 0; i < count; ++i) panels += matrices[i]->panels();
+  w.each(panels, panel_chunk(w, panels), [&](int64_t begin, int64_t end) {
+    int64_t first = 0;  // of matrix i among all panels
+    for (int i = 0; i < count; ++i) {
+      const int64_t last = first + matrices[i]->panels();
+      if (begin < last && end > first) {
+        matmul(*matrices[i], x, rows, outs[i], matrices[i]->rows, most(begin, first) - first, least(end, last) - first,
+               w.scratch);
+      }
+      first = last;
+    }
+  });
+}
+
+// q and k: per-head norm, rope, q scaled; k and v into the cache.
+static void prepare_heads(const ForwardContext& c, const LayerPack& layer, int64_t row) {
+  const ModelPack& m = *c.model;
+  const int64_t E = m.head_size;
+  const float* cosine = c.rope_cos[layer.global] + row * E / 2;
+  const float* sine = c.rope_sin[layer.global] + row * E / 2;
+  for (int64_t head = 0; head < m.heads; ++head) {
+    float* q = c.query + (row * m.heads + head) * E;
+    rms_norm(q, layer.q_norm, q, E, m.norm_epsilon);
+    rope(q, cosine, sine, E);
+    for (int64_t e = 0; e < E; e += 16) f_store(q + e, f_mul(f_load(q + e), f_set(m.query_scale)));
+  }
+  for (int64_t head = 0; head < m.kv_heads; ++head) {
+    float* k = c.key + (row * m.kv_heads + head) * E;
+    rms_norm(k, layer.k_norm, k, E, m.norm_epsilon);
+    rope(k, cosine, sine, E);
+    store_key_value(m, layer, c.plan[row], head, k, c.value + (row * m.kv_heads + head) * E);
+  }
+}
+
+// hidden += norm(projected), then the next product's input: norm(hidden), rounded.
+static void close_block(const ForwardContext& c, int64_t row, const float* post_norm, const float* next_norm) {
+  const ModelPack& m = *c.model;
+  const int64_t D = m.width;
+  float* hidden = c.hidden + row * D;
+  float* projected = c.projected + row * D;
+  rms_norm(projected, post_norm, projected, D, m.norm_epsilon);
+  add_row(hidden, projected, D);
+  if (next_norm == nullptr) return;
+  rms_norm(hidden, next_norm, c.norm.values + row * D, D, m.norm_epsilon);
+  round_row(c.norm, row);
+}
+
+static void forward_layer(Worker& w, int64_t index) {
+  const ForwardContext& c = w.c;
+  const ModelPack& m = *c.model;
+  const LayerPack& layer = m.layer[index];
+  const int64_t T = c.rows;
+
+  const PackedMatrix* qkv[] = {&layer.q, &layer.k, &layer.v};
+  float* qkv_out[] = {c.query, c.key, c.value};
+  products(w, qkv, qkv_out, 3, c.norm, T);
+  w.done(kStageQkv, index);
+
+  w.each(T, 1, [&](int64_t row, int64_t) { prepare_heads(c, layer, row); });
+  w.next();
+  const AttnTask* tasks = c.tasks[layer.global];
+  w.each(c.task_count[layer.global], 1, [&](int64_t task, int64_t) { attend(c, layer, tasks[task], w.scratch); });
+  w.next();
+  w.each(T, 1, [&](int64_t row, int64_t) {
+    if (c.plan[row].partial[layer.global] >= 0) combine_splits(c, layer.global, row, w.scratch);
+    round_row(c.attended, row);
+  });
+  w.done(kStageAttn, index);
+
+  const PackedMatrix* attn_out[] = {&layer.attn_out};
+  float* projected[] = {c.projected};
+  products(w, attn_out, projected, 1, c.attended, T);
+  w.next();
+  w.each(T, 1, [&](int64_t row, int64_t) { close_block(c, row, layer.post_attn_norm, layer.ffn_norm); });
+  w.done(kStageAttnOut, index);
+
+  w.each(layer.gate.panels(), panel_chunk(w, layer.gate.panels()), [&](int64_t begin, int64_t end) {
+    gated_matmul(layer.gate, layer.up, c.norm, T, c.gated.values, begin, end, w.scratch);
+  });
+  w.next();
+  w.each(T, 1, [&](int64_t row, int64_t) { round_row(c.gated, row); });
+  w.done(kStageGateUp, index);
+
+  const PackedMatrix* down[] = {&layer.down};
+  products(w, down, projected, 1, c.gated, T);
+  w.next();
+  const float* next_norm = index + 1 < m.layers ? m.layer[index + 1].attn_norm : nullptr;
+  w.each(T, 1, [&](int64_t row, int64_t) { close_block(c, row, layer.post_ffn_norm, next_norm); });
+  w.done(kStageDown, index);
+}
+
+static void forward(const ForwardContext& c, int index) {
+  Worker w{c, c.scratch[index], index, 0};
+  const ModelPack& m = *c.model;
+  const int64_t D = m.width;
+
+  w.each(c.rows, 1, [&](int64_t row, int64_t) {
+    float* hidden = c.hidden + row * D;
+    unpack_row(m.embedding, c.plan[row].token, hidden);
+    for (int64_t i = 0; i < D; i += 16) f_store(hidden + i, f_mul(f_load(hidden + i), f_set(m.embedding_scale)));
+    rms_norm(hidden, m.layer[0].attn_norm, c.norm.values + row * D, D, m.norm_epsilon);
+    round_row(c.norm, row);
+  });
+  w.done(kStageEmbed, 0);
+
+  for (int64_t layer = 0; layer < m.layers; ++layer) forward_layer(w, layer);
+
+  if (c.logits_count == 0) return;
+  w.each(c.logits_count, 1, [&](int64_t row, int64_t) {
+    rms_norm(c.hidden + c.logits_rows[row] * D, m.final_norm, c.last.values + row * D, D, m.norm_epsilon);
+    round_row(c.last, row);
+  });
+  w.next();
+  const PackedMatrix* head[] = {&m.head};
+  float* logits[] = {c.logits};
+  products(w, head, logits, 1, c.last, c.logits_count);
+  w.done(kStageLogits, 0);
+}

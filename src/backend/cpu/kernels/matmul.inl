@@ -1,0 +1,193 @@
+// A weight matrix times rows of activations, whatever the type: panels [panel_begin, panel_end) of the output.
+
+#include "backend/cpu/kernels/matmul_quantised.inl"
+
+template <DType kType>
+static inline F load_weights(const uint8_t* p) {
+  if constexpr (kType == DType::kF32) return f_load(reinterpret_cast<const float*>(p));
+  if constexpr (kType == DType::kF16) return f_load_f16(p);
+  return f_load_bf16(p);
+}
+
+// 16- and 32-bit weights: acc = fma(w[column], x[column], acc), column after column. kPanels panels at once (their
+// chains of additions hide each other's latency) times kRows rows; out[panel][t * 16 + r], panels `out_stride` floats
+// apart.
+template <DType kType, int kPanels, int kRows>
+static void float_panels(const uint8_t* panel, size_t panel_bytes, const Activations& x, int64_t row, float* out,
+                         int64_t out_stride) {
+  constexpr int kLineBytes = kPanelRows * (kType == DType::kF32 ? 4 : 2);
+  const float* values = x.values + row * x.columns;
+  F acc[kPanels][kRows];
+  for (auto& of_panel : acc) {
+    for (F& a : of_panel) a = f_set(0.0f);
+  }
+  for (int64_t column = 0; column < x.columns; ++column) {
+    for (int i = 0; i < kPanels; ++i) {
+      const uint8_t* p = panel + static_cast<size_t>(i) * panel_bytes + column * kLineBytes;
+      if (column % 2 == 0) __builtin_prefetch(p + 2048);
+      const F w = load_weights<kType>(p);
+      for (int t = 0; t < kRows; ++t) acc[i][t] = f_fma(w, f_set(values[t * x.columns + column]), acc[i][t]);
+    }
+  }
+  for (int i = 0; i < kPanels; ++i) {
+    for (int t = 0; t < kRows; ++t) f_store(out + i * out_stride + (row + t) * kPanelRows, acc[i][t]);
+  }
+}
+
+template <DType kType>
+static void float_panel(const uint8_t* panel, const Activations& x, int64_t rows, float* out) {
+  int64_t t = 0;
+  for (; t + 4 <= rows; t += 4) float_panels<kType, 1, 4>(panel, 0, x, t, out, 0);
+  for (; t < rows; ++t) float_panels<kType, 1, 1>(panel, 0, x, t, out, 0);
+}
+
+static void any_panel(const PackedMatrix& m, int64_t panel, const Activations& x, int64_t rows, float* out,
+                      const Scratch& scratch) {
+  const uint8_t* p = m.panel(panel);
+#define CARAT_PANEL(type)                                                              \
+  case DType::type:                                                                    \
+    return x.fast ? quantised_panel<DType::type, true>(p, x, rows, out, scratch.panel) \
+                  : quantised_panel<DType::type, false>(p, x, rows, out, scratch.panel)
+  switch (m.type) {
+    case DType::kF32:
+      return float_panel<DType::kF32>(p, x, rows, out);
+    case DType::kF16:
+      return float_panel<DType::kF16>(p, x, rows, out);
+    case DType::kBF16:
+      return float_panel<DType::kBF16>(p, x, rows, out);
+      CARAT_PANEL(kQ4_0);
+      CARAT_PANEL(kQ4_1);
+      CARAT_PANEL(kQ5_0);
+      CARAT_PANEL(kQ5_1);
+      CARAT_PANEL(kQ8_0);
+      CARAT_PANEL(kQ2_K);
+      CARAT_PANEL(kQ3_K);
+      CARAT_PANEL(kQ4_K);
+      CARAT_PANEL(kQ5_K);
+      CARAT_PANEL(kQ6_K);
+      CARAT_PANEL(kIQ4_NL);
+      CARAT_PANEL(kIQ4_XS);
+  }
+#undef CARAT_PANEL
+}
+
+// Four panels of a 16- or 32-bit matrix times one row: decode, where a single panel's chain would wait for itself.
+static bool four_float_panels(const PackedMatrix& m, int64_t panel, const Activations& x, float* out) {
+  switch (m.type) {
+    case DType::kF32:
+      float_panels<DType::kF32, 4, 1>(m.panel(panel), m.panel_bytes, x, 0, out, kPanelRows);
+      return true;
+    case DType::kF16:
+      float_panels<DType::kF16, 4, 1>(m.panel(panel), m.panel_bytes, x, 0, out, kPanelRows);
+      return true;
+    case DType::kBF16:
+      float_panels<DType::kBF16, 4, 1>(m.panel(panel), m.panel_bytes, x, 0, out, kPanelRows);
+      return true;
+    default:
+      return false;
+  }
+}
+
+static void store_panel(const PackedMatrix& m, int64_t panel, const float* sums, int64_t rows, float* out,
+                        int64_t out_stride) {
+  const int64_t first = panel * kPanelRows;
+  const int64_t valid = least(kPanelRows, m.rows - first);
+  for (int64_t t = 0; t < rows; ++t) {
+    __builtin_memcpy(out + t * out_stride + first, sums + t * kPanelRows, static_cast<size_t>(valid) * sizeof(float));
+  }
+}
+
+// out[t * out_stride + r] = dot(row r of the matrix, row t of x)
+static void matmul(const PackedMatrix& m, const Activations& x, int64_t rows, float* out, int64_t out_stride,
+                   int64_t panel_begin, int64_t panel_end, const Scratch& scratch) {
+  int64_t panel = panel_begin;
+  if (rows == 1) {
+    for (; panel + 4 <= panel_end && four_float_panels(m, panel, x, scratch.sums); panel += 4) {
+      for (int i = 0; i < 4; ++i) store_panel(m, panel + i, scratch.sums + i * kPanelRows, 1, out, out_stride);
+    }
+  }
+  for (; panel < panel_end; ++panel) {
+    any_panel(m, panel, x, rows, scratch.sums, scratch);
+    store_panel(m, panel, scratch.sums, rows, out, out_stride);
+  }
+}
+
+// out[t][F] = gelu(gate x) * (up x), panel by panel, so that neither product is written to memory.
+static void gated_matmul(const PackedMatrix& gate, const PackedMatrix& up, const Activations& x, int64_t rows,
+                         float* out, int64_t panel_begin, int64_t panel_end, const Scratch& scratch) {
+  for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
+    any_panel(gate, panel, x, rows, scratch.sums, scratch);
+    any_panel(up, panel, x, rows, scratch.sums_2, scratch);
+    gelu_mul(scratch.sums, scratch.sums_2, scratch.sums, rows * kPanelRows);
+    store_panel(gate, panel, scratch.sums, rows, out, gate.rows);
+  }
+}
+
+// One row of a packed matrix as float32: value = scale * (u - offset) + min.
+template <DType kType>
+static void unpack_quantised_row(const PackedMatrix& m, int64_t row, float* out) {
+  constexpr PackFormat kFormat = pack_format(kType);
+  constexpr int kSubs = kFormat.sub_blocks;
+  const int r = static_cast<int>(row % kPanelRows);
+  const uint8_t* p = m.panel(row / kPanelRows);
+  alignas(64) int16_t weights[kBlock * kPanelRows];
+  alignas(64) float scales[2 * kPanelRows], mins[2 * kPanelRows];
+  const Expanded piece{weights, scales, mins};
+  F super_scale{}, super_min{};
+  for (int64_t block = 0; block < m.columns / kBlock; ++block) {
+    if constexpr (kFormat.scale == ScaleKind::kSuper) {
+      if (block % (kSuperBlock / kBlock) == 0) {
+        super_scale = f_load_f16(p);
+        if constexpr (kFormat.has_min) super_min = f_load_f16(p + 2 * kPanelRows);
+        p += kFormat.super_header_bytes();
+      }
+    }
+    expand_block<kType>(p, super_scale, super_min, piece);
+    for (int c = 0; c < kBlock; ++c) {
+      const int sub = kSubs == 1 ? 0 : c / 16;
+      const auto integer = static_cast<float>(weights[(c / 2 * kPanelRows + r) * 2 + c % 2]);
+      const float scale = scales[sub * kPanelRows + r];
+      out[block * kBlock + c] =
+          kFormat.has_min ? __builtin_fmaf(integer, scale, mins[sub * kPanelRows + r]) : integer * scale;
+    }
+    p += kFormat.block_bytes();
+  }
+}
+
+template <DType kType>
+static void unpack_float_row(const PackedMatrix& m, int64_t row, float* out) {
+  constexpr int kBytes = kType == DType::kF32 ? 4 : 2;
+  const uint8_t* p = m.panel(row / kPanelRows);
+  float lane[16];
+  for (int64_t c = 0; c < m.columns; ++c) {
+    f_store(lane, load_weights<kType>(p + c * kPanelRows * kBytes));
+    out[c] = lane[row % kPanelRows];
+  }
+}
+
+static void unpack_row(const PackedMatrix& m, int64_t row, float* out) {
+#define CARAT_UNPACK(type) \
+  case DType::type:        \
+    return unpack_quantised_row<DType::type>(m, row, out)
+  switch (m.type) {
+    case DType::kF32:
+      return unpack_float_row<DType::kF32>(m, row, out);
+    case DType::kF16:
+      return unpack_float_row<DType::kF16>(m, row, out);
+    case DType::kBF16:
+      return unpack_float_row<DType::kBF16>(m, row, out);
+      CARAT_UNPACK(kQ4_0);
+      CARAT_UNPACK(kQ4_1);
+      CARAT_UNPACK(kQ5_0);
+      CARAT_UNPACK(kQ5_1);
+      CARAT_UNPACK(kQ8_0);
+      CARAT_UNPACK(kQ2_K);
+      CARAT_UNPACK(kQ3_K);
+      CARAT_UNPACK(kQ4_K);
+      CARAT_UNPACK(kQ5_K);
+      CARAT_UNPACK(kQ6_K);
+      CARAT_UNPACK(kIQ4_NL);
+      CARAT_UNPACK(kIQ4_XS);
+  }
+#undef CARAT_UNPACK
+}

@@ -1,0 +1,262 @@
+// Products of quantised panels with rounded activations. The arithmetic, the same in every function here and on every
+// ISA:
+//
+//   isum = sum over a (sub-)block of (u - offset) * x_int       exact, in any order
+//   acc  = fma(float(isum), scale_w, acc)                       block by block, in order of columns
+//   acc  = fma(float(sum of x_int), min_w, acc)                 where the format has minima, after its block's sum
+//   y    = acc * scale_x
+//
+// (fast precision: the scale of x is the block's: acc = fma(float(isum), scale_w * scale_x, acc), likewise for minima.)
+// Few rows (decode) unpack in registers as they multiply; many rows (prefill) expand a piece of the panel to 16-bit
+// integers once and multiply it with every row. Lanes are output rows throughout.
+
+// Element e (0..15) of every lane of a block; see pack_lanes. `p` are the block's words.
+template <int kBits, bool kTable, int e>
+static inline W element(const uint8_t* p) {
+  constexpr int kPer = 16 / kBits;
+  constexpr uint16_t kMask = static_cast<uint16_t>((1u << kBits) - 1);
+  if constexpr (e < kPer * kBits) {
+    constexpr int kShift = kBits * (e % kPer);
+    W word = w_load(p + 64 * (e / kPer));
+    if constexpr (kShift != 0) word = w_shr<kShift>(word);
+    if constexpr (kShift + kBits < 16) word = w_and(word, kMask);
+    if constexpr (kTable) word = w_table(word);
+    return word;
+  } else if constexpr (kBits == 6) {
+    constexpr int i = e - 12;
+    constexpr int kHigh = 12 + 2 * (i % 2) - 4;  // shift that brings the two high bits to their place
+    return w_or(w_shr<12>(w_load(p + 64 * i)), w_and(w_shr<kHigh>(w_load(p + 64 * (4 + i / 2))), 0x30));
+  } else {  // 3 or 5 bits: element 15 from the top bits
+    W value = w_shr<15>(w_load(p));
+    value = w_or(value, w_and(w_shr<14>(w_load(p + 64)), 2));
+    value = w_or(value, w_and(w_shr<13>(w_load(p + 128)), 4));
+    if constexpr (kBits == 5) {
+      value = w_or(value, w_and(w_shr<12>(w_load(p + 192)), 8));
+      value = w_or(value, w_and(w_shr<11>(w_load(p + 256)), 16));
+    }
+    return value;
+  }
+}
+
+// isum[t] += elements kFirst .. kLast - 1 times the pairs of x at row t.
+template <int kBits, bool kTable, int kFirst, int kLast, int kRows>
+static inline void dot_elements(const uint8_t* words, const int16_t* x, int64_t stride, I* isum) {
+  if constexpr (kFirst < kLast) {
+    const W w = element<kBits, kTable, kFirst>(words);
+    for (int t = 0; t < kRows; ++t) isum[t] = w_dot(isum[t], w, w_pair(x + t * stride + 2 * kFirst));
+    dot_elements<kBits, kTable, kFirst + 1, kLast, kRows>(words, x, stride, isum);
+  }
+}
+
+// One panel times kRows rows of activations (1 to 4), out[t * out_stride + r].
+template <DType kType, int kRows, bool kFast>
+static void matvec_panel(const uint8_t* p, const Activations& x, int64_t row, float* out, int64_t out_stride) {
+  constexpr PackFormat kFormat = pack_format(kType);
+  constexpr bool kSuper = kFormat.scale == ScaleKind::kSuper;
+  constexpr int kSubs = kFormat.sub_blocks;
+  constexpr int kHalf = 16 / kSubs;  // elements of a lane per sub-block
+  const int64_t blocks = x.columns / kBlock;
+  const int16_t* ints = x.ints + row * x.columns;
+  const int32_t* sums = x.sums + row * (x.columns / 16);
+
+  F acc[kRows];
+  for (int t = 0; t < kRows; ++t) acc[t] = f_set(0.0f);
+  F super_scale{}, super_min{};
+  for (int64_t block = 0; block < blocks; ++block) {
+    if constexpr (kSuper) {
+      if (block % (kSuperBlock / kBlock) == 0) {
+        super_scale = f_load_f16(p);
+        if constexpr (kFormat.has_min) super_min = f_load_f16(p + 2 * kPanelRows);
+        p += kFormat.super_header_bytes();
+      }
+    }
+    for (int line = 0; line < kFormat.block_bytes(); line += 64) __builtin_prefetch(p + 4096 + line);
+    const uint8_t* words = p + kFormat.block_bytes() - kFormat.word_bytes();
+    const int16_t* pairs = ints + block * kBlock;
+
+    I isum[kSubs][kRows];
+    for (int sub = 0; sub < kSubs; ++sub) {
+      for (int t = 0; t < kRows; ++t) {
+        if constexpr (kFormat.offset == 0) {
+          isum[sub][t] = i_set(0);
+        } else {
+          const int32_t* s = sums + t * (x.columns / 16) + 2 * block;
+          isum[sub][t] = i_set(-kFormat.offset * (kSubs == 1 ? s[0] + s[1] : s[sub]));
+        }
+      }
+    }
+    dot_elements<kFormat.bits, kFormat.table, 0, kHalf, kRows>(words, pairs, x.columns, isum[0]);
+    dot_elements<kFormat.bits, kFormat.table, kHalf, 16, kRows>(words, pairs, x.columns, isum[kSubs - 1]);
+
+    for (int sub = 0; sub < kSubs; ++sub) {
+      F scale;
+      F min{};
+      if constexpr (kSuper) {
+        scale = f_mul(super_scale, i_float(i_load_i8(p + sub * kPanelRows)));
+        if constexpr (kFormat.has_min) min = f_mul(super_min, i_float(i_load_u8(p + (kSubs + sub) * kPanelRows)));
+      } else {
+        scale = f_load_f16(p);
+        if constexpr (kFormat.has_min) min = f_load_f16(p + 2 * kPanelRows);
+      }
+      for (int t = 0; t < kRows; ++t) {
+        F w_scale = scale;
+        F w_min = min;
+        if constexpr (kFast) {
+          const F x_scale = f_set(x.scales[(row + t) * blocks + block]);
+          w_scale = f_mul(scale, x_scale);
+          if constexpr (kFormat.has_min) w_min = f_mul(min, x_scale);
+        }
+        acc[t] = f_fma(i_float(isum[sub][t]), w_scale, acc[t]);
+        if constexpr (kFormat.has_min) {
+          const int32_t* s = sums + t * (x.columns / 16) + 2 * block;
+          acc[t] = f_fma(f_set(static_cast<float>(kSubs == 1 ? s[0] + s[1] : s[sub])), w_min, acc[t]);
+        }
+      }
+    }
+    p += kFormat.block_bytes();
+  }
+  for (int t = 0; t < kRows; ++t) {
+    if constexpr (!kFast) acc[t] = f_mul(acc[t], f_set(x.scales[row + t]));
+    f_store(out + t * out_stride, acc[t]);
+  }
+}
+
+// A piece of a panel, expanded: weights [pairs of columns][16 rows][2] of int16, offset subtracted; scales and minima
+// [sub-block][16 rows] in float32.
+struct Expanded {
+  int16_t* weights;
+  float* scales;
+  float* mins;
+};
+
+template <int kBits, bool kTable, int kOffset, int kFirst>
+static inline void expand_elements(const uint8_t* words, int16_t* out) {
+  if constexpr (kFirst < 16) {
+    w_store(out + kFirst * 32, w_sub(element<kBits, kTable, kFirst>(words), kOffset));
+    expand_elements<kBits, kTable, kOffset, kFirst + 1>(words, out);
+  }
+}
+
+// Expands the block at p.
+template <DType kType>
+static inline void expand_block(const uint8_t* p, F super_scale, F super_min, const Expanded& out) {
+  constexpr PackFormat kFormat = pack_format(kType);
+  constexpr int kSubs = kFormat.sub_blocks;
+  if constexpr (kFormat.scale == ScaleKind::kSuper) {
+    for (int sub = 0; sub < kSubs; ++sub) {
+      f_store(out.scales + sub * kPanelRows, f_mul(super_scale, i_float(i_load_i8(p + sub * kPanelRows))));
+      if constexpr (kFormat.has_min) {
+        const F sub_min = i_float(i_load_u8(p + (kSubs + sub) * kPanelRows));
+        f_store(out.mins + sub * kPanelRows, f_mul(super_min, sub_min));
+      }
+    }
+  } else {
+    f_store(out.scales, f_load_f16(p));
+    if constexpr (kFormat.has_min) f_store(out.mins, f_load_f16(p + 2 * kPanelRows));
+  }
+  const uint8_t* words = p + kFormat.block_bytes() - kFormat.word_bytes();
+  expand_elements<kFormat.bits, kFormat.table, kFormat.offset, 0>(words, out.weights);
+}
+
+// Expands `blocks` blocks starting at p (a super-block border for K formats); returns the first byte after them.
+template <DType kType>
+static const uint8_t* expand(const uint8_t* p, int64_t blocks, const Expanded& out) {
+  constexpr PackFormat kFormat = pack_format(kType);
+  F super_scale{}, super_min{};
+  for (int64_t block = 0; block < blocks; ++block) {
+    if constexpr (kFormat.scale == ScaleKind::kSuper) {
+      if (block % (kSuperBlock / kBlock) == 0) {
+        super_scale = f_load_f16(p);
+        if constexpr (kFormat.has_min) super_min = f_load_f16(p + 2 * kPanelRows);
+        p += kFormat.super_header_bytes();
+      }
+    }
+    const int64_t first = block * kFormat.sub_blocks * kPanelRows;
+    expand_block<kType>(p, super_scale, super_min,
+                        {out.weights + block * kBlock * kPanelRows, out.scales + first, out.mins + first});
+    p += kFormat.block_bytes();
+  }
+  return p;
+}
+
+// acc[t][16] (+)= an expanded piece times kRows rows of activations, whose columns start at `first_block` * 32.
+template <int kSubs, bool kMin, bool kFast, int kRows>
+static inline void gemm_tile(const Expanded& w, int64_t blocks, const Activations& x, int64_t row, int64_t first_block,
+                             float* acc) {
+  constexpr int kPairs = 16 / kSubs;
+  const int16_t* weights = w.weights;
+  const int16_t* ints = x.ints + row * x.columns + first_block * kBlock;
+  const int32_t* sums = x.sums + row * (x.columns / 16) + first_block * 2;
+  for (int64_t part = 0; part < blocks * kSubs; ++part) {
+    I isum[kRows];
+    for (int t = 0; t < kRows; ++t) isum[t] = i_set(0);
+#pragma GCC unroll 8
+    for (int pair = 0; pair < kPairs; ++pair) {
+      const W v = w_load(reinterpret_cast<const uint8_t*>(weights));
+      weights += 32;
+      for (int t = 0; t < kRows; ++t) isum[t] = w_dot(isum[t], v, w_pair(ints + t * x.columns + 2 * pair));
+    }
+    ints += 2 * kPairs;
+    const F scale = f_load(w.scales + part * kPanelRows);
+    for (int t = 0; t < kRows; ++t) {
+      F w_scale = scale;
+      F x_scale{};
+      if constexpr (kFast) {
+        x_scale = f_set(x.scales[(row + t) * (x.columns / kBlock) + first_block + part / kSubs]);
+        w_scale = f_mul(scale, x_scale);
+      }
+      F a = f_fma(i_float(isum[t]), w_scale, f_load(acc + t * kPanelRows));
+      if constexpr (kMin) {
+        F w_min = f_load(w.mins + part * kPanelRows);
+        if constexpr (kFast) w_min = f_mul(w_min, x_scale);
+        const int32_t* s = sums + t * (x.columns / 16) + part * (2 / kSubs);
+        a = f_fma(f_set(static_cast<float>(kSubs == 1 ? s[0] + s[1] : s[0])), w_min, a);
+      }
+      f_store(acc + t * kPanelRows, a);
+    }
+  }
+}
+
+// One panel times `rows` rows: out[t * 16 + r].
+template <DType kType, bool kFast>
+static void gemm_panel(const uint8_t* p, const Activations& x, int64_t rows, float* out, uint8_t* scratch) {
+  constexpr PackFormat kFormat = pack_format(kType);
+  constexpr int kSubs = kFormat.sub_blocks;
+  constexpr int kTile = kGemmRows;
+  Expanded piece;
+  piece.weights = reinterpret_cast<int16_t*>(scratch);
+  piece.scales = reinterpret_cast<float*>(scratch + kChunkColumns * kPanelRows * 2);
+  piece.mins = piece.scales + kChunkColumns / 16 * kPanelRows;
+  __builtin_memset(out, 0, static_cast<size_t>(rows) * kPanelRows * sizeof(float));
+  const int64_t blocks = x.columns / kBlock;
+  for (int64_t first = 0; first < blocks; first += kChunkColumns / kBlock) {
+    const int64_t count = least(kChunkColumns / kBlock, blocks - first);
+    p = expand<kType>(p, count, piece);
+    int64_t t = 0;
+    for (; t + kTile <= rows; t += kTile) {
+      gemm_tile<kSubs, kFormat.has_min, kFast, kTile>(piece, count, x, t, first, out + t * kPanelRows);
+    }
+    for (; t < rows; ++t) gemm_tile<kSubs, kFormat.has_min, kFast, 1>(piece, count, x, t, first, out + t * kPanelRows);
+  }
+  if constexpr (!kFast) {
+    for (int64_t t = 0; t < rows; ++t)
+      f_store(out + t * kPanelRows, f_mul(f_load(out + t * kPanelRows), f_set(x.scales[t])));
+  }
+}
+
+// One panel times all rows, out[t * 16 + r].
+template <DType kType, bool kFast>
+static void quantised_panel(const uint8_t* panel, const Activations& x, int64_t rows, float* out, uint8_t* scratch) {
+  switch (rows) {
+    case 1:
+      return matvec_panel<kType, 1, kFast>(panel, x, 0, out, kPanelRows);
+    case 2:
+      return matvec_panel<kType, 2, kFast>(panel, x, 0, out, kPanelRows);
+    case 3:
+      return matvec_panel<kType, 3, kFast>(panel, x, 0, out, kPanelRows);
+    case 4:
+      return matvec_panel<kType, 4, kFast>(panel, x, 0, out, kPanelRows);
+    default:
+      return gemm_panel<kType, kFast>(panel, x, rows, out, scratch);
+  }
+}

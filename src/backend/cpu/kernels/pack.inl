@@ -1,0 +1,118 @@
+// Packing: blocks of a file's rows to panels, and one row of a panel back to floats.
+
+#include "backend/cpu/kernels/decode_blocks.inl"
+
+// Where element e of a lane lies: `per` elements fit whole into a word; the bits left over at the top of the words hold
+// the rest.
+//   b  words  whole elements  left over
+//   2    2    8 + 8
+//   3    3    5 + 5 + 5       1 bit of each word: element 15
+//   4    4    4 each
+//   5    5    3 each          1 bit of each word: element 15
+//   6    6    2 each          4 bits of words 0-3: low bits of elements 12-15; 2 + 2 bits of words 4 and 5: their high
+//   bits 8    8    2 each
+template <int kBits>
+static void pack_lanes(const uint8_t* values, uint32_t* words, int row) {
+  // values[32] of one row; words[kBits][16 rows], a lane pair (parities 0 and 1) in one 32-bit number.
+  constexpr int kPer = 16 / kBits;
+  uint32_t pair[16];
+  for (int e = 0; e < 16; ++e)
+    pair[e] = static_cast<uint32_t>(values[2 * e]) | static_cast<uint32_t>(values[2 * e + 1]) << 16;
+  uint32_t word[kBits];
+  for (int w = 0; w < kBits; ++w) {
+    word[w] = 0;
+    for (int j = 0; j < kPer; ++j) word[w] |= pair[w * kPer + j] << (kBits * j);
+  }
+  if constexpr (kBits == 3 || kBits == 5) {
+    for (int w = 0; w < kBits; ++w) word[w] |= ((pair[15] >> w) & 0x00010001u) << 15;
+  }
+  if constexpr (kBits == 6) {
+    for (int w = 0; w < 4; ++w) word[w] |= (pair[12 + w] & 0x000f000fu) << 12;
+    for (int e = 0; e < 4; ++e) word[4 + e / 2] |= ((pair[12 + e] >> 4) & 0x00030003u) << (12 + 2 * (e % 2));
+  }
+  for (int w = 0; w < kBits; ++w) words[w * kPanelRows + row] = word[w];
+}
+
+template <DType kType>
+static void pack_quantised(const PackedMatrix& matrix, const uint8_t* rows, size_t row_bytes, uint8_t* out,
+                           int64_t begin, int64_t end) {
+  constexpr PackFormat kFormat = pack_format(kType);
+  constexpr bool kSuper = kFormat.scale == ScaleKind::kSuper;
+  for (int64_t panel = begin; panel < end; ++panel) {
+    uint8_t* p = out + static_cast<size_t>(panel) * matrix.panel_bytes;
+    const int64_t first = panel * kPanelRows;
+    const int valid = static_cast<int>(least(kPanelRows, matrix.rows - first));
+    if (valid < kPanelRows) __builtin_memset(p, 0, matrix.panel_bytes);
+    for (int64_t block = 0; block < matrix.columns / kBlock; ++block) {
+      uint8_t* header = p;
+      if (kSuper && block % (kSuperBlock / kBlock) == 0) p += kFormat.super_header_bytes();
+      uint8_t* scales = p;
+      auto* words = reinterpret_cast<uint32_t*>(p + kFormat.block_bytes() - kFormat.word_bytes());
+      for (int r = 0; r < valid; ++r) {
+        uint8_t values[kBlock];
+        BlockScales s{};
+        decode_block<kType>(rows + static_cast<size_t>(first + r) * row_bytes, block, values, s);
+        pack_lanes<kFormat.bits>(values, words, r);
+        if constexpr (kSuper) {
+          if (block % (kSuperBlock / kBlock) == 0) {
+            reinterpret_cast<uint16_t*>(header)[r] = s.scale;
+            if (kFormat.has_min) reinterpret_cast<uint16_t*>(header)[kPanelRows + r] = s.min;
+          }
+          for (int sub = 0; sub < kFormat.sub_blocks; ++sub) {
+            scales[sub * kPanelRows + r] = s.sub_scale[sub];
+            if (kFormat.has_min) scales[(kFormat.sub_blocks + sub) * kPanelRows + r] = s.sub_min[sub];
+          }
+        } else {
+          reinterpret_cast<uint16_t*>(scales)[r] = s.scale;
+          if (kFormat.has_min) reinterpret_cast<uint16_t*>(scales)[kPanelRows + r] = s.min;
+        }
+      }
+      p += kFormat.block_bytes();
+    }
+  }
+}
+
+template <class Element>
+static void pack_floats(const PackedMatrix& matrix, const uint8_t* rows, size_t row_bytes, uint8_t* out, int64_t begin,
+                        int64_t end) {
+  for (int64_t panel = begin; panel < end; ++panel) {
+    auto* p = reinterpret_cast<Element*>(out + static_cast<size_t>(panel) * matrix.panel_bytes);
+    for (int r = 0; r < kPanelRows; ++r) {
+      const int64_t row = panel * kPanelRows + r;
+      const uint8_t* source = rows + static_cast<size_t>(row) * row_bytes;
+      for (int64_t c = 0; c < matrix.columns; ++c) {
+        Element element = 0;
+        if (row < matrix.rows)
+          __builtin_memcpy(&element, source + static_cast<size_t>(c) * sizeof element, sizeof element);
+        p[c * kPanelRows + r] = element;
+      }
+    }
+  }
+}
+
+static void pack(const PackedMatrix& matrix, const uint8_t* rows, size_t row_bytes, uint8_t* out, int64_t begin,
+                 int64_t end) {
+#define CARAT_PACK(type) \
+  case DType::type:      \
+    return pack_quantised<DType::type>(matrix, rows, row_bytes, out, begin, end)
+  switch (matrix.type) {
+    case DType::kF32:
+      return pack_floats<uint32_t>(matrix, rows, row_bytes, out, begin, end);
+    case DType::kF16:
+    case DType::kBF16:
+      return pack_floats<uint16_t>(matrix, rows, row_bytes, out, begin, end);
+      CARAT_PACK(kQ4_0);
+      CARAT_PACK(kQ4_1);
+      CARAT_PACK(kQ5_0);
+      CARAT_PACK(kQ5_1);
+      CARAT_PACK(kQ8_0);
+      CARAT_PACK(kQ2_K);
+      CARAT_PACK(kQ3_K);
+      CARAT_PACK(kQ4_K);
+      CARAT_PACK(kQ5_K);
+      CARAT_PACK(kQ6_K);
+      CARAT_PACK(kIQ4_NL);
+      CARAT_PACK(kIQ4_XS);
+  }
+#undef CARAT_PACK
+}

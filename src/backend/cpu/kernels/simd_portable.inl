@@ -1,0 +1,206 @@
+// The vector types of the kernels in plain C++: the definition that the SIMD versions equal bit for bit.
+//   F 16 floats   I 16 int32   W 32 int16, lane 2r + p holding row r, parity p
+// Everything here is static: no symbol of an ISA's object may be picked by the linker for another.
+
+struct F {
+  float v[16];
+};
+struct I {
+  int32_t v[16];
+};
+struct W {
+  uint16_t v[32];
+};
+
+#define CARAT_LANES(n) for (int i = 0; i < (n); ++i)
+
+static inline F f_set(float x) {
+  F r;
+  CARAT_LANES(16) r.v[i] = x;
+  return r;
+}
+static inline F f_load(const float* p) {
+  F r;
+  CARAT_LANES(16) r.v[i] = p[i];
+  return r;
+}
+static inline void f_store(float* p, F a) { CARAT_LANES(16) p[i] = a.v[i]; }
+static inline F f_add(F a, F b) {
+  CARAT_LANES(16) a.v[i] = a.v[i] + b.v[i];
+  return a;
+}
+static inline F f_sub(F a, F b) {
+  CARAT_LANES(16) a.v[i] = a.v[i] - b.v[i];
+  return a;
+}
+static inline F f_mul(F a, F b) {
+  CARAT_LANES(16) a.v[i] = a.v[i] * b.v[i];
+  return a;
+}
+static inline F f_div(F a, F b) {
+  CARAT_LANES(16) a.v[i] = a.v[i] / b.v[i];
+  return a;
+}
+static inline F f_fma(F a, F b, F c) {
+  CARAT_LANES(16) c.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
+  return c;
+}
+// As vmaxps and vminps: the second operand where either is NaN.
+static inline F f_max(F a, F b) {
+  CARAT_LANES(16) a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
+  return a;
+}
+static inline F f_min(F a, F b) {
+  CARAT_LANES(16) a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i];
+  return a;
+}
+static inline F f_abs(F a) {
+  CARAT_LANES(16) a.v[i] = __builtin_fabsf(a.v[i]);
+  return a;
+}
+
+// Nearest, ties to even; |a| < 2^22.
+static inline I f_round(F a) {
+  I r;
+  CARAT_LANES(16) {
+    const float magic = 12582912.0f;
+    const float shifted = a.v[i] + magic;
+    r.v[i] = static_cast<int32_t>(shifted - magic);
+  }
+  return r;
+}
+static inline F i_float(I a) {
+  F r;
+  CARAT_LANES(16) r.v[i] = static_cast<float>(a.v[i]);
+  return r;
+}
+// 2^a for -126 <= a <= 127.
+static inline F i_pow2(I a) {
+  F r;
+  CARAT_LANES(16) {
+    const int32_t bits = (a.v[i] + 127) << 23;
+    __builtin_memcpy(&r.v[i], &bits, 4);
+  }
+  return r;
+}
+
+static inline float f_half(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
+  const uint32_t exponent = (half >> 10) & 0x1fu;
+  const uint32_t mantissa = half & 0x3ffu;
+  uint32_t bits;
+  if (exponent == 0) {
+    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
+    __builtin_memcpy(&bits, &magnitude, 4);
+    bits |= sign;
+  } else if (exponent == 31) {
+    bits = sign | 0x7f800000u | (mantissa << 13);
+  } else {
+    bits = sign | ((exponent + 112u) << 23) | (mantissa << 13);
+  }
+  float value;
+  __builtin_memcpy(&value, &bits, 4);
+  return value;
+}
+static inline F f_load_f16(const void* p) {
+  const auto* halves = static_cast<const uint16_t*>(p);
+  F r;
+  CARAT_LANES(16) r.v[i] = f_half(halves[i]);
+  return r;
+}
+static inline F f_load_bf16(const void* p) {
+  const auto* halves = static_cast<const uint16_t*>(p);
+  F r;
+  CARAT_LANES(16) {
+    const uint32_t bits = static_cast<uint32_t>(halves[i]) << 16;
+    __builtin_memcpy(&r.v[i], &bits, 4);
+  }
+  return r;
+}
+// To nearest even. The caller has clamped to the finite range.
+static inline void f_store_f16(uint16_t* p, F a) {
+  CARAT_LANES(16) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, &a.v[i], 4);
+    const uint32_t sign = (bits >> 16) & 0x8000u;
+    const uint32_t magnitude = bits & 0x7fffffffu;
+    uint32_t half;
+    if (magnitude < 0x38800000u) {
+      float scaled;
+      __builtin_memcpy(&scaled, &magnitude, 4);
+      scaled = scaled + 0.5f;
+      uint32_t scaled_bits;
+      __builtin_memcpy(&scaled_bits, &scaled, 4);
+      half = scaled_bits - 0x3f000000u;
+    } else {
+      half = ((magnitude + 0xfffu + ((magnitude >> 13) & 1u)) >> 13) - (112u << 10);
+    }
+    p[i] = static_cast<uint16_t>(sign | half);
+  }
+}
+
+static inline I i_set(int32_t x) {
+  I r;
+  CARAT_LANES(16) r.v[i] = x;
+  return r;
+}
+static inline I i_add(I a, I b) {
+  CARAT_LANES(16) a.v[i] += b.v[i];
+  return a;
+}
+static inline I i_load_i8(const uint8_t* p) {
+  I r;
+  CARAT_LANES(16) r.v[i] = static_cast<int8_t>(p[i]);
+  return r;
+}
+static inline I i_load_u8(const uint8_t* p) {
+  I r;
+  CARAT_LANES(16) r.v[i] = p[i];
+  return r;
+}
+static inline void i_store_i16(int16_t* p, I a) { CARAT_LANES(16) p[i] = static_cast<int16_t>(a.v[i]); }
+
+static inline W w_load(const uint8_t* p) {
+  W r;
+  __builtin_memcpy(r.v, p, 64);
+  return r;
+}
+static inline void w_store(void* p, W a) { __builtin_memcpy(p, a.v, 64); }
+static inline W w_and(W a, uint16_t mask) {
+  CARAT_LANES(32) a.v[i] = static_cast<uint16_t>(a.v[i] & mask);
+  return a;
+}
+static inline W w_or(W a, W b) {
+  CARAT_LANES(32) a.v[i] = static_cast<uint16_t>(a.v[i] | b.v[i]);
+  return a;
+}
+static inline W w_sub(W a, int16_t x) {
+  CARAT_LANES(32) a.v[i] = static_cast<uint16_t>(a.v[i] - x);
+  return a;
+}
+template <int kBits>
+static inline W w_shr(W a) {
+  CARAT_LANES(32) a.v[i] = static_cast<uint16_t>(a.v[i] >> kBits);
+  return a;
+}
+// table[a] + 128 of the IQ4 formats; a holds 4-bit values.
+static inline W w_table(W a) {
+  CARAT_LANES(32) a.v[i] = kIq4Table[a.v[i]];
+  return a;
+}
+// The pair of activations at x in every 32-bit lane.
+static inline W w_pair(const int16_t* x) {
+  W r;
+  CARAT_LANES(32) r.v[i] = static_cast<uint16_t>(x[i & 1]);
+  return r;
+}
+// acc[r] + w[2r] * x[2r] + w[2r+1] * x[2r+1], as signed 16-bit numbers.
+static inline I w_dot(I acc, W w, W x) {
+  CARAT_LANES(16) {
+    acc.v[i] += static_cast<int16_t>(w.v[2 * i]) * static_cast<int16_t>(x.v[2 * i]) +
+                static_cast<int16_t>(w.v[2 * i + 1]) * static_cast<int16_t>(x.v[2 * i + 1]);
+  }
+  return acc;
+}
+
+#undef CARAT_LANES

@@ -1,0 +1,41 @@
+// Which backends there are, by name.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "backend/backend.h"
+#include "backend/cpu/cpu_backend.h"
+#include "backend/reference/reference_backend.h"
+
+namespace carat {
+
+std::vector<std::string> backend_names() {
+  std::vector<std::string> names;
+  for (const cpu::Kernels* kernels : cpu::available_kernels()) names.emplace_back(kernels->name);
+  names.emplace_back("reference");
+  return names;
+}
+
+Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, const ModelConfig& config,
+                                                const Weights& weights) {
+  if (options.threads < 0 || options.threads > 1024) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("threads is {}; it must be 1 to 1024, or 0 for all cores", options.threads)};
+  }
+  if (options.name == "reference") return create_reference_backend(config, weights);
+  for (const cpu::Kernels* kernels : cpu::available_kernels()) {
+    if (options.name == "cpu" || options.name == kernels->name)
+      return cpu::create_cpu_backend(*kernels, options, config, weights);
+  }
+  const auto missing = cpu::missing_kernels();
+  if (std::find(missing.begin(), missing.end(), options.name) != missing.end()) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("backend {} needs instructions that this machine lacks; it has {}", options.name,
+                             fmt::join(backend_names(), ", "))};
+  }
+  return Error{ErrorCode::kInvalidArgument,
+               fmt::format("unknown backend '{}'; this machine has cpu (the best of them), {}", options.name,
+                           fmt::join(backend_names(), ", "))};
+}
+
+}  // namespace carat

@@ -1,0 +1,102 @@
+#include "base/threads.h"
+
+#include "base/topology.h"
+
+namespace carat {
+namespace {
+
+// Spinning longer than this means that the other core is not ours right now: let the system run somebody else.
+constexpr int kSpinsBeforeYield = 2000;
+constexpr int kSpinsBeforeSleep = 200000;  // about 1 ms: the gap between two decode steps is far shorter
+
+inline void pause_briefly() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+Team::Team(int workers) : workers_(workers < 1 ? 1 : workers) {
+  for (int worker = 1; worker < workers_; ++worker) threads_.emplace_back([this, worker] { worker_loop(worker); });
+}
+
+Team::~Team() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_.store(true);
+    epoch_.fetch_add(1);
+  }
+  wake_.notify_all();
+  for (auto& thread : threads_) thread.join();
+}
+
+void Team::run(void (*body)(void*, int), void* argument) {
+  body_ = body;
+  argument_ = argument;
+  counters_[0].next.store(0, std::memory_order_relaxed);
+  counters_[1].next.store(0, std::memory_order_relaxed);
+  running_.store(workers_ - 1, std::memory_order_relaxed);
+  epoch_.fetch_add(1);
+  if (sleeping_.load() != 0) {
+    const std::lock_guard lock(mutex_);
+    wake_.notify_all();
+  }
+  body(argument, 0);
+  for (int spins = 0; running_.load(std::memory_order_acquire) != 0; ++spins) {
+    if (spins < kSpinsBeforeYield) {
+      pause_briefly();
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+void Team::worker_loop(int worker) {
+  uint32_t seen = 0;
+  for (;;) {
+    int spins = 0;
+    while (epoch_.load() == seen) {
+      if (++spins < kSpinsBeforeSleep) {
+        pause_briefly();
+        continue;
+      }
+      std::unique_lock lock(mutex_);
+      sleeping_.fetch_add(1);
+      wake_.wait(lock, [&] { return epoch_.load() != seen; });
+      sleeping_.fetch_sub(1);
+    }
+    ++seen;
+    if (stopping_.load()) return;
+    body_(argument_, worker);
+    running_.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+void Team::barrier() {
+  const uint32_t generation = generation_.load(std::memory_order_acquire);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) == workers_ - 1) {
+    arrived_.store(0, std::memory_order_relaxed);
+    generation_.fetch_add(1, std::memory_order_release);
+    return;
+  }
+  for (int spins = 0; generation_.load(std::memory_order_acquire) == generation; ++spins) {
+    if (spins < kSpinsBeforeYield) {
+      pause_briefly();
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+int64_t Team::next_stage(int64_t stage) {
+  // Everybody who still claims from this stage's counter has seen it run out before arriving here; the counter of the
+  // next stage was last used a stage ago, so whoever arrives may reset it, before the barrier releases anyone.
+  counters_[(stage + 1) & 1].next.store(0, std::memory_order_relaxed);
+  barrier();
+  return stage + 1;
+}
+
+}  // namespace carat

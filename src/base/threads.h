@@ -1,0 +1,65 @@
+// A team of workers that runs one function together and meets at barriers in between: one fork per step, not per
+// operation. Work inside a stage is claimed from a shared counter, so a slow core delays nobody; results never depend
+// on who computed them.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace carat {
+
+// Hands out the items of one stage. Reset by one worker between two barriers.
+struct alignas(64) WorkCounter {
+  std::atomic<int64_t> next{0};
+};
+
+class Team {
+ public:
+  // The thread that calls run() is worker 0; `workers` - 1 threads are started.
+  explicit Team(int workers);
+  ~Team();
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+
+  int workers() const { return workers_; }
+
+  // Calls body(argument, worker) on every worker and returns when all have returned.
+  void run(void (*body)(void* argument, int worker), void* argument);
+
+  // Every worker of a running body waits here for the others; what they wrote before is visible after.
+  void barrier();
+
+  // Claims the next `chunk` of `count` items: the begin of the claimed range, or `count` when nothing is left.
+  // The counter is one of two used in turn by stage number; barrier_and_next_stage() moves every worker on.
+  int64_t claim(int64_t stage, int64_t chunk, int64_t count) {
+    auto& next = counters_[stage & 1].next;
+    const int64_t begin = next.fetch_add(chunk, std::memory_order_relaxed);
+    return begin < count ? begin : count;
+  }
+
+  // A barrier that also makes the counter of stage + 1 ready. Returns stage + 1.
+  int64_t next_stage(int64_t stage);
+
+ private:
+  void worker_loop(int worker);
+
+  const int workers_;
+  WorkCounter counters_[2];
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<uint32_t> generation_{0};
+  alignas(64) std::atomic<uint32_t> epoch_{0};  // a new body to run
+  alignas(64) std::atomic<int> running_{0};     // workers still inside the body
+  std::atomic<int> sleeping_{0};
+  std::atomic<bool> stopping_{false};
+  void (*body_)(void*, int) = nullptr;
+  void* argument_ = nullptr;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace carat
