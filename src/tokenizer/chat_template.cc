@@ -1,0 +1,113 @@
+#include "tokenizer/chat_template.h"
+
+#include <fmt/format.h>
+
+#include "tokenizer/utf8.h"
+
+namespace carat {
+namespace {
+
+constexpr std::string_view kMustAlternate = "Conversation roles must alternate user/assistant/user/assistant/...";
+
+Error invalid(std::string what) { return {ErrorCode::kInvalidArgument, std::move(what)}; }
+
+// What str.isspace() says in Python.
+bool is_space(char32_t c) {
+  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+// Keeps a run of text of one kind in one span.
+class Spans {
+ public:
+  void add(std::string_view text, bool may_be_control) {
+    if (text.empty()) return;
+    if (spans_.empty() || spans_.back().may_be_control != may_be_control) spans_.push_back({{}, may_be_control});
+    spans_.back().text += text;
+  }
+  void marker(std::string_view text) { add(text, true); }
+  void typed(std::string_view text) { add(text, false); }
+  std::vector<ChatSpan> take() { return std::move(spans_); }
+
+ private:
+  std::vector<ChatSpan> spans_;
+};
+
+Result<std::string_view> turn_name(std::string_view role, size_t index) {
+  if (role == "user") return std::string_view("user");
+  if (role == "assistant" || role == "model") return std::string_view("model");
+  if (role == "system") {
+    return invalid(fmt::format("messages[{}].role: \"system\" may only be the first message", index));
+  }
+  return invalid(fmt::format("messages[{}].role: expected \"system\", \"user\" or \"assistant\"", index));
+}
+
+}  // namespace
+
+std::string_view strip_whitespace(std::string_view text) {
+  char32_t code = 0;
+  while (!text.empty()) {
+    const size_t length = read_utf8(text, 0, code);
+    if (length == 0 || !is_space(code)) break;
+    text.remove_prefix(length);
+  }
+  while (!text.empty()) {
+    size_t begin = text.size() - 1;
+    while (begin > 0 && (static_cast<uint8_t>(text[begin]) & 0xC0) == 0x80) --begin;
+    if (read_utf8(text, begin, code) != text.size() - begin || !is_space(code)) break;
+    text.remove_suffix(text.size() - begin);
+  }
+  return text;
+}
+
+Result<std::vector<ChatSpan>> render_chat_spans(const std::vector<ChatMessage>& messages, bool add_generation_prompt) {
+  if (messages.empty()) return invalid("messages: expected at least one");
+  const bool has_system = messages.front().role == "system";
+  Spans spans;
+  spans.marker("<bos>");
+  for (size_t i = has_system ? 1 : 0; i < messages.size(); ++i) {
+    const ChatMessage& message = messages[i];
+    const bool first = i == (has_system ? 1U : 0U);
+    const bool users_turn = (i - (has_system ? 1 : 0)) % 2 == 0;
+    if ((message.role == "user") != users_turn) return invalid(std::string(kMustAlternate));
+    CARAT_TRY(const std::string_view name, turn_name(message.role, i));
+    spans.marker("<start_of_turn>");
+    spans.marker(name);
+    spans.marker("\n");
+    if (first && has_system) {
+      const std::vector<ChatPart>& parts = messages.front().parts;
+      if (!parts.empty()) spans.typed(parts.front().text);
+      spans.typed("\n\n");
+    }
+    for (const ChatPart& part : message.parts) {
+      if (part.kind == ChatPart::Kind::kImage) {
+        spans.marker("<start_of_image>");
+      } else {
+        spans.typed(strip_whitespace(part.text));
+      }
+    }
+    spans.marker("<end_of_turn>\n");
+  }
+  if (add_generation_prompt) spans.marker("<start_of_turn>model\n");
+  return spans.take();
+}
+
+Result<std::string> render_chat(const std::vector<ChatMessage>& messages, bool add_generation_prompt) {
+  CARAT_TRY(const auto spans, render_chat_spans(messages, add_generation_prompt));
+  std::string text;
+  for (const ChatSpan& span : spans) text += span.text;
+  return text;
+}
+
+Result<std::vector<int32_t>> encode_chat(const Tokenizer& tokenizer, const std::vector<ChatMessage>& messages,
+                                         bool add_generation_prompt) {
+  CARAT_TRY(const auto spans, render_chat_spans(messages, add_generation_prompt));
+  const std::vector<TextSpan> views = [&] {
+    std::vector<TextSpan> made;
+    for (const ChatSpan& span : spans) made.push_back({span.text, span.may_be_control});
+    return made;
+  }();
+  return tokenizer.encode(views);
+}
+
+}  // namespace carat

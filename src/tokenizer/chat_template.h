@@ -1,0 +1,54 @@
+// Gemma 3's chat template, natively: no template language runs, so no file and no request can bring a program.
+//
+//   <bos><start_of_turn>user\n{system}\n\n{user}<end_of_turn>\n<start_of_turn>model\n
+//
+// The template renders to spans, its own markers apart from what people and the model wrote, so that only the markers
+// can become control tokens while tokens still form across the borders as they do in Hugging Face's rendering.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "tokenizer/tokenizer.h"
+
+namespace carat {
+
+struct ChatPart {
+  enum class Kind { kText, kImage };
+  Kind kind = Kind::kText;
+  std::string text;  // of kText
+};
+
+struct ChatMessage {
+  std::string role;  // "user", "assistant" (or "model"), and "system" for the first one
+  std::vector<ChatPart> parts;
+
+  static ChatMessage of_text(std::string role, std::string text) {
+    return {std::move(role), {{ChatPart::Kind::kText, std::move(text)}}};
+  }
+};
+
+struct ChatSpan {
+  std::string text;
+  bool may_be_control;
+};
+
+// The system text (of the first message; its first part counts) goes before the first user turn. Texts of turns lose
+// whitespace at both ends, as Python's strip does it; an image becomes <start_of_image>.
+// Errors: kInvalidArgument (no messages, an unknown role, roles that do not alternate, in Hugging Face's words).
+Result<std::vector<ChatSpan>> render_chat_spans(const std::vector<ChatMessage>& messages, bool add_generation_prompt);
+
+// The same as one text.
+Result<std::string> render_chat(const std::vector<ChatMessage>& messages, bool add_generation_prompt);
+
+// The ids, beginning with <bos>. Images are one <start_of_image> each, not yet expanded.
+Result<std::vector<int32_t>> encode_chat(const Tokenizer& tokenizer, const std::vector<ChatMessage>& messages,
+                                         bool add_generation_prompt);
+
+// Text without the whitespace at both ends that Python's str.strip takes away.
+std::string_view strip_whitespace(std::string_view text);
+
+}  // namespace carat

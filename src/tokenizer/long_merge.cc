@@ -1,0 +1,123 @@
+#include "tokenizer/long_merge.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "tokenizer/utf8.h"
+
+namespace carat {
+namespace {
+
+constexpr uint32_t kNone = UINT32_MAX;
+constexpr size_t kKeptBytes = size_t{1} << 20;  // of buffers between two texts
+
+template <class T>
+void shrink(std::vector<T>& buffer) {
+  if (buffer.capacity() * sizeof(T) > kKeptBytes) buffer = {};
+}
+
+}  // namespace
+
+void LongMerge::split(std::string_view text) {
+  symbols_.assign(text.size(), Symbol{Vocabulary::kNoRank, 0, 0});
+  size_t previous = 0;
+  for (size_t at = 0; at < text.size();) {
+    char32_t code = 0;
+    const size_t length = read_utf8(text, at, code);
+    symbols_[at] = {vocabulary_.rank_of_char(code, text.substr(at, length)), static_cast<uint16_t>(length),
+                    static_cast<uint16_t>(previous)};
+    previous = length;
+    at += length;
+  }
+}
+
+// Notes the pair that begins at `position`, if it merges.
+void LongMerge::propose(std::string_view text, size_t position, PairCache& pairs) {
+  const Symbol& left = symbols_[position];
+  const size_t right_at = position + left.length;
+  if (right_at >= text.size()) return;
+  const Symbol& right = symbols_[right_at];
+  const uint32_t rank = pairs.joined(left.rank, right.rank, text.substr(position, size_t{left.length} + right.length));
+  if (rank == Vocabulary::kNoRank) return;
+  if (lists_[rank] == kNone) {
+    heap_.push_back(rank);
+    std::push_heap(heap_.begin(), heap_.end(), std::greater<>());
+  }
+  if (free_ == kNone) {
+    free_ = static_cast<uint32_t>(candidates_.size());
+    candidates_.push_back({0, 0, kNone});
+  }
+  const uint32_t node = free_;
+  free_ = candidates_[node].next;
+  candidates_[node] = {static_cast<uint32_t>(position), left.length, lists_[rank]};
+  lists_[rank] = node;
+}
+
+// Takes the list of `rank` into work: of equal pieces the one with the longer left part first, then from left to right.
+void LongMerge::open(uint32_t rank) {
+  const size_t begin = ready_.size();
+  for (uint32_t node = lists_[rank]; node != kNone;) {
+    Candidate& candidate = candidates_[node];
+    ready_.push_back({candidate.position, candidate.left_length});
+    const uint32_t next = candidate.next;
+    candidate.next = free_;
+    free_ = node;
+    node = next;
+  }
+  lists_[rank] = kNone;
+  const auto first = ready_.begin() + static_cast<ptrdiff_t>(begin);
+  const auto before = [](const Ready& a, const Ready& b) {
+    return a.left_length != b.left_length ? a.left_length > b.left_length : a.position < b.position;
+  };
+  std::reverse(first, ready_.end());
+  if (!std::is_sorted(first, ready_.end(), before)) std::sort(first, ready_.end(), before);
+  const auto length = static_cast<uint32_t>(vocabulary_.text(vocabulary_.id_of_rank(rank)).size());
+  stack_.push_back({rank, length, begin, begin});
+}
+
+void LongMerge::apply(std::string_view text, const Work& work, Ready ready, PairCache& pairs) {
+  Symbol& left = symbols_[ready.position];
+  const size_t right_at = ready.position + size_t{ready.left_length};
+  // The text is fixed, so equal lengths mean the same two pieces as when this was proposed.
+  if (left.length != ready.left_length || symbols_[right_at].length != work.length - ready.left_length) return;
+  symbols_[right_at].length = 0;
+  left.rank = work.rank;
+  left.length = static_cast<uint16_t>(work.length);
+  const size_t after = ready.position + size_t{work.length};
+  if (after < text.size()) symbols_[after].previous = left.length;
+  propose(text, ready.position, pairs);
+  if (ready.position > 0) propose(text, ready.position - size_t{left.previous}, pairs);
+}
+
+void LongMerge::merge(std::string_view text, PairCache& pairs) {
+  CARAT_ASSERT(text.size() < kNone);
+  if (lists_.empty()) lists_.assign(static_cast<size_t>(vocabulary_.size()), kNone);
+  candidates_.clear();
+  free_ = kNone;
+  split(text);
+  for (size_t at = 0; at < text.size(); at += symbols_[at].length) propose(text, at, pairs);
+
+  while (true) {
+    if (!heap_.empty() && (stack_.empty() || heap_.front() < stack_.back().rank)) {
+      const uint32_t rank = heap_.front();
+      std::pop_heap(heap_.begin(), heap_.end(), std::greater<>());
+      heap_.pop_back();
+      open(rank);
+    } else if (stack_.empty()) {
+      return;
+    } else if (Work& work = stack_.back(); work.cursor == ready_.size()) {
+      ready_.resize(work.begin);
+      stack_.pop_back();
+    } else {
+      apply(text, work, ready_[work.cursor++], pairs);
+    }
+  }
+}
+
+void LongMerge::release() {
+  shrink(symbols_);
+  shrink(candidates_);
+  shrink(ready_);
+}
+
+}  // namespace carat
