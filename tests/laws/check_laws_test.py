@@ -155,11 +155,11 @@ class WeakSymbols(unittest.TestCase):
         self.check("0000000000000000 W carat::half_to_float(unsigned short)", caught=True)
         self.check("0000000000000000 V vtable for carat::Task", caught=True)
         self.check("0000000000000000 u carat::table", caught=True)
-        self.check("0000000000000000 W carat::cpu::avx512::dot(float const*)", caught=True)
+        self.check("0000000000000000 W carat::cpu::isa_avx512::dot(float const*)", caught=True)
 
     def test_strong_or_own(self):
-        self.check("0000000000000000 W carat::cpu::avx2::dot(float const*)", caught=False)
-        self.check("0000000000000000 T carat::cpu::avx2::kernels()", caught=False)
+        self.check("0000000000000000 W carat::cpu::isa_avx2::dot(float const*)", caught=False)
+        self.check("0000000000000000 T carat::cpu::avx2_kernels()", caught=False)
         self.check("0000000000000000 t carat::half_to_float(unsigned short)", caught=False)
         self.check("0000000000000000 V DW.ref.__gxx_personality_v0", caught=False)
 
