@@ -1,5 +1,5 @@
-// The commands of the program: one file each, each adding itself to the app. A command only records what to do; main runs it
-// after the whole command line has been read.
+// The commands of the program: one file each, each adding itself to the app. A command only records what to do; main
+// runs it after the whole command line has been read.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -9,6 +9,18 @@ namespace carat::cli {
 
 using Action = std::function<int()>;  // returns the exit code
 
+void add_completion(CLI::App& app, Action& action);
+void add_cp(CLI::App& app, Action& action);
+void add_eval(CLI::App& app, Action& action);
+void add_help(CLI::App& app, Action& action);
+void add_list(CLI::App& app, Action& action);
+void add_perplexity(CLI::App& app, Action& action);
+void add_ps(CLI::App& app, Action& action);
+void add_pull(CLI::App& app, Action& action);
+void add_rm(CLI::App& app, Action& action);
+void add_run(CLI::App& app, Action& action);
+void add_show(CLI::App& app, Action& action);
+void add_stop(CLI::App& app, Action& action);
 void add_version(CLI::App& app, Action& action);
 
 }  // namespace carat::cli

@@ -6,10 +6,15 @@
 namespace carat::cli {
 
 void add_version(CLI::App& app, Action& action) {
+  auto json = std::make_shared<bool>(false);
   CLI::App* command = app.add_subcommand("version", "Print the version");
-  command->callback([&action] {
-    action = [] {
-      fmt::print("carat version {}\n", CARAT_VERSION);
+  command->add_flag("--json", *json, "As JSON, in the shape of Ollama's /api/version");
+  command->footer(
+      "Example:\n"
+      "  carat version --json");
+  command->callback([json, &action] {
+    action = [json] {
+      fmt::print(*json ? "{{\"version\":\"{}\"}}\n" : "carat version {}\n", CARAT_VERSION);
       return 0;
     };
   });

@@ -1,3 +1,4 @@
+// Write beside, sync, rename, sync the folder: the order that makes a small file whole or absent.
 #include "store/atomic_file.h"
 
 #include <fcntl.h>

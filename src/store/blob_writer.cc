@@ -1,3 +1,4 @@
+// Hash, sync, rename, sync the folder; positions are explicit (pwrite) so that resuming needs no seek.
 #include "store/blob_writer.h"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// Blobs are only ever looked at under a shared lock of their folder, so nothing is deleted between a look and a lock.
 #include "store/blobs.h"
 
 #include <fcntl.h>

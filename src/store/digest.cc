@@ -1,3 +1,4 @@
+// SHA-256 by OpenSSL, and the strict parser that stands between texts and names of files.
 #include "store/digest.h"
 
 #include <openssl/evp.h>

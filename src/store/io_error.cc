@@ -1,3 +1,4 @@
+// errno, and what a person can do about it.
 #include "store/io_error.h"
 
 #include <fmt/format.h>

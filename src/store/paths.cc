@@ -1,3 +1,4 @@
+// The only reading of the environment in the store.
 #include "store/paths.h"
 
 #include <pwd.h>

@@ -1,3 +1,4 @@
+// Parsing of names: split at fixed separators, then every part against one set of characters.
 #include "store/reference.h"
 
 #include <fmt/format.h>

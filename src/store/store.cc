@@ -1,3 +1,4 @@
+// Names to models: reading manifests, resolving, saving. What deletes is in sweep.cc.
 #include "store/store.h"
 
 #include <fmt/format.h>
@@ -114,6 +115,8 @@ Result<ResolvedModel> Store::resolve(std::string_view name_or_path) const {
   model.parameters = manifest.parameters;
   model.system = manifest.system;
   model.messages = manifest.messages;
+  model.license = manifest.license;
+  model.license_name = manifest.license_name;
   model.digest = stored->digest;
   model.size_bytes = manifest.size_bytes();
   model.modified = stored->modified;
@@ -156,10 +159,10 @@ Result<StoreListing> Store::list() const {
   return listing;
 }
 
-Result<std::string> Store::license(const Manifest& manifest) const {
-  if (!manifest.license) return std::string();
-  CARAT_TRY(const FileLock hold, blobs_.hold(manifest.license->digest, manifest.license->size_bytes));
-  return read_small_file(blobs_.path_of(manifest.license->digest), 16 << 20);
+Result<std::string> Store::license_text(const std::optional<BlobRef>& license) const {
+  if (!license) return std::string();
+  CARAT_TRY(const FileLock hold, blobs_.hold(license->digest, license->size_bytes));
+  return read_small_file(blobs_.path_of(license->digest), 16 << 20);
 }
 
 Status Store::save(const Reference& reference, const Manifest& manifest) const {

@@ -37,7 +37,9 @@ struct ResolvedModel {
   std::vector<std::pair<std::string, std::string>> parameters;  // "temperature", "0.7"; without stop
   std::string system;
   std::vector<ManifestMessage> messages;  // a saved conversation (/save) to go on with
-  Digest digest;                          // of the manifest: the model's id
+  std::optional<BlobRef> license;         // a text in the store
+  std::string license_name;
+  Digest digest;  // of the manifest: the model's id
   uint64_t size_bytes = 0;
   std::chrono::system_clock::time_point modified;
   std::vector<FileLock> holds;  // while these live, no carat deletes the model's files
@@ -75,8 +77,8 @@ class Store {
   Result<ResolvedModel> resolve(std::string_view name_or_path) const;
 
   Result<StoreListing> list() const;
-  Result<StoredModel> find(const Reference& reference) const;   // errors as resolve
-  Result<std::string> license(const Manifest& manifest) const;  // "" if there is none
+  Result<StoredModel> find(const Reference& reference) const;                     // errors as resolve
+  Result<std::string> license_text(const std::optional<BlobRef>& license) const;  // "" if there is none
 
   // Names these blobs. Error: kNotFound if one is not in the store.
   Status save(const Reference& reference, const Manifest& manifest) const;

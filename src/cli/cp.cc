@@ -1,0 +1,48 @@
+// carat cp: another name for the same blobs; nothing is copied but a small manifest.
+#include <fmt/core.h>
+
+#include "cli/commands.h"
+#include "cli/report.h"
+#include "store/store.h"
+
+namespace carat::cli {
+namespace {
+
+struct Options {
+  std::string source;
+  std::string destination;
+};
+
+Status run(const Options& options) {
+  CARAT_TRY(const Store store, Store::open());
+  CARAT_TRY(const Reference from, Reference::parse(options.source));
+  CARAT_TRY(const Reference to, Reference::parse(options.destination));
+  const auto stored = store.find(from);
+  if (!stored.ok() && stored.error().code == ErrorCode::kNotFound) {
+    return Error{ErrorCode::kNotFound, "model \"" + printable(options.source) + "\" not found"};
+  }
+  CARAT_CHECK(store.copy(from, to));
+  fmt::print("copied '{}' to '{}'\n", options.source, options.destination);
+  return {};
+}
+
+}  // namespace
+
+void add_cp(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("cp", "Copy a model");
+  command->add_option("SOURCE", options->source, "The model")->required();
+  command->add_option("DESTINATION", options->destination, "Its other name")->required();
+  command->footer(
+      "Example:\n"
+      "  carat cp gemma3:270m-pt mine:base\n\n"
+      "Both names share their files: a copy takes no space.");
+  command->callback([options, &action] {
+    action = [options] {
+      const Status status = run(*options);
+      return status.ok() ? 0 : report(status.error());
+    };
+  });
+}
+
+}  // namespace carat::cli

@@ -1,0 +1,32 @@
+// carat help [COMMAND]: what `carat COMMAND --help` prints.
+#include <fmt/core.h>
+
+#include "cli/commands.h"
+#include "cli/report.h"
+
+namespace carat::cli {
+
+void add_help(CLI::App& app, Action& action) {
+  auto name = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand("help", "Help about any command");
+  command->add_option("COMMAND", *name, "The command");
+  command->footer(
+      "Example:\n"
+      "  carat help run");
+  command->callback([name, &app, &action] {
+    action = [name, &app] {
+      if (name->empty()) {
+        fmt::print("{}", app.help());
+        return 0;
+      }
+      const CLI::App* found = app.get_subcommand_no_throw(*name);
+      if (found == nullptr) {
+        return report({ErrorCode::kInvalidArgument, "no command '" + *name + "'; `carat help` lists them"});
+      }
+      fmt::print("{}", found->help("carat"));
+      return 0;
+    };
+  });
+}
+
+}  // namespace carat::cli

@@ -1,0 +1,89 @@
+// carat list: the models in the store, newest first.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "cli/human.h"
+#include "cli/report.h"
+#include "cli/table.h"
+#include "cli/timestamp.h"
+#include "store/store.h"
+
+namespace carat::cli {
+namespace {
+
+struct Options {
+  bool json = false;
+  bool quiet = false;
+  std::string filter;
+};
+
+void print_json(const std::vector<StoredModel>& models) {
+  auto list = nlohmann::ordered_json::array();
+  for (const StoredModel& model : models) {
+    const std::string name = model.reference.text();
+    list.push_back({{"name", name},
+                    {"model", name},
+                    {"modified_at", rfc3339(model.modified)},
+                    {"size", model.manifest.size_bytes()},
+                    {"digest", model.digest.hex()},
+                    {"details",
+                     {{"format", model.manifest.kind == ModelKind::kGguf ? "gguf" : "safetensors"},
+                      {"family", "gemma3"},
+                      {"base_model", model.manifest.is_base_model},
+                      {"source", model.manifest.source}}}});
+  }
+  fmt::print("{}\n", nlohmann::ordered_json{{"models", std::move(list)}}.dump(2));
+}
+
+void print_table(const std::vector<StoredModel>& models) {
+  const auto now = std::chrono::system_clock::now();
+  std::vector<Row> rows;
+  for (const StoredModel& model : models) {
+    rows.push_back({model.reference.text(), model.digest.hex().substr(0, 12), human_bytes(model.manifest.size_bytes()),
+                    human_ago(now - model.modified)});
+  }
+  fmt::print("{}", format_table({"NAME", "ID", "SIZE", "MODIFIED"}, rows));
+}
+
+Status run(const Options& options) {
+  CARAT_TRY(const Store store, Store::open());
+  CARAT_TRY(StoreListing listing, store.list());
+  for (const Error& problem : listing.problems) fmt::print(stderr, "warning: {}\n", problem.message);
+  auto& models = listing.models;
+  models.erase(std::remove_if(models.begin(), models.end(),
+                              [&](const StoredModel& m) { return m.reference.text().rfind(options.filter, 0) != 0; }),
+               models.end());
+  if (options.json) {
+    print_json(models);
+  } else if (options.quiet) {
+    for (const StoredModel& model : models) fmt::print("{}\n", model.reference.text());
+  } else {
+    print_table(models);
+  }
+  return {};
+}
+
+}  // namespace
+
+void add_list(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("list", "List models")->alias("ls");
+  command->add_option("PREFIX", options->filter, "Only names that begin with this");
+  command->add_flag("--json", options->json, "As JSON, in the shape of Ollama's /api/tags");
+  command->add_flag("-q,--quiet", options->quiet, "Names only, one a line");
+  command->footer(
+      "Examples:\n"
+      "  carat list\n"
+      "  carat list gemma3\n"
+      "  carat list --json | jq '.models[].name'");
+  command->callback([options, &action] {
+    action = [options] {
+      const Status status = run(*options);
+      return status.ok() ? 0 : report(status.error());
+    };
+  });
+}
+
+}  // namespace carat::cli

@@ -1,0 +1,83 @@
+// The rate is that of the last five seconds: a mean since the start would lie after a stall.
+#include "cli/progress.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "cli/human.h"
+
+namespace carat::cli {
+namespace {
+
+constexpr auto kRateWindow = std::chrono::seconds(5);
+
+size_t terminal_columns() {
+  winsize size{};
+  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+}  // namespace
+
+std::string progress_line(std::string_view what, uint64_t done_bytes, uint64_t total_bytes, uint64_t bytes_per_second,
+                          size_t columns) {
+  const double part = total_bytes == 0 ? 1.0 : static_cast<double>(done_bytes) / static_cast<double>(total_bytes);
+  const std::string head = fmt::format("pulling {}: {:3.0f}% ", what, part * 100);
+  std::string tail = fmt::format(" {:>7}/{:<7}", human_bytes(done_bytes), human_bytes(total_bytes));
+  if (bytes_per_second > 0) {
+    tail += fmt::format(" {:>9}/s {:>6}", human_bytes(bytes_per_second),
+                        human_seconds((total_bytes - std::min(done_bytes, total_bytes)) / bytes_per_second));
+  }
+  const size_t used = head.size() + tail.size() + 3;  // two ends of the bar, and the last column stays free
+  if (used + 4 > columns) return (head + tail).substr(0, columns - 1);
+  const size_t width = std::min<size_t>(columns - used, 60);
+  const auto filled = static_cast<size_t>(part * static_cast<double>(width));
+  std::string bar;
+  for (size_t i = 0; i < width; ++i) bar += i < filled ? "█" : " ";
+  return head + "▕" + bar + "▏" + tail;
+}
+
+Progress::Progress() : on_terminal_(::isatty(STDERR_FILENO) == 1) {}
+
+Progress::~Progress() { end_line(); }
+
+void Progress::end_line() {
+  if (line_open_) std::fputc('\n', stderr);
+  line_open_ = false;
+}
+
+void Progress::on_status(std::string_view text) {
+  end_line();
+  samples_.clear();
+  fmt::print(stderr, "{}\n", text);
+}
+
+uint64_t Progress::bytes_per_second() const {
+  if (samples_.size() < 2) return 0;
+  const std::chrono::duration<double> time = samples_.back().time - samples_.front().time;
+  const uint64_t bytes = samples_.back().done_bytes - std::min(samples_.front().done_bytes, samples_.back().done_bytes);
+  return time.count() < 0.5 ? 0 : static_cast<uint64_t>(static_cast<double>(bytes) / time.count());
+}
+
+void Progress::on_progress(std::string_view what, uint64_t done_bytes, uint64_t total_bytes) {
+  if (!on_terminal_) {
+    if (announced_ != what) fmt::print(stderr, "pulling {} ({})\n", what, human_bytes(total_bytes));
+    announced_ = what;
+    return;
+  }
+  const auto now = Clock::now();
+  const bool finished = done_bytes >= total_bytes;
+  if (!finished && !samples_.empty() && now - samples_.back().time < std::chrono::milliseconds(80)) return;
+  samples_.push_back({now, done_bytes});
+  while (now - samples_.front().time > kRateWindow) samples_.pop_front();
+  // Back to the first column, draw, and clear what a longer line left.
+  fmt::print(stderr, "\r{}\x1b[K",
+             progress_line(what, done_bytes, total_bytes, bytes_per_second(), terminal_columns()));
+  std::fflush(stderr);
+  line_open_ = true;
+}
+
+}  // namespace carat::cli

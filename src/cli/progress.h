@@ -1,0 +1,47 @@
+// A pull on standard error: on a terminal one line that redraws itself, with bytes, rate and time left; elsewhere plain
+// lines, without a single escape code.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <string_view>
+
+#include "cli/interrupt.h"
+#include "store/pull/observer.h"
+
+namespace carat::cli {
+
+// "pulling a5fd3b62230a:  45% [bar] 107 MB/238 MB   65 MB/s   2s", at most `columns` wide; the bar takes what is left.
+// bytes_per_second 0: not known yet.
+std::string progress_line(std::string_view what, uint64_t done_bytes, uint64_t total_bytes, uint64_t bytes_per_second,
+                          size_t columns);
+
+class Progress : public PullObserver {
+ public:
+  Progress();
+  ~Progress() override;
+
+  void on_status(std::string_view text) override;
+  void on_progress(std::string_view what, uint64_t done_bytes, uint64_t total_bytes) override;
+  bool cancelled() override { return InterruptGuard::interrupted(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Sample {
+    Clock::time_point time;
+    uint64_t done_bytes;
+  };
+
+  uint64_t bytes_per_second() const;
+  void end_line();
+
+  const bool on_terminal_;
+  bool line_open_ = false;
+  std::string announced_;       // elsewhere than on a terminal: said once
+  std::deque<Sample> samples_;  // of the last seconds, for the rate
+  InterruptGuard interrupts_;
+};
+
+}  // namespace carat::cli

@@ -1,0 +1,76 @@
+// carat rm: removes names, and with the last name of a blob the blob; --unused sweeps what no name uses.
+#include <fmt/core.h>
+
+#include "cli/commands.h"
+#include "cli/human.h"
+#include "cli/report.h"
+#include "store/store.h"
+
+namespace carat::cli {
+namespace {
+
+struct Options {
+  std::vector<std::string> models;
+  bool unused = false;
+};
+
+void explain(const RemovalReport& removal) {
+  for (const Error& problem : removal.problems) fmt::print(stderr, "warning: {}\n", problem.message);
+  if (!removal.problems.empty()) {
+    fmt::print(stderr, "warning: while a manifest cannot be read, no blob is deleted that it might name\n");
+  }
+  if (removal.in_use_bytes > 0) {
+    fmt::print(stderr, "{} in use by another carat; `carat rm --unused` frees them when it has ended\n",
+               human_bytes(removal.in_use_bytes));
+  }
+}
+
+Status remove(const Store& store, const std::string& name) {
+  CARAT_TRY(const Reference reference, Reference::parse(name));
+  auto removal = store.remove(reference);
+  if (!removal.ok()) {
+    if (removal.error().code != ErrorCode::kNotFound) return removal.error();
+    return Error{ErrorCode::kNotFound, "model '" + printable(name) + "' not found"};
+  }
+  fmt::print("deleted '{}'\n", name);
+  std::fflush(stdout);
+  explain(*removal);
+  return {};
+}
+
+int run(const Options& options) {
+  const auto store = Store::open();
+  if (!store.ok()) return report(store.error());
+  int code = 0;
+  for (const std::string& name : options.models) {
+    if (const Status status = remove(*store, name); !status.ok()) code = report(status.error());
+  }
+  if (!options.unused) return code;
+  const auto swept = store->sweep_unused();
+  if (!swept.ok()) return report(swept.error());
+  fmt::print("freed {}\n", human_bytes(swept->freed_bytes));
+  std::fflush(stdout);
+  explain(*swept);
+  return code;
+}
+
+}  // namespace
+
+void add_rm(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("rm", "Remove models");
+  CLI::Option* models = command->add_option("MODEL", options->models, "One name or several");
+  CLI::Option* unused =
+      command->add_flag("--unused", options->unused, "Sweep what no model uses: leftovers of killed pulls, lone blobs");
+  command->footer(
+      "Examples:\n"
+      "  carat rm gemma3:270m-pt\n"
+      "  carat rm --unused\n\n"
+      "A blob that another name uses stays. A model that is running keeps running.");
+  command->callback([options, models, unused, &action] {
+    if (models->count() + unused->count() == 0) throw CLI::RequiredError("MODEL or --unused");
+    action = [options] { return run(*options); };
+  });
+}
+
+}  // namespace carat::cli

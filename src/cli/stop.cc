@@ -1,0 +1,39 @@
+// carat stop: unloads a model from a server. No server exists yet, so there is never one to stop.
+#include <fmt/core.h>
+
+#include "cli/commands.h"
+#include "cli/report.h"
+#include "store/store.h"
+
+namespace carat::cli {
+namespace {
+
+Status run(const std::string& name) {
+  CARAT_TRY(const Store store, Store::open());
+  CARAT_TRY(const Reference reference, Reference::parse(name));
+  const auto stored = store.find(reference);
+  if (!stored.ok() && stored.error().code == ErrorCode::kNotFound) {
+    return Error{ErrorCode::kNotFound, "couldn't find model \"" + printable(name) + "\" to stop"};
+  }
+  fmt::print(stderr, "no carat server is running, so '{}' is not loaded\n", name);
+  return {};
+}
+
+}  // namespace
+
+void add_stop(CLI::App& app, Action& action) {
+  auto model = std::make_shared<std::string>();
+  CLI::App* command = app.add_subcommand("stop", "Stop a running model");
+  command->add_option("MODEL", *model, "Its name")->required();
+  command->footer(
+      "Example:\n"
+      "  carat stop gemma3:270m-pt");
+  command->callback([model, &action] {
+    action = [model] {
+      const Status status = run(*model);
+      return status.ok() ? 0 : report(status.error());
+    };
+  });
+}
+
+}  // namespace carat::cli
