@@ -8,9 +8,11 @@ namespace isa_avx512 {
 namespace {
 
 constexpr int kGemmRows = 8;  // rows of activations that a prefill tile keeps in registers
-#include "backend/cpu/kernels/all.inl"
+// clang-format off
 #include "backend/cpu/kernels/iq4_table.inl"
 #include "backend/cpu/kernels/simd_avx512.inl"
+#include "backend/cpu/kernels/all.inl"
+// clang-format on
 
 constexpr Kernels kKernels = {"cpu/avx512", pack, forward, matmul, round_row, rms_norm, gelu_mul, exp_row, unpack_row};
 

@@ -7,9 +7,11 @@ namespace isa_portable {
 namespace {
 
 constexpr int kGemmRows = 4;  // rows of activations that a prefill tile keeps in registers
-#include "backend/cpu/kernels/all.inl"
+// clang-format off
 #include "backend/cpu/kernels/iq4_table.inl"
 #include "backend/cpu/kernels/simd_portable.inl"
+#include "backend/cpu/kernels/all.inl"
+// clang-format on
 
 constexpr Kernels kKernels = {"cpu/portable", pack,     forward, matmul,    round_row,
                               rms_norm,       gelu_mul, exp_row, unpack_row};
