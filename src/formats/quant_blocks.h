@@ -99,6 +99,19 @@ constexpr ScaleMin k_scale_min(const uint8_t (&scales)[12], int sub) {
           bits((scales[sub + 4] >> 4) | ((scales[sub] >> 6) << 4))};
 }
 
+// Writes what k_scale_min() reads. The array must be zero where nothing has been written yet.
+constexpr void set_k_scale_min(uint8_t (&scales)[12], int sub, int scale, int min) {
+  const auto merge = [&scales](int at, int bits) { scales[at] = static_cast<uint8_t>(scales[at] | bits); };
+  if (sub < 4) {
+    merge(sub, scale);
+    merge(sub + 4, min);
+  } else {
+    merge(sub + 4, (scale & 15) | ((min & 15) << 4));
+    merge(sub - 4, (scale >> 4) << 6);
+    merge(sub, (min >> 4) << 6);
+  }
+}
+
 // Scale of sub-block 0..15 of a Q3_K block, as stored: the formula subtracts 32.
 constexpr uint8_t q3_scale(const uint8_t (&scales)[12], int sub) {
   const int low = sub < 8 ? scales[sub] & 15 : scales[sub - 8] >> 4;
@@ -106,11 +119,23 @@ constexpr uint8_t q3_scale(const uint8_t (&scales)[12], int sub) {
   return static_cast<uint8_t>(low | (high << 4));
 }
 
+constexpr void set_q3_scale(uint8_t (&scales)[12], int sub, int stored) {
+  uint8_t& low = scales[sub % 8];
+  uint8_t& high = scales[8 + sub % 4];
+  low = static_cast<uint8_t>(low | ((stored & 15) << (sub < 8 ? 0 : 4)));
+  high = static_cast<uint8_t>(high | ((stored >> 4) << (2 * (sub / 4))));
+}
+
 // Scale of sub-block 0..7 of an IQ4_XS block, as stored: the formula subtracts 32.
 constexpr uint8_t iq4_xs_scale(const BlockIQ4_XS& block, int sub) {
   const int low = (block.scales_l[sub / 2] >> (4 * (sub % 2))) & 15;
   const int high = (block.scales_h >> (2 * sub)) & 3;
   return static_cast<uint8_t>(low | (high << 4));
+}
+
+constexpr void set_iq4_xs_scale(BlockIQ4_XS& block, int sub, int stored) {
+  block.scales_l[sub / 2] = static_cast<uint8_t>(block.scales_l[sub / 2] | ((stored & 15) << (4 * (sub % 2))));
+  block.scales_h = static_cast<uint16_t>(block.scales_h | ((stored >> 4) << (2 * sub)));
 }
 
 }  // namespace carat

@@ -129,30 +129,13 @@ void encode(const float* x, BlockQ3_K& out) {
   const float d = store_half(fits.peak / -32, out.d);
   for (int sub = 0; sub < 16; ++sub) {
     const int scale = round_clamp(fits.subs[sub] * inverse(d), -32, 31);
-    const int stored = scale + 32;
-    uint8_t& low = out.scales[sub % 8];
-    uint8_t& high = out.scales[8 + sub % 4];
-    low = static_cast<uint8_t>(low | ((stored & 15) << (sub < 8 ? 0 : 4)));
-    high = static_cast<uint8_t>(high | ((stored >> 4) << (2 * (sub / 4))));
+    set_q3_scale(out.scales, sub, scale + 32);
     for (int i = 16 * sub; i < 16 * sub + 16; ++i) {
       const int q = round_clamp(x[i] * inverse(d * static_cast<float>(scale)), -4, 3) + 4;
       uint8_t& packed = out.qs[32 * (i / 128) + i % 32];
       packed = static_cast<uint8_t>(packed | ((q & 3) << (2 * (i / 32 % 4))));
       out.hmask[i % 32] = static_cast<uint8_t>(out.hmask[i % 32] | ((q >> 2) << (i / 32)));
     }
-  }
-}
-
-// Stores scale and minimum of a sub-block where k_scale_min() finds them.
-void store_scale_min(uint8_t (&scales)[12], int sub, int scale, int min) {
-  const auto merge = [&scales](int at, int bits) { scales[at] = static_cast<uint8_t>(scales[at] | bits); };
-  if (sub < 4) {
-    merge(sub, scale);
-    merge(sub + 4, min);
-  } else {
-    merge(sub + 4, (scale & 15) | ((min & 15) << 4));
-    merge(sub - 4, (scale >> 4) << 6);
-    merge(sub, (min >> 4) << 6);
   }
 }
 
@@ -165,7 +148,7 @@ void encode_affine_k(const float* x, int top, Block& out, Put put) {
   for (int sub = 0; sub < 8; ++sub) {
     const int scale = round_clamp(fits.subs[sub].scale * inverse(d), 0, 63);
     const int min = round_clamp(fits.subs[sub].min * inverse(dmin), 0, 63);
-    store_scale_min(out.scales, sub, scale, min);
+    set_k_scale_min(out.scales, sub, scale, min);
     for (int i = 32 * sub; i < 32 * sub + 32; ++i) {
       put(i, round_clamp((x[i] + dmin * static_cast<float>(min)) * inverse(d * static_cast<float>(scale)), 0, top));
     }
@@ -208,9 +191,7 @@ void encode(const float* x, BlockIQ4_XS& out) {
   const float d = store_half(extreme(scales) / -32, out.d);
   for (int sub = 0; sub < 8; ++sub) {
     const int scale = round_clamp(scales[sub] * inverse(d), -32, 31);
-    const int stored = scale + 32;
-    out.scales_l[sub / 2] = static_cast<uint8_t>(out.scales_l[sub / 2] | ((stored & 15) << (4 * (sub % 2))));
-    out.scales_h = static_cast<uint16_t>(out.scales_h | ((stored >> 4) << (2 * sub)));
+    set_iq4_xs_scale(out, sub, scale + 32);
     const float to_grid = inverse(d * static_cast<float>(scale));
     for (int j = 0; j < 16; ++j) {
       const float* at = x + 32 * sub + j;
