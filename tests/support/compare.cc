@@ -47,7 +47,8 @@ testing::AssertionResult rows_within(std::span<const float> actual, std::span<co
     double squares = 0;
     for (const float value : expected.subspan(begin, row)) squares += double{value} * double{value};
     const double scale = std::sqrt(squares / static_cast<double>(row));
-    if (!std::isfinite(scale)) return testing::AssertionFailure() << "row " << begin / row << " expects NaN or infinity";
+    if (!std::isfinite(scale))
+      return testing::AssertionFailure() << "row " << begin / row << " expects NaN or infinity";
     for (size_t i = begin; i < begin + row; ++i) tolerance[i] = relative * scale;
   }
   return all_within(actual, expected, tolerance);
