@@ -1,0 +1,74 @@
+// carat synth: a random-weight model of a real shape, to measure speed with where no weights can be had.
+#include "formats/synth.h"
+
+#include <fmt/core.h>
+
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/progress.h"
+#include "cli/report.h"
+
+namespace carat::cli {
+namespace {
+
+constexpr int32_t kMaxVocabulary = 262144;
+
+struct Options {
+  std::string shape;
+  std::string type = "q4_0";
+  std::string output;
+  std::string vocabulary;
+  uint64_t seed = 1;
+};
+
+Status run(const Options& options) {
+  const auto shape = synth_shape(options.shape);
+  if (!shape) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("unknown shape '{}': expected one of {}", options.shape, synth_shape_names())};
+  }
+  const auto recipe = synth_recipe(options.type);
+  if (!recipe) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("unknown type '{}': expected one of {}", options.type, synth_recipe_names())};
+  }
+  SynthVocabulary vocabulary;
+  if (options.vocabulary.empty()) {
+    vocabulary = invented_vocabulary(shape->vocabulary);
+  } else {
+    CARAT_TRY(vocabulary, load_vocabulary(options.vocabulary, kMaxVocabulary));
+  }
+  Progress progress;
+  SynthOptions how;
+  how.seed = options.seed;
+  how.progress = [&](uint64_t done_bytes, uint64_t total_bytes) {
+    progress.on_progress("writing " + options.output, done_bytes, total_bytes);
+    return !progress.cancelled();
+  };
+  return write_synth(options.output, *shape, *recipe, vocabulary, how);
+}
+
+}  // namespace
+
+void add_synth(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("synth", "Write a random-weight model of a Gemma 3 shape, for benchmarks");
+  command->add_option("SHAPE", options->shape, synth_shape_names())->required();
+  command->add_option("OUT", options->output, "The GGUF file to write")->required();
+  command->add_option("--type", options->type, "Of the matrices: " + synth_recipe_names())->capture_default_str();
+  command->add_option("--vocab", options->vocabulary, "Take the vocabulary from a GGUF or a tokenizer.json");
+  command->add_option("--seed", options->seed, "Same seed, same bytes")->capture_default_str();
+  command->footer(
+      "Example:\n"
+      "  carat synth 1b --type q4_k_m random-1b.gguf\n\n"
+      "The file is as llama.cpp writes one, but its answers are noise.");
+  command->callback([options, &action] {
+    action = [options] {
+      const Status status = run(*options);
+      return status.ok() ? 0 : report(status.error());
+    };
+  });
+}
+
+}  // namespace carat::cli
