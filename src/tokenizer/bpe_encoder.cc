@@ -52,7 +52,11 @@ void BpeEncoder::encode_part(std::string_view part, size_t characters, std::vect
 
 void BpeEncoder::merge(std::string_view part, size_t characters, std::vector<int32_t>& ids) {
   if (characters <= kShortCharacters) return merge_short(part, ids);
-  long_merge_.run(part, pairs_, [&](uint32_t rank, std::string_view bytes) { emit(rank, bytes, ids); });
+  size_t at = 0;
+  for (const LongMerge::Piece& piece : long_merge_.run(part, pairs_)) {
+    emit(piece.rank, part.substr(at, piece.bytes), ids);
+    at += piece.bytes;
+  }
 }
 
 uint32_t BpeEncoder::joined_with_next(std::string_view part, size_t index) {

@@ -16,14 +16,19 @@ inline uint64_t hash_bytes(std::string_view bytes) {
   };
   const char* p = bytes.data();
   size_t left = bytes.size();
-  uint64_t hash = 0x9E3779B97F4A7C15 ^ left;
-  for (; left >= 8; left -= 8, p += 8) {
+  const auto load = [&p](size_t at, size_t size) {
     uint64_t word = 0;
-    std::memcpy(&word, p, 8);
-    hash = fold(hash ^ word, 0xA0761D6478BD642F);
+    std::memcpy(&word, p + at, size);
+    return word;
+  };
+  uint64_t hash = 0x9E3779B97F4A7C15 ^ left;
+  for (; left > 8; left -= 8, p += 8) hash = fold(hash ^ load(0, 8), 0xA0761D6478BD642F);
+  uint64_t tail = 0;  // at most 8 bytes, in two loads that overlap
+  if (left >= 4) {
+    tail = load(0, 4) | load(left - 4, 4) << 32;
+  } else if (left > 0) {
+    tail = load(0, 1) | load(left / 2, 1) << 8 | load(left - 1, 1) << 16;
   }
-  uint64_t tail = 0;
-  for (size_t i = 0; i < left; ++i) tail |= static_cast<uint64_t>(static_cast<uint8_t>(p[i])) << (8 * i);
   return fold(hash ^ tail, 0xE7037ED1A0B428DB);
 }
 

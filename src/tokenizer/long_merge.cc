@@ -9,6 +9,7 @@ namespace carat {
 namespace {
 
 constexpr uint32_t kNone = UINT32_MAX;
+constexpr size_t kWindowBytes = 4096;
 constexpr size_t kKeptBytes = size_t{1} << 20;  // of buffers between two texts
 
 template <class T>
@@ -17,6 +18,43 @@ void shrink(std::vector<T>& buffer) {
 }
 
 }  // namespace
+
+std::span<const LongMerge::Piece> LongMerge::run(std::string_view text, PairCache& pairs) {
+  release();
+  if (!run_windows(text, pairs)) {
+    pieces_.clear();
+    merge(text, pairs);
+    keep(text.size());
+  }
+  return pieces_;
+}
+
+// False where a window's border turned out to be none: then only the whole text in one piece is sure.
+bool LongMerge::run_windows(std::string_view text, PairCache& pairs) {
+  const size_t overlap = 4 * vocabulary_.longest_piece_bytes();
+  const size_t window_bytes = std::max(kWindowBytes, 4 * overlap);
+  Piece expected{};
+  for (size_t begin = 0;;) {
+    size_t end = std::min(begin + window_bytes, text.size());
+    while (end < text.size() && (static_cast<uint8_t>(text[end]) & 0xC0) == 0x80) --end;
+    merge(text.substr(begin, end - begin), pairs);
+    if (begin > 0 && piece_at(0) != expected) return false;
+    if (end == text.size()) {
+      keep(end - begin);
+      return true;
+    }
+    const size_t kept = keep(end - begin - overlap);
+    expected = piece_at(kept);
+    begin += kept;
+  }
+}
+
+// Adds the pieces that begin before `limit` to the result; returns where the next one begins.
+size_t LongMerge::keep(size_t limit) {
+  size_t at = 0;
+  for (; at < limit; at += symbols_[at].length) pieces_.push_back(piece_at(at));
+  return at;
+}
 
 void LongMerge::split(std::string_view text) {
   symbols_.assign(text.size(), Symbol{Vocabulary::kNoRank, 0, 0});
@@ -37,7 +75,8 @@ void LongMerge::propose(std::string_view text, size_t position, PairCache& pairs
   const size_t right_at = position + left.length;
   if (right_at >= text.size()) return;
   const Symbol& right = symbols_[right_at];
-  const uint32_t rank = pairs.joined(left.rank, right.rank, text.substr(position, size_t{left.length} + right.length));
+  const size_t length = size_t{left.length} + right.length;
+  const uint32_t rank = pairs.joined(left.rank, right.rank, text.substr(position, length));
   if (rank == Vocabulary::kNoRank) return;
   if (lists_[rank] == kNone) {
     heap_.push_back(rank);
@@ -45,17 +84,18 @@ void LongMerge::propose(std::string_view text, size_t position, PairCache& pairs
   }
   if (free_ == kNone) {
     free_ = static_cast<uint32_t>(candidates_.size());
-    candidates_.push_back({0, 0, kNone});
+    candidates_.push_back({0, 0, 0, kNone});
   }
   const uint32_t node = free_;
   free_ = candidates_[node].next;
-  candidates_[node] = {static_cast<uint32_t>(position), left.length, lists_[rank]};
+  candidates_[node] = {static_cast<uint32_t>(position), left.length, static_cast<uint16_t>(length), lists_[rank]};
   lists_[rank] = node;
 }
 
 // Takes the list of `rank` into work: of equal pieces the one with the longer left part first, then from left to right.
 void LongMerge::open(uint32_t rank) {
   const size_t begin = ready_.size();
+  const uint32_t length = candidates_[lists_[rank]].length;
   for (uint32_t node = lists_[rank]; node != kNone;) {
     Candidate& candidate = candidates_[node];
     ready_.push_back({candidate.position, candidate.left_length});
@@ -69,9 +109,8 @@ void LongMerge::open(uint32_t rank) {
   const auto before = [](const Ready& a, const Ready& b) {
     return a.left_length != b.left_length ? a.left_length > b.left_length : a.position < b.position;
   };
-  std::reverse(first, ready_.end());
+  std::reverse(first, ready_.end());  // the last one proposed came first
   if (!std::is_sorted(first, ready_.end(), before)) std::sort(first, ready_.end(), before);
-  const auto length = static_cast<uint32_t>(vocabulary_.text(vocabulary_.id_of_rank(rank)).size());
   stack_.push_back({rank, length, begin, begin});
 }
 
@@ -115,9 +154,11 @@ void LongMerge::merge(std::string_view text, PairCache& pairs) {
 }
 
 void LongMerge::release() {
+  pieces_.clear();
   shrink(symbols_);
   shrink(candidates_);
   shrink(ready_);
+  shrink(pieces_);
 }
 
 }  // namespace carat

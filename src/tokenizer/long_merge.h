@@ -1,12 +1,19 @@
 // BPE over a stretch of any length in O(n log n): what a megabyte of one letter needs.
 //
 // The textbook way is one heap of all adjacent pairs. Here the candidates of one rank lie in one list and the heap
-// holds ranks, of which even a long text has few at a time. This works because a merge only ever creates longer
-// candidates: while a rank is being worked off, nothing can be added to its list. What is created meanwhile and ranks
-// better goes first, so the lists in work form a stack.
+// holds ranks, of which there are few at a time. This works because a merge only ever creates longer candidates: while
+// a rank is being worked off, nothing can be added to its list. What is created meanwhile and ranks better goes first,
+// so the lists in work form a stack.
+//
+// Long texts go through this in windows that fit into the cache. Merging is local: a sequence of pieces is the encoding
+// of the whole if any two neighbours encode to themselves (the first merge across a border would also be one in the
+// encoding of those two). So a window's last pieces, which more text could change, are dropped; the next window begins
+// with them, and if its first piece comes out the same as before, that piece has the same neighbour as within one
+// window.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -19,16 +26,13 @@ class LongMerge {
  public:
   explicit LongMerge(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
 
-  // Merges `text` (valid UTF-8, less than 4 GiB) and calls emit(rank, bytes) for each resulting piece, in order; the
-  // rank is kNoRank for a character that is no piece.
-  template <class Emit>
-  void run(std::string_view text, PairCache& pairs, Emit&& emit) {
-    merge(text, pairs);
-    for (size_t at = 0; at < text.size(); at += symbols_[at].length) {
-      emit(symbols_[at].rank, text.substr(at, symbols_[at].length));
-    }
-    release();
-  }
+  struct Piece {
+    uint32_t rank;  // kNoRank: a character that is no piece
+    uint32_t bytes;
+    bool operator==(const Piece&) const = default;
+  };
+  // The pieces of `text` (valid UTF-8, less than 4 GiB) in order; valid until the next call.
+  std::span<const Piece> run(std::string_view text, PairCache& pairs);
 
  private:
   struct Symbol {  // at the byte where it begins
@@ -39,7 +43,8 @@ class LongMerge {
   struct Candidate {
     uint32_t position;
     uint16_t left_length;
-    uint32_t next;  // in the list of its rank
+    uint16_t length;  // of both parts
+    uint32_t next;    // in the list of its rank
   };
   struct Ready {
     uint32_t position;
@@ -51,7 +56,10 @@ class LongMerge {
     size_t begin, cursor;
   };
 
+  bool run_windows(std::string_view text, PairCache& pairs);
   void merge(std::string_view text, PairCache& pairs);
+  Piece piece_at(size_t position) const { return {symbols_[position].rank, symbols_[position].length}; }
+  size_t keep(size_t limit);
   void split(std::string_view text);
   void propose(std::string_view text, size_t position, PairCache& pairs);
   void open(uint32_t rank);
@@ -66,6 +74,7 @@ class LongMerge {
   std::vector<uint32_t> heap_;   // ranks that have a list and are not in work, best on top
   std::vector<Ready> ready_;
   std::vector<Work> stack_;
+  std::vector<Piece> pieces_;
 };
 
 }  // namespace carat

@@ -182,21 +182,27 @@ Result<PieceList> read_tokenizer_json(std::string_view bytes) {
 Status check_merges(const PieceList& list, const Vocabulary& vocabulary) {
   uint32_t last_rank = 0;
   uint16_t last_left = UINT16_MAX;
+  bool seen_normal = false;
   std::string text;
   for (size_t i = 0; i < list.merges.size(); ++i) {
     const PieceList::Merge& merge = list.merges[i];
     text.clear();
     append_with_spaces(std::string_view(list.merge_texts).substr(merge.begin, merge.length), text);
-    const uint32_t found = vocabulary.rank_of(text);
-    if (found == Vocabulary::kNoRank) {
+    const uint32_t rank = vocabulary.rank_of(text);
+    if (rank == Vocabulary::kNoRank) {
       return Error{ErrorCode::kUnsupported, fmt::format("model.merges: merge {} makes no piece of the vocabulary", i)};
     }
-    // Among user-defined pieces, which only ever consist of one repeated character, the order makes no difference.
-    const uint32_t rank = vocabulary.is_user_defined_rank(found) ? 0 : found;
-    if (rank < last_rank || (rank != 0 && rank == last_rank && merge.left_length > last_left)) {
+    // Of user-defined pieces only runs of spaces are left to merging, and those come before all else; that they make
+    // the same pieces in any order among themselves is in the tests.
+    const bool user_defined = vocabulary.is_user_defined_rank(rank);
+    if (user_defined && text.front() != ' ') continue;
+    if ((user_defined && seen_normal) ||
+        (!user_defined && (rank < last_rank || (rank == last_rank && merge.left_length > last_left)))) {
       return Error{ErrorCode::kUnsupported,
                    fmt::format("model.merges: merge {} is out of the order of the vocabulary", i)};
     }
+    if (user_defined) continue;
+    seen_normal = true;
     last_rank = rank;
     last_left = merge.left_length;
   }

@@ -94,6 +94,7 @@ Status Vocabulary::add(std::string_view piece, uint8_t type) {
     }
     if (!is_control(static_cast<int32_t>(id))) note_pairs(std::string_view(texts_).substr(begin));
   }
+  longest_piece_ = std::max(longest_piece_, texts_.size() - begin);
   offsets_.push_back(static_cast<uint32_t>(texts_.size()));
   return {};
 }

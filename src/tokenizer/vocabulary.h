@@ -66,6 +66,7 @@ class Vocabulary {
     return code < char_ranks_.size() ? char_ranks_[code] : rank_of(bytes);
   }
   int32_t id_of_rank(uint32_t rank) const { return by_rank_[rank]; }
+  size_t longest_piece_bytes() const { return longest_piece_; }  // at least 4, the longest character
   bool is_user_defined_rank(uint32_t rank) const { return rank < user_defined_; }
 
   // False only if no mergeable piece holds the two characters side by side. Then nothing ever merges across that place,
@@ -90,6 +91,7 @@ class Vocabulary {
 
   std::string texts_;
   std::vector<uint32_t> offsets_{0};
+  size_t longest_piece_ = 4;
   std::vector<PieceType> types_;
   std::vector<uint64_t> slots_;  // open addressing; the upper half of the hash, then id + 1
   std::vector<uint32_t> ranks_;
