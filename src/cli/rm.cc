@@ -30,7 +30,7 @@ Status remove(const Store& store, const std::string& name) {
   auto removal = store.remove(reference);
   if (!removal.ok()) {
     if (removal.error().code != ErrorCode::kNotFound) return removal.error();
-    return Error{ErrorCode::kNotFound, "model '" + printable(name) + "' not found"};
+    return Error{ErrorCode::kNotFound, "model '" + escaped(name) + "' not found"};
   }
   fmt::print("deleted '{}'\n", name);
   std::fflush(stdout);

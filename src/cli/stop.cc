@@ -13,7 +13,7 @@ Status run(const std::string& name) {
   CARAT_TRY(const Reference reference, Reference::parse(name));
   const auto stored = store.find(reference);
   if (!stored.ok() && stored.error().code == ErrorCode::kNotFound) {
-    return Error{ErrorCode::kNotFound, "couldn't find model \"" + printable(name) + "\" to stop"};
+    return Error{ErrorCode::kNotFound, "couldn't find model \"" + escaped(name) + "\" to stop"};
   }
   fmt::print(stderr, "no carat server is running, so '{}' is not loaded\n", name);
   return {};

@@ -14,7 +14,11 @@ void add_version(CLI::App& app, Action& action) {
       "  carat version --json");
   command->callback([json, &action] {
     action = [json] {
-      fmt::print(*json ? "{{\"version\":\"{}\"}}\n" : "carat version {}\n", CARAT_VERSION);
+      if (*json) {
+        fmt::print("{{\"version\":\"{}\"}}\n", CARAT_VERSION);
+      } else {
+        fmt::print("carat version {}\n", CARAT_VERSION);
+      }
       return 0;
     };
   });

@@ -77,7 +77,7 @@ class Reader {
     if (const auto parsed = Digest::parse(digest)) {
       ref.digest = *parsed;
     } else {
-      fail(fmt::format("'digest' is '{}', not sha256: and 64 lower-case hexadecimal digits", printable(digest)));
+      fail(fmt::format("'digest' is '{}', not sha256: and 64 lower-case hexadecimal digits", escaped(digest)));
     }
     return ref;
   }
@@ -89,7 +89,7 @@ class Reader {
   Status finish() {
     if (error_) return *error_;
     for (const auto& [key, value] : object_.items()) {
-      if (!known_.contains(key)) fail(fmt::format("the field '{}' is unknown", printable(key)));
+      if (!known_.contains(key)) fail(fmt::format("the field '{}' is unknown", escaped(key)));
     }
     if (error_) return *error_;
     return {};
@@ -121,7 +121,7 @@ Status read_files(const Json& list, const std::string& where, Manifest& manifest
     file.name = reader.text("name", true);
     file.blob = reader.blob();
     CARAT_CHECK(reader.finish());
-    if (!is_file_name(file.name)) reader.fail(fmt::format("'name' is '{}', no plain file name", printable(file.name)));
+    if (!is_file_name(file.name)) reader.fail(fmt::format("'name' is '{}', no plain file name", escaped(file.name)));
     if (!names.insert(file.name).second) reader.fail(fmt::format("the name '{}' is there twice", file.name));
     CARAT_CHECK(reader.finish());
     manifest.files.push_back(std::move(file));
@@ -141,7 +141,7 @@ Status read_texts(Reader& reader, const std::string& where, Manifest& manifest) 
     if (!parameters->is_object()) return Error{ErrorCode::kCorruptFile, where + ": 'parameters' is not an object"};
     for (const auto& [key, value] : parameters->items()) {
       if (!value.is_string()) {
-        return Error{ErrorCode::kCorruptFile, fmt::format("{}: parameter '{}' is not a text", where, printable(key))};
+        return Error{ErrorCode::kCorruptFile, fmt::format("{}: parameter '{}' is not a text", where, escaped(key))};
       }
       manifest.parameters.emplace_back(key, value.get<std::string>());
     }
@@ -154,7 +154,7 @@ Status read_texts(Reader& reader, const std::string& where, Manifest& manifest) 
       const std::string& role = manifest.messages.back().role;
       if (role != "system" && role != "user" && role != "assistant") {
         return Error{ErrorCode::kCorruptFile,
-                     fmt::format("{}: the role '{}' is not system, user or assistant", where, printable(role))};
+                     fmt::format("{}: the role '{}' is not system, user or assistant", where, escaped(role))};
       }
     }
   }

@@ -29,7 +29,7 @@ bool is_safe_part(std::string_view part, bool is_host) {
 Error invalid(std::string_view text, std::string_view why) {
   return Error{
       ErrorCode::kInvalidArgument,
-      fmt::format("model name '{}' is invalid: {}; expected [host/][namespace/]model[:tag]", printable(text), why)};
+      fmt::format("model name '{}' is invalid: {}; expected [host/][namespace/]model[:tag]", escaped(text), why)};
 }
 
 }  // namespace
@@ -69,7 +69,7 @@ Result<Reference> Reference::parse(std::string_view text) {
     if (!is_safe_part(check.part, check.is_host)) {
       return invalid(text,
                      fmt::format("its {} '{}' is not a letter or digit followed by letters, digits, '.', '_', '-'",
-                                 check.what, printable(check.part)));
+                                 check.what, escaped(check.part)));
     }
   }
   return reference;
@@ -94,7 +94,7 @@ bool is_local_path(std::string_view text) {
   return std::filesystem::exists(path / "config.json", ignored);
 }
 
-std::string printable(std::string_view text) {
+std::string escaped(std::string_view text) {
   constexpr size_t kShown = 80;
   std::string out;
   for (const char c : text.substr(0, kShown)) {

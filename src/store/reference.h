@@ -33,6 +33,6 @@ struct Reference {
 bool is_local_path(std::string_view text);
 
 // Text from outside for an error message: control characters and bytes beyond ASCII as \xNN, cut after 80 characters.
-std::string printable(std::string_view text);
+std::string escaped(std::string_view text);
 
 }  // namespace carat

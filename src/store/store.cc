@@ -16,7 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 Error not_found(std::string_view name) {
-  return Error{ErrorCode::kNotFound, fmt::format("model '{}' not found", printable(name))};
+  return Error{ErrorCode::kNotFound, fmt::format("model '{}' not found", escaped(name))};
 }
 
 std::chrono::system_clock::time_point modified_time(const fs::path& path) {
@@ -33,7 +33,7 @@ Result<ResolvedModel> resolve_path(std::string_view text) {
   model.is_local = true;
   std::error_code error;
   if (!fs::exists(model.path, error)) {
-    return Error{ErrorCode::kNotFound, fmt::format("{}: no such file or folder", printable(text))};
+    return Error{ErrorCode::kNotFound, fmt::format("{}: no such file or folder", escaped(text))};
   }
   if (fs::is_regular_file(model.path, error)) {
     model.size_bytes = fs::file_size(model.path, error);
@@ -136,7 +136,7 @@ Result<StoreListing> Store::read_all() const {
             const fs::path path = root / host / space / model / tag;
             listing.problems.push_back(
                 {ErrorCode::kCorruptFile,
-                 fmt::format("{}: no possible name of a model; move it away", printable(path.string()))});
+                 fmt::format("{}: no possible name of a model; move it away", escaped(path.string()))});
             continue;
           }
           auto stored = read(*reference);

@@ -72,7 +72,7 @@ Error pip_error(const std::string& package, const ChildResult& result) {
                                           "shows which that is)"};
   }
   return Error{ErrorCode::kNetwork,
-               fmt::format("{}it ended with {}: {}", failed, result.exit_code, printable(complaint(out)))};
+               fmt::format("{}it ended with {}: {}", failed, result.exit_code, escaped(complaint(out)))};
 }
 
 // A wheel's name begins with the package's, '-' written as '_', and the version.
