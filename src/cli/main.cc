@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
   add_eval(app, action);
   add_perplexity(app, action);
   add_synth(app, action);
+  add_tokenize(app, action);
   add_completion(app, action);
   add_help(app, action);
   add_version(app, action);

@@ -1,0 +1,84 @@
+// carat tokenize MODEL: text to ids, for people and scripts.
+//   standard input as one text -> its ids on one line, separated by spaces, or with --json as an array
+//   --jsonl: lines {"text": "..."} -> lines {"ids": [...], "decoded": "..."}
+// The ids are those that Hugging Face's tokenizer gives without special tokens added: control tokens in the text are
+// recognised and no <bos> is put before it. --no-control reads the text as `carat run` reads what a user types.
+#include <fmt/format.h>
+
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "cli/load_tokenizer.h"
+#include "cli/open_model.h"
+#include "cli/report.h"
+
+namespace carat::cli {
+namespace {
+
+struct TokenizeFlags {
+  std::string model;
+  bool json = false, jsonl = false, bos = false, control = true;
+};
+
+std::vector<int32_t> encode(const Tokenizer& tokenizer, const TokenizeFlags& flags, int32_t bos,
+                            std::string_view text) {
+  std::vector<int32_t> ids = flags.control ? tokenizer.encode_with_control(text) : tokenizer.encode(text);
+  if (flags.bos) ids.insert(ids.begin(), bos);
+  return ids;
+}
+
+Result<std::string> encode_line(const Tokenizer& tokenizer, const TokenizeFlags& flags, int32_t bos,
+                                const std::string& line) {
+  const auto parsed = nlohmann::json::parse(line, nullptr, false);
+  if (!parsed.is_object() || !parsed.contains("text") || !parsed["text"].is_string()) {
+    return Error{ErrorCode::kInvalidArgument, R"(expected {"text": "..."})"};
+  }
+  const std::vector<int32_t> ids = encode(tokenizer, flags, bos, parsed["text"].get_ref<const std::string&>());
+  return nlohmann::ordered_json{{"ids", ids}, {"decoded", tokenizer.decode(ids, true)}}.dump();
+}
+
+Status tokenize(const TokenizeFlags& flags) {
+  CARAT_TRY(const OpenModel model, open_model(flags.model));
+  CARAT_TRY(const Tokenizer tokenizer, load_tokenizer(model.file));
+  const int32_t bos = model.file.config.bos_id;
+  if (flags.jsonl) {
+    std::string line;
+    for (int64_t number = 1; std::getline(std::cin, line); ++number) {
+      if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+      const Result<std::string> result = encode_line(tokenizer, flags, bos, line);
+      if (!result) return Error{result.error().code, fmt::format("line {}: {}", number, result.error().message)};
+      fmt::print("{}\n", *result);
+    }
+  } else {
+    const std::string text(std::istreambuf_iterator<char>(std::cin), {});
+    const std::vector<int32_t> ids = encode(tokenizer, flags, bos, text);
+    fmt::print(flags.json ? "[{}]\n" : "{}\n", fmt::join(ids, flags.json ? ", " : " "));
+  }
+  if (std::fflush(stdout) != 0) return Error{ErrorCode::kIo, "cannot write to standard output"};
+  return {};
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<TokenizeFlags>();
+  CLI::App* command = app.add_subcommand("tokenize", "Print the token ids of the text on standard input");
+  command->footer("Example:\n  printf 'Why is the sky blue?' | carat tokenize gemma3:270m-pt");
+  command->add_option("MODEL", flags->model, "A name, a GGUF file or a Hugging Face directory")->required();
+  auto* json = command->add_flag("--json", flags->json, "Print the ids as a JSON array");
+  command->add_flag("--jsonl", flags->jsonl, R"(Lines {"text": "..."} in, lines {"ids": [...], "decoded": "..."} out)")
+      ->excludes(json);
+  command->add_flag("--bos,!--no-bos", flags->bos, "Put <bos> first (default: no)");
+  command->add_flag("--control,!--no-control", flags->control,
+                    "Recognise control tokens such as <start_of_turn> in the text (default: yes)");
+  command->callback([&action, flags] {
+    action = [flags] {
+      const Status status = tokenize(*flags);
+      return status.ok() ? 0 : report(status.error());
+    };
+  });
+}
+
+}  // namespace carat::cli
