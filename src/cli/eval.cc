@@ -1,0 +1,168 @@
+// carat eval MODEL: a model for scripts, without a server. Lines of JSON in, a line of JSON out for each:
+//   {"ids": [...]} as they are, or {"text": "..."} with <bos> before it
+//   -> {"ids": [...], "greedy": [...], "top": [[[id, logprob], ...], ...]}
+// "greedy" is the most probable continuation of --generate N tokens; it does not end at the model's end tokens. "top"
+// (with
+// --top K) and the rows of --logits are the predictions made at each position, in order: at all of the prompt's with
+// --prompt-logprobs, else at its last one; then at each generated token but the last.
+#include <fmt/format.h>
+
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "cli/commands.h"
+#include "cli/load_tokenizer.h"
+#include "cli/loaded_model.h"
+#include "cli/npy_writer.h"
+#include "cli/report.h"
+
+namespace carat::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct EvalFlags {
+  std::string model, input = "-", logits;
+  int32_t generate = 0, top = 0;
+  bool prompt_logprobs = false;
+  ModelFlags running;
+};
+
+class Evaluator {
+ public:
+  static Result<Evaluator> create(const EvalFlags& flags);
+
+  Result<Json> evaluate(const std::string& line);
+  Status finish() { return npy_ ? npy_->finish() : Status(); }
+
+ private:
+  Evaluator(const EvalFlags& flags, LoadedModel loaded) : flags_(&flags), loaded_(std::move(loaded)) {}
+  Result<std::vector<int32_t>> ids_of(const Json& line);
+
+  const EvalFlags* flags_;
+  LoadedModel loaded_;
+  std::optional<Tokenizer> tokenizer_;  // loaded when the first text comes
+  std::optional<NpyWriter> npy_;
+};
+
+Result<Evaluator> Evaluator::create(const EvalFlags& flags) {
+  if (flags.generate < 0 || flags.top < 0) {
+    return Error{ErrorCode::kInvalidArgument, "--generate and --top take 0 or more"};
+  }
+  CARAT_TRY(OpenModel model, open_model(flags.model));
+  CARAT_TRY(LoadedModel loaded, LoadedModel::load(std::move(model), flags.running));
+  Evaluator evaluator(flags, std::move(loaded));
+  if (!flags.logits.empty()) {
+    const auto vocabulary = static_cast<size_t>(evaluator.loaded_.config().vocabulary);
+    CARAT_TRY(evaluator.npy_, NpyWriter::create(flags.logits, vocabulary));
+  }
+  return evaluator;
+}
+
+Result<std::vector<int32_t>> Evaluator::ids_of(const Json& line) {
+  const Error expected{ErrorCode::kInvalidArgument, R"(expected {"ids": [whole numbers]} or {"text": "..."})"};
+  if (!line.is_object()) return expected;
+  if (const auto ids = line.find("ids"); ids != line.end() && ids->is_array()) {
+    std::vector<int32_t> result;
+    for (const Json& id : *ids) {
+      if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= loaded_.config().vocabulary) {
+        return Error{ErrorCode::kInvalidArgument,
+                     fmt::format("{} is no id, expected 0 to {}", id.dump(), loaded_.config().vocabulary - 1)};
+      }
+      result.push_back(id.get<int32_t>());
+    }
+    return result;
+  }
+  const auto text = line.find("text");
+  if (text == line.end() || !text->is_string()) return expected;
+  if (!tokenizer_) {
+    CARAT_TRY(tokenizer_, load_tokenizer(loaded_.model().file));
+  }
+  std::vector<int32_t> result = tokenizer_->encode(text->get_ref<const std::string&>());
+  result.insert(result.begin(), loaded_.config().bos_id);
+  return result;
+}
+
+Result<Json> Evaluator::evaluate(const std::string& line) {
+  const Json parsed = Json::parse(line, nullptr, false);
+  if (parsed.is_discarded()) return Error{ErrorCode::kInvalidArgument, "not JSON"};
+  CARAT_TRY(const std::vector<int32_t> ids, ids_of(parsed));
+
+  Request request;
+  request.prompt = ids;
+  request.sampling.temperature = 0;
+  request.sampling.ignore_eos = true;
+  request.sampling.max_tokens = flags_->generate;
+  if (flags_->prompt_logprobs) request.observe_from = 0;
+  Json top = Json::array();
+  request.on_logits = [&](int32_t, std::span<const float> logits) {
+    if (npy_) npy_->append(logits);
+    if (flags_->top == 0) return;
+    Json& row = top.emplace_back(Json::array());
+    for (const auto& [id, logprob] : top_logprobs(logits, flags_->top)) row.push_back({id, logprob});
+  };
+  CARAT_TRY(Engine * engine, loaded_.engine_of(static_cast<int64_t>(ids.size()) + flags_->generate));
+  CARAT_TRY([[maybe_unused]] const RequestId id, engine->submit(std::move(request)));
+  std::vector<Event> events;
+  while (engine->step(events)) {
+  }
+  Json greedy = Json::array();
+  for (const Event& event : events) {
+    if (event.finish == FinishReason::kError) {
+      return Error{ErrorCode::kCorruptFile, "the model computed no finite logits: its weights are damaged"};
+    }
+    if (event.token >= 0) greedy.push_back(event.token);
+  }
+  return Json{{"ids", ids}, {"greedy", std::move(greedy)}, {"top", std::move(top)}};
+}
+
+Status eval(const EvalFlags& flags) {
+  std::ifstream file;
+  if (flags.input != "-") {
+    file.open(flags.input);
+    if (!file) return Error{ErrorCode::kNotFound, fmt::format("{}: cannot open", flags.input)};
+  }
+  std::istream& input = flags.input == "-" ? std::cin : file;
+  CARAT_TRY(Evaluator evaluator, Evaluator::create(flags));
+  std::string line;
+  for (int64_t number = 1; std::getline(input, line); ++number) {
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    Result<Json> result = evaluator.evaluate(line);
+    if (!result) return Error{result.error().code, fmt::format("line {}: {}", number, result.error().message)};
+    fmt::print("{}\n", result->dump());
+    std::fflush(stdout);
+  }
+  CARAT_CHECK(evaluator.finish());
+  if (std::ferror(stdout) != 0) return Error{ErrorCode::kIo, "cannot write to standard output"};
+  return {};
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<EvalFlags>();
+  CLI::App* command = app.add_subcommand("eval", "Compute continuations, log-probabilities and logits, for scripts");
+  command->footer(
+      "Example:\n  echo '{\"text\": \"The capital of France is\"}' | carat eval ./model.gguf --generate 8 --top 5");
+  command->add_option("MODEL", flags->model, "A name, a GGUF file or a Hugging Face directory")->required();
+  command->add_option("FILE", flags->input,
+                      "Lines of {\"ids\": [...]} or {\"text\": \"...\"}; - or none: standard input");
+  command->add_option("--generate", flags->generate, "Tokens of greedy continuation")->type_name("N");
+  command->add_option("--top", flags->top, "Most probable tokens to list at each position")->type_name("K");
+  command->add_flag("--prompt-logprobs", flags->prompt_logprobs, "Predictions at every position of the prompt too");
+  command
+      ->add_option("--logits", flags->logits,
+                   "Write all logits there: float32 [rows, vocabulary], lines one after another")
+      ->type_name("FILE.npy");
+  add_model_flags(*command, flags->running);
+  command->callback([&action, flags] {
+    action = [flags] {
+      const Status status = eval(*flags);
+      return status.ok() ? 0 : report(status.error());
+    };
+  });
+}
+
+}  // namespace carat::cli

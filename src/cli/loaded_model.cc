@@ -1,0 +1,35 @@
+#include "cli/loaded_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace carat::cli {
+
+Result<LoadedModel> LoadedModel::load(OpenModel model, const ModelFlags& flags) {
+  const auto start = std::chrono::steady_clock::now();
+  LoadedModel loaded;
+  loaded.model_ = std::make_unique<OpenModel>(std::move(model));
+  const ModelFile& file = loaded.model_->file;
+  CARAT_TRY(loaded.backend_, create_backend(flags.backend, file.config, file.weights));
+  loaded.chunk_ = flags.chunk;
+  loaded.load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return loaded;
+}
+
+Result<Engine*> LoadedModel::engine_of(int64_t context) {
+  constexpr int64_t kLeastContext = 4096;
+  if (engine_ && engine_->options().context >= context) return engine_.get();
+  if (context > config().context_length) {
+    return Error{ErrorCode::kTooLong, fmt::format("prompt and answer need a context of {} tokens, and the model has {}",
+                                                  context, config().context_length)};
+  }
+  EngineOptions options;
+  options.context = std::min(config().context_length, static_cast<int32_t>(std::max(context, kLeastContext)));
+  options.max_rows = chunk_;
+  engine_.reset();
+  CARAT_TRY(engine_, Engine::create(*backend_, config(), options));
+  return engine_.get();
+}
+
+}  // namespace carat::cli

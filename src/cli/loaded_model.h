@@ -1,0 +1,41 @@
+// A model that is ready to answer: opened, packed by a backend, with an engine of the context that is needed.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "backend/backend.h"
+#include "base/result.h"
+#include "cli/model_flags.h"
+#include "cli/open_model.h"
+#include "engine/engine.h"
+
+namespace carat::cli {
+
+class LoadedModel {
+ public:
+  // Errors: those of create_backend.
+  static Result<LoadedModel> load(OpenModel model, const ModelFlags& flags);
+
+  const OpenModel& model() const { return *model_; }
+  const ModelConfig& config() const { return model_->file.config; }
+  Backend& backend() { return *backend_; }
+  double load_seconds() const { return load_seconds_; }
+
+  // The engine, grown to `context` positions if it is smaller (what its sessions held is then gone).
+  // Errors: kTooLong beyond the model's context, kOutOfMemory.
+  Result<Engine*> engine_of(int64_t context);
+
+ private:
+  LoadedModel() = default;
+
+  std::unique_ptr<OpenModel> model_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Engine> engine_;
+  int32_t chunk_ = 0;
+  double load_seconds_ = 0;
+};
+
+}  // namespace carat::cli

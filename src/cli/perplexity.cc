@@ -1,0 +1,151 @@
+// carat perplexity MODEL FILE: how well the model predicts a text. As llama.cpp's llama-perplexity defines it, so that
+// the two can be compared: the text's ids, <bos> first, are cut into chunks of --ctx; each chunk's first id is replaced
+// by <bos>; the second half of each chunk is scored, so that every scored token has at least half a chunk before it.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/load_tokenizer.h"
+#include "cli/loaded_model.h"
+#include "cli/report.h"
+#include "engine/softmax.h"
+
+namespace carat::cli {
+namespace {
+
+struct PerplexityFlags {
+  std::string model, file;
+  int32_t context = 512;
+  int32_t chunks = 0;
+  bool json = false;
+  ModelFlags running;
+};
+
+// The mean of -log p and the error of that mean, over the tokens scored so far.
+struct Score {
+  double sum = 0, sum_of_squares = 0;
+  int64_t tokens = 0;
+
+  void add(double surprise) {
+    sum += surprise;
+    sum_of_squares += surprise * surprise;
+    ++tokens;
+  }
+  double perplexity() const { return std::exp(sum / static_cast<double>(tokens)); }
+  double standard_error() const {
+    const auto n = static_cast<double>(tokens);
+    const double variance = sum_of_squares / n - (sum / n) * (sum / n);
+    return tokens > 1 && variance > 0 ? perplexity() * std::sqrt(variance / (n - 1)) : 0;
+  }
+};
+
+Result<std::string> read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return Error{ErrorCode::kNotFound, fmt::format("{}: cannot open the text", path)};
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  if (file.bad()) return Error{ErrorCode::kIo, fmt::format("{}: cannot read the text", path)};
+  return text;
+}
+
+Status score_chunk(Engine& engine, std::vector<int32_t> ids, Score& score) {
+  Request request;
+  request.prompt = ids;
+  request.sampling.max_tokens = 0;
+  request.observe_from = static_cast<int32_t>(ids.size() / 2);
+  request.on_logits = [&](int32_t position, std::span<const float> logits) {
+    const auto next = static_cast<size_t>(position) + 1;
+    if (next < ids.size()) score.add(log_sum_exp(logits) - logits[static_cast<size_t>(ids[next])]);
+  };
+  CARAT_TRY([[maybe_unused]] const RequestId id, engine.submit(std::move(request)));
+  std::vector<Event> events;
+  while (engine.step(events)) {
+  }
+  return {};
+}
+
+Status perplexity(const PerplexityFlags& flags) {
+  CARAT_TRY(const std::string text, read_text(flags.file));
+  CARAT_TRY(OpenModel model, open_model(flags.model));
+  CARAT_TRY(const Tokenizer tokenizer, load_tokenizer(model.file));
+  const int32_t bos = model.file.config.bos_id;
+  if (flags.context < 4 || flags.context > model.file.config.context_length) {
+    return Error{ErrorCode::kInvalidArgument, fmt::format("--ctx is {}, expected 4 to the model's {}", flags.context,
+                                                          model.file.config.context_length)};
+  }
+  std::vector<int32_t> ids = tokenizer.encode(text);
+  ids.insert(ids.begin(), bos);
+  const auto chunk_tokens = static_cast<size_t>(flags.context);
+  size_t chunks = ids.size() / chunk_tokens;
+  if (chunks == 0) {
+    return Error{ErrorCode::kInvalidArgument, fmt::format("{}: the text has {} tokens, and a chunk needs {}",
+                                                          flags.file, ids.size(), flags.context)};
+  }
+  if (flags.chunks > 0) chunks = std::min(chunks, static_cast<size_t>(flags.chunks));
+
+  CARAT_TRY(LoadedModel loaded, LoadedModel::load(std::move(model), flags.running));
+  CARAT_TRY(Engine * engine, loaded.engine_of(flags.context));
+  const bool show_progress = isatty(STDERR_FILENO) != 0;
+  const auto start = std::chrono::steady_clock::now();
+  const InterruptGuard interrupt;
+  Score score;
+  for (size_t i = 0; i < chunks; ++i) {
+    std::vector<int32_t> chunk(ids.begin() + static_cast<ptrdiff_t>(i * chunk_tokens),
+                               ids.begin() + static_cast<ptrdiff_t>((i + 1) * chunk_tokens));
+    chunk[0] = bos;
+    CARAT_CHECK(score_chunk(*engine, std::move(chunk), score));
+    if (show_progress) fmt::print(stderr, "\rchunk {} of {}: perplexity {:.4f} ", i + 1, chunks, score.perplexity());
+    if (interrupt.interrupted()) break;
+  }
+  if (show_progress) fmt::print(stderr, "\r\x1b[K");
+  if (interrupt.interrupted()) return Error{ErrorCode::kCancelled, "interrupted"};
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+
+  if (flags.json) {
+    const nlohmann::ordered_json result{
+        {"model", flags.model},
+        {"file", flags.file},
+        {"perplexity", score.perplexity()},
+        {"standard_error", score.standard_error()},
+        {"tokens_scored", score.tokens},
+        {"chunks", chunks},
+        {"context", flags.context},
+        {"backend", loaded.backend().info().name},
+        {"precision", flags.running.backend.precision == Precision::kFast ? "fast" : "exact"},
+        {"seconds", seconds}};
+    fmt::print("{}\n", result.dump(2));
+  } else {
+    fmt::print("perplexity {:.4f} +/- {:.4f} ({} tokens scored in {} chunks of {})\n", score.perplexity(),
+               score.standard_error(), score.tokens, chunks, flags.context);
+  }
+  return {};
+}
+
+}  // namespace
+
+void add_perplexity(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<PerplexityFlags>();
+  CLI::App* command = app.add_subcommand("perplexity", "Measure how well a model predicts a text");
+  command->footer("Example:\n  carat perplexity gemma3:270m-pt book.txt --ctx 1024");
+  command->add_option("MODEL", flags->model, "A name, a GGUF file or a Hugging Face directory")->required();
+  command->add_option("FILE", flags->file, "A UTF-8 text")->required();
+  command->add_option("-c,--ctx,--ctx-size", flags->context, "Tokens of a chunk; its second half is scored")
+      ->type_name("N");
+  command->add_option("--chunks", flags->chunks, "Stop after so many chunks; 0: all")->type_name("N");
+  command->add_flag("--json", flags->json, "Print the result as JSON");
+  add_model_flags(*command, flags->running);
+  command->callback([&action, flags] {
+    action = [flags] {
+      const Status status = perplexity(*flags);
+      return status.ok() ? 0 : report(status.error());
+    };
+  });
+}
+
+}  // namespace carat::cli

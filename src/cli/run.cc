@@ -1,0 +1,153 @@
+// carat run MODEL [PROMPT...]: one answer, streamed. Standard output carries the answer and nothing else.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+
+#include "cli/answer.h"
+#include "cli/commands.h"
+#include "cli/generation_options.h"
+#include "cli/load_tokenizer.h"
+#include "cli/loaded_model.h"
+#include "cli/prompt_format.h"
+#include "cli/report.h"
+#include "cli/verbose_stats.h"
+
+namespace carat::cli {
+namespace {
+
+struct RunFlags {
+  std::string model;
+  std::vector<std::string> prompt;
+  std::string system, format;
+  bool has_system = false, raw = false, verbose = false;
+  ModelFlags running;
+  GenerationFlags generation;
+};
+
+// What is piped in comes before the prompt, as Ollama has it: all parts joined by spaces.
+std::string whole_prompt(const RunFlags& flags) {
+  std::vector<std::string> parts;
+  if (isatty(STDIN_FILENO) == 0) {
+    std::string piped(std::istreambuf_iterator<char>(std::cin), {});
+    if (!piped.empty()) parts.push_back(std::move(piped));
+  }
+  parts.insert(parts.end(), flags.prompt.begin(), flags.prompt.end());
+  return fmt::format("{}", fmt::join(parts, " "));
+}
+
+Result<GenerationOptions> generation_options(const OpenModel& model, const GenerationFlags& flags) {
+  GenerationOptions options = default_generation(model.file.sampling);
+  options.stops = model.resolved.stops;
+  for (const auto& [name, value] : model.resolved.parameters) {
+    CARAT_CHECK(set_generation_option(options, name, std::span(&value, 1)));
+  }
+  CARAT_CHECK(flags.apply(options));
+  return options;
+}
+
+// Positions to reserve: what was asked for, or room for the prompt and a long answer.
+int64_t context_of(const GenerationOptions& options, size_t prompt_tokens, const ModelConfig& config) {
+  constexpr int64_t kRoomForAnswer = 2048;
+  if (options.context > 0) return options.context;
+  const auto prompt = static_cast<int64_t>(prompt_tokens);
+  const int64_t answer = options.sampling.max_tokens >= 0 ? options.sampling.max_tokens : kRoomForAnswer;
+  return std::max(prompt + 1, std::min<int64_t>(prompt + answer, config.context_length));
+}
+
+Status run(const RunFlags& flags, bool& interrupted) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto seconds_so_far = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  if (!flags.format.empty()) {
+    return Error{ErrorCode::kUnsupported, "--format is for structured output, which Carat does not have yet"};
+  }
+  const std::string prompt = whole_prompt(flags);
+  if (prompt.empty() && !flags.raw) {
+    return Error{ErrorCode::kInvalidArgument, "no prompt: give one after the model's name, or on standard input"};
+  }
+  CARAT_TRY(OpenModel model, open_model(flags.model));
+  CARAT_TRY(GenerationOptions options, generation_options(model, flags.generation));
+  CARAT_CHECK(validate(options.sampling, model.file.config.vocabulary));
+  CARAT_TRY(const PromptFormat format, PromptFormat::of(model, flags.raw));
+  CARAT_TRY(const Tokenizer tokenizer, load_tokenizer(model.file));
+
+  std::vector<ChatMessage> messages;
+  const std::string& system = flags.has_system ? flags.system : model.resolved.system;
+  if (!system.empty() && !(flags.raw && !flags.has_system)) messages.push_back(ChatMessage::of_text("system", system));
+  messages.push_back(ChatMessage::of_text("user", prompt));
+  AnswerRequest asked;
+  CARAT_TRY(asked.request.prompt, format.encode(tokenizer, model.file.config.bos_id, messages));
+  asked.request.sampling = options.sampling;
+  if (!flags.raw || !flags.generation.given.empty()) asked.stops = options.stops;
+  asked.trim_leading_space = format.trims_leading_space();
+
+  CARAT_TRY(LoadedModel loaded, LoadedModel::load(std::move(model), flags.running));
+  CARAT_TRY(Engine * engine, loaded.engine_of(context_of(options, asked.request.prompt.size(), loaded.config())));
+  VerboseStats stats;
+  stats.load_seconds = seconds_so_far();
+
+  const InterruptGuard interrupt;
+  CARAT_TRY(const Answer answer,
+            stream_answer(*engine, tokenizer, std::move(asked), interrupt, [](std::string_view text) {
+              std::fwrite(text.data(), 1, text.size(), stdout);
+              std::fflush(stdout);
+            }));
+  if (!answer.text.ends_with('\n')) std::fputc('\n', stdout);
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    return Error{ErrorCode::kIo, "cannot write the answer to standard output"};
+  }
+  interrupted = answer.finish == FinishReason::kCancelled;
+  stats.total_seconds = seconds_so_far();
+  stats.usage = answer.usage;
+  if (flags.verbose) fmt::print(stderr, "\n{}", format_verbose(stats));
+  return {};
+}
+
+// Flags of `ollama run` that mean nothing here, so that its command lines go on working.
+void add_accepted_flags(CLI::App& command) {
+  const std::string group = "Accepted, without effect on Gemma 3";
+  command.add_flag("--nowordwrap")->description("Answers are not wrapped")->group(group);
+  command.add_flag("--hidethinking")->description("Gemma 3 does not think aloud")->group(group);
+  command.add_flag("--insecure")->description("No registry is asked")->group(group);
+  command.add_option("--think")->description("Gemma 3 does not think aloud")->expected(0, 1)->group(group);
+  command.add_option("--keepalive")->description("The model is loaded for this run")->group(group);
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<RunFlags>();
+  CLI::App* command = app.add_subcommand("run", "Answer a prompt");
+  command->footer(
+      "Examples:\n"
+      "  carat run gemma3:270m-pt \"What is the capital of France?\"\n"
+      "  carat run ./model.gguf --raw --temp 0 -n 50 \"Once upon a time\"\n"
+      "  cat notes.txt | carat run gemma3:270m-pt \"Summarise:\"");
+  command->add_option("MODEL", flags->model, "A name (gemma3:270m-pt), a GGUF file or a Hugging Face directory")
+      ->required();
+  command->add_option("PROMPT", flags->prompt, "Words are joined by spaces; what is piped in comes before them");
+  command->add_option_function<std::string>(
+      "--system", [flags](const std::string& text) { flags->system = text, flags->has_system = true; },
+      "A system text before the conversation");
+  command->add_flag("--raw", flags->raw, "Go on with the text as it is, without any template");
+  command->add_flag("--verbose", flags->verbose, "Print eight figures about time and speed to standard error");
+  command->add_option("--format", flags->format, "json: not there yet");
+  add_generation_flags(*command, flags->generation);
+  add_model_flags(*command, flags->running);
+  add_accepted_flags(*command);
+  command->callback([&action, flags] {
+    action = [flags] {
+      bool interrupted = false;
+      const Status status = run(*flags, interrupted);
+      if (!status.ok()) return report(status.error());
+      return interrupted ? 130 : 0;
+    };
+  });
+}
+
+}  // namespace carat::cli
