@@ -32,8 +32,8 @@ PieceMatcher::PieceMatcher(const Vocabulary& vocabulary) {
     pieces_.push_back({in_raw_text(vocabulary.text(id)), id, control});
   }
   std::ranges::stable_sort(pieces_, {}, &Piece::text);
-  const auto repeated = std::ranges::unique(pieces_, {}, &Piece::text);
-  pieces_.erase(repeated.begin(), repeated.end());
+  const auto same_text = [](const Piece& a, const Piece& b) { return a.text == b.text; };
+  pieces_.erase(std::unique(pieces_.begin(), pieces_.end(), same_text), pieces_.end());
   for (const Piece& piece : pieces_) ++first_[static_cast<uint8_t>(piece.text[0]) + size_t{1}];
   for (size_t byte = 1; byte < first_.size(); ++byte) first_[byte] += first_[byte - 1];
 }
@@ -52,9 +52,8 @@ PieceMatcher::Match PieceMatcher::longest(std::string_view text, size_t at, size
     if (at + depth == text.size()) break;
     const auto next = static_cast<uint8_t>(text[at + depth]);
     const auto byte_at = [depth](const Piece& piece) { return static_cast<uint8_t>(piece.text[depth]); };
-    const auto range = std::ranges::equal_range(begin, end, next, {}, byte_at);
-    begin = range.begin();
-    end = range.end();
+    begin = std::ranges::lower_bound(begin, end, next, {}, byte_at);
+    end = std::ranges::upper_bound(begin, end, next, {}, byte_at);
   }
   return best;
 }
