@@ -54,7 +54,8 @@ Status tokenize(const TokenizeFlags& flags) {
   } else {
     const std::string text(std::istreambuf_iterator<char>(std::cin), {});
     const std::vector<int32_t> ids = encode(tokenizer, flags, bos, text);
-    fmt::print(flags.json ? "[{}]\n" : "{}\n", fmt::join(ids, flags.json ? ", " : " "));
+    const std::string list = fmt::format("{}", fmt::join(ids, flags.json ? ", " : " "));
+    fmt::print("{}\n", flags.json ? "[" + list + "]" : list);
   }
   if (std::fflush(stdout) != 0) return Error{ErrorCode::kIo, "cannot write to standard output"};
   return {};
