@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "formats/gguf.h"
 #include "model/json_fields.h"
 
 namespace carat {
@@ -16,7 +17,7 @@ Status require_gemma3(const JsonFields& root) {
   if (type != "gemma3" && type != "gemma3_text") {
     return Error{ErrorCode::kUnsupported, fmt::format("{}: not a Gemma 3 model: model_type is \"{}\", expected "
                                                       "\"gemma3_text\" or \"gemma3\"",
-                                                      root.where(), type.value_or(""))};
+                                                      root.where(), printable(type.value_or("")))};
   }
   if (root.has("quantization_config")) {
     return Error{ErrorCode::kUnsupported,

@@ -52,6 +52,7 @@ Result<ModelFile> open_gguf(const fs::path& path) {
   model.parameters = count_parameters(model.weights);
   model.file_bytes = gguf.file_bytes();
   model.maps = gguf.maps();
+  model.weights.mapped = true;
   return model;
 }
 
@@ -110,6 +111,7 @@ Result<ModelFile> open_directory(const fs::path& directory) {
   model.parameters = count_parameters(model.weights);
   model.file_bytes = file.file_bytes();
   model.maps = file.maps();
+  model.weights.mapped = true;
   return model;
 }
 

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
-#include <unordered_map>
+#include <map>
+
+#include "formats/gguf.h"
 
 namespace carat {
 namespace {
@@ -111,8 +113,9 @@ class Binder {
   // `more_rows`: the tensor may have more rows than the table says.
   void take(const TensorSpec& spec, TensorView& slot, bool more_rows = false) {
     const auto found = left_.find(spec.name);
-    if (found == left_.end())
+    if (found == left_.end()) {
       return fail(spec.name, fmt::format("is missing, expected [{}, {}]", spec.rows, spec.columns));
+    }
     const TensorView& tensor = *found->second;
     const bool rows_fit = more_rows ? tensor.rows >= spec.rows : tensor.rows == spec.rows;
     if (!rows_fit || tensor.columns != spec.columns) {
@@ -127,22 +130,18 @@ class Binder {
   }
 
   Status finish() {
-    if (status_.ok() && !left_.empty()) {
-      std::string_view first = left_.begin()->first;
-      for (const auto& [name, tensor] : left_) first = std::min(first, name);
-      fail(std::string(first), "is not a tensor of Gemma 3");
-    }
+    if (!left_.empty()) fail(std::string(left_.begin()->first), "is not a tensor of Gemma 3");
     return std::move(status_);
   }
 
  private:
   void fail(const std::string& name, const std::string& what) {
     if (!status_.ok()) return;
-    status_ = Error{ErrorCode::kCorruptFile, fmt::format("{}: tensor {} {}", file_, name, what)};
+    status_ = Error{ErrorCode::kCorruptFile, fmt::format("{}: tensor {} {}", file_, printable(name), what)};
   }
 
   const std::string& file_;
-  std::unordered_map<std::string_view, const TensorView*> left_;
+  std::map<std::string_view, const TensorView*> left_;  // a tree: hostile names cannot make lookups slow
   Status status_;
 };
 

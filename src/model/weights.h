@@ -26,6 +26,7 @@ struct Weights {
   TensorView final_norm;  // [D]
   std::vector<LayerWeights> layers;
   bool norm_plus_one = false;
+  bool mapped = false;  // the views lie in mapped files, so pages that were packed may be let go (release_pages)
 
   const TensorView& head_or_embedding() const { return head.rows != 0 ? head : embedding; }
 };
