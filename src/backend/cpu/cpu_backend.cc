@@ -1,5 +1,9 @@
 #include "backend/cpu/cpu_backend.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <algorithm>
 #include <chrono>
 
@@ -220,6 +224,14 @@ class CpuBackend final : public Backend {
   std::array<StageTime, kStageCount> times_{};
 };
 
+#if defined(__x86_64__)
+// __builtin_cpu_supports of clang 14 does not know the name.
+bool has_f16c() {
+  unsigned int a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
+
 }  // namespace
 
 std::vector<const Kernels*> available_kernels() {
@@ -229,7 +241,7 @@ std::vector<const Kernels*> available_kernels() {
       __builtin_cpu_supports("avx512vnni")) {
     kernels.push_back(&avx512_kernels());
   }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()) {
     kernels.push_back(&avx2_kernels());
   }
 #endif
