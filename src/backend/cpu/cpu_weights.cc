@@ -36,6 +36,7 @@ struct PackRun {
   Team* team;
   const TensorView* tensor;
   const PackedMatrix* matrix;
+  bool release;
 
   static void run(void* argument, int) {
     const auto& self = *static_cast<const PackRun*>(argument);
@@ -48,6 +49,7 @@ struct PackRun {
       const int64_t end = std::min(begin + chunk, panels);
       self.kernels->pack(*self.matrix, reinterpret_cast<const uint8_t*>(self.tensor->data.data()),
                          static_cast<size_t>(row_bytes), const_cast<uint8_t*>(self.matrix->data), begin, end);
+      if (!self.release) continue;
       const int64_t first = begin * kPanelRows * row_bytes;
       const int64_t last = std::min(end * kPanelRows, self.matrix->rows) * row_bytes;
       release_pages(self.tensor->data.subspan(static_cast<size_t>(first), static_cast<size_t>(last - first)));
@@ -112,7 +114,7 @@ Result<CpuWeights> CpuWeights::pack(const ModelConfig& config, const Weights& we
   for (const PackJob& job : jobs) {
     job.matrix->data = out.arena_.data() + offset;
     offset += round_up<size_t>(job.matrix->bytes(), 64);
-    PackRun run{&kernels, &team, job.tensor, job.matrix};
+    PackRun run{&kernels, &team, job.tensor, job.matrix, weights.mapped};
     team.run(&PackRun::run, &run);
   }
   if (tied) out.model.head = out.model.embedding;
@@ -136,26 +138,26 @@ Result<CpuWeights> CpuWeights::pack(const ModelConfig& config, const Weights& we
 }
 
 uint64_t CpuWeights::stage_bytes(Stage stage) const {
-  uint64_t bytes = 0;
+  uint64_t sum = 0;
   for (const LayerPack& layer : layers) {
     switch (stage) {
       case Stage::kQkv:
-        bytes += layer.q.bytes() + layer.k.bytes() + layer.v.bytes();
+        sum += layer.q.bytes() + layer.k.bytes() + layer.v.bytes();
         break;
       case Stage::kAttnOut:
-        bytes += layer.attn_out.bytes();
+        sum += layer.attn_out.bytes();
         break;
       case Stage::kGateUp:
-        bytes += layer.gate.bytes() + layer.up.bytes();
+        sum += layer.gate.bytes() + layer.up.bytes();
         break;
       case Stage::kDown:
-        bytes += layer.down.bytes();
+        sum += layer.down.bytes();
         break;
       default:
         break;
     }
   }
-  return stage == Stage::kLogits ? model.head.bytes() : bytes;
+  return stage == Stage::kLogits ? model.head.bytes() : sum;
 }
 
 }  // namespace carat::cpu
