@@ -1,0 +1,270 @@
+// The kernels one by one: packing against the scalar dequantiser, products against a double-precision oracle, and every
+// ISA that this machine has against the portable one, bit for bit.
+#include "backend/cpu/kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/random_model.h"
+#include "formats/dequant.h"
+#include "formats/quantize.h"
+#include "support/compare.h"
+
+namespace carat::cpu {
+namespace {
+
+using test::normal_floats;
+
+std::vector<DType> all_types() {
+  std::vector<DType> types;
+  for (int i = 0; i < kDTypeCount; ++i) types.push_back(static_cast<DType>(i));
+  return types;
+}
+
+// A random matrix of a type, in the file's layout, and packed.
+struct Matrix {
+  std::vector<std::byte> file;
+  std::vector<float> values;  // dequantised, [rows][columns]
+  std::vector<uint8_t> panels;
+  PackedMatrix packed;
+
+  Matrix(const Kernels& kernels, DType type, int64_t rows, int64_t columns, unsigned seed) {
+    std::mt19937 random(seed);
+    const std::vector<float> floats = normal_floats(random, static_cast<size_t>(rows * columns), 1.0f);
+    file.resize(*dtype_bytes(type, floats.size()));
+    quantize(type, floats.data(), file.data(), rows * columns);
+    values.resize(floats.size());
+    dequantize(type, file.data(), values.data(), rows * columns);
+    packed.type = type;
+    packed.rows = rows;
+    packed.columns = columns;
+    packed.panel_bytes = is_quantised(type) ? pack_format(type).panel_bytes(columns)
+                                            : static_cast<size_t>(columns) * kPanelRows * (type == DType::kF32 ? 4 : 2);
+    panels.assign(packed.bytes() + 8192, 0xff);  // a canary after the end, and room for prefetches
+    packed.data = panels.data();
+    kernels.pack(packed, reinterpret_cast<const uint8_t*>(file.data()), file.size() / static_cast<size_t>(rows),
+                 panels.data(), 0, packed.panels());
+  }
+};
+
+struct Rows {
+  std::vector<float> values;
+  std::vector<int16_t> ints;
+  std::vector<float> scales;
+  std::vector<int32_t> sums;
+  Activations x;
+
+  Rows(const Kernels& kernels, int64_t rows, int64_t columns, bool fast, unsigned seed) {
+    std::mt19937 random(seed);
+    values = normal_floats(random, static_cast<size_t>(rows * columns), 1.0f);
+    ints.resize(values.size());
+    scales.resize(static_cast<size_t>(rows * (columns / 32 + 1)));
+    sums.resize(values.size() / 16 + 1);
+    x = {values.data(), ints.data(), scales.data(), sums.data(), columns, fast};
+    for (int64_t row = 0; row < rows; ++row) kernels.round_row(x, row);
+  }
+  // What the product really multiplies: the rounded row for quantised weights, the row itself otherwise.
+  double value(int64_t row, int64_t column, bool rounded) const {
+    const auto at = static_cast<size_t>(row * x.columns + column);
+    if (!rounded) return values[at];
+    const int64_t scale = x.fast ? row * (x.columns / 32) + column / 32 : row;
+    return double{scales[static_cast<size_t>(scale)]} * ints[at];
+  }
+};
+
+struct Workspace {
+  std::vector<float> sums = std::vector<float>(size_t{256} * kPanelRows);
+  std::vector<float> sums_2 = sums;
+  std::vector<uint8_t> panel = std::vector<uint8_t>(kPanelScratchBytes);
+  Scratch scratch{sums.data(), sums_2.data(), panel.data(), nullptr, nullptr, nullptr};
+};
+
+std::vector<float> product(const Kernels& kernels, const Matrix& matrix, const Rows& rows, int64_t count) {
+  Workspace work;
+  std::vector<float> out(static_cast<size_t>(count * matrix.packed.rows), std::numeric_limits<float>::quiet_NaN());
+  kernels.matmul(matrix.packed, rows.x, count, out.data(), matrix.packed.rows, 0, matrix.packed.panels(), work.scratch);
+  return out;
+}
+
+TEST(Pack, UnpackedRowsAreTheDequantisedOnes) {
+  for (const Kernels* kernels : available_kernels()) {
+    for (DType type : all_types()) {
+      const Matrix matrix(*kernels, type, 37, 512, 1);  // 37: the last panel is not full
+      std::vector<float> row(512);
+      for (int64_t r = 0; r < 37; ++r) {
+        kernels->unpack_row(matrix.packed, r, row.data());
+        for (size_t c = 0; c < 512; ++c) {
+          const float expected = matrix.values[static_cast<size_t>(r) * 512 + c];
+          // Formats with minima fuse what the file's definition rounds twice: half a unit of each of the two terms,
+          // which for these values are below 16.
+          const bool exact = !is_quantised(type) || !pack_format(type).has_min;
+          const float tolerance = exact ? 0.0f : 16.0f * std::numeric_limits<float>::epsilon();
+          ASSERT_TRUE(std::abs(row[c] - expected) <= tolerance)
+              << kernels->name << " " << dtype_info(type).name << " row " << r << " column " << c << ": " << row[c]
+              << " " << expected;
+        }
+      }
+      for (size_t i = matrix.packed.bytes(); i < matrix.panels.size(); ++i) ASSERT_EQ(matrix.panels[i], 0xff);
+    }
+  }
+}
+
+TEST(Matmul, IsTheProductOfWhatWasRounded) {
+  const Kernels& kernels = portable_kernels();
+  for (DType type : all_types()) {
+    for (bool fast : {false, true}) {
+      const int64_t columns = 768;
+      const int64_t count = 6;
+      const Matrix matrix(kernels, type, 32, columns, 2);
+      const Rows rows(kernels, count, columns, fast, 3);
+      const std::vector<float> out = product(kernels, matrix, rows, count);
+      std::vector<float> expected(out.size());
+      std::vector<double> tolerance(out.size());
+      for (int64_t t = 0; t < count; ++t) {
+        for (int64_t r = 0; r < 32; ++r) {
+          double sum = 0;
+          double magnitude = 0;
+          for (int64_t c = 0; c < columns; ++c) {
+            const double term =
+                double{matrix.values[static_cast<size_t>(r * columns + c)]} * rows.value(t, c, is_quantised(type));
+            sum += term;
+            magnitude += std::abs(term);
+          }
+          const auto at = static_cast<size_t>(t * 32 + r);
+          expected[at] = static_cast<float>(sum);
+          // A chain of roundings: one a column for floats; per block of quantised weights at most five (integer to
+          // float, scale, product, twice where there are minima). Terms of a block with a minimum can be four times its
+          // products.
+          const double roundings = is_quantised(type) ? 5.0 * columns / 16 * 4 : static_cast<double>(columns);
+          tolerance[at] = roundings * 0x1p-24 * magnitude;
+        }
+      }
+      EXPECT_TRUE(test::all_within(out, expected, tolerance)) << dtype_info(type).name << (fast ? " fast" : "");
+    }
+  }
+}
+
+TEST(Matmul, EveryIsaGivesThePortableBits) {
+  const std::vector<int64_t> counts = {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 33, 65};
+  for (DType type : all_types()) {
+    for (bool fast : {false, true}) {
+      for (int64_t columns : {256, 640 / 256 * 256 + 256, 1280}) {
+        const Matrix matrix(portable_kernels(), type, 80, columns, 4);
+        const Rows rows(portable_kernels(), counts.back(), columns, fast, 5);
+        const std::vector<float> whole = product(portable_kernels(), matrix, rows, counts.back());
+        for (const Kernels* kernels : available_kernels()) {
+          const Matrix own(*kernels, type, 80, columns, 4);
+          ASSERT_EQ(own.panels, matrix.panels) << kernels->name << " packs " << dtype_info(type).name << " differently";
+          const Rows own_rows(*kernels, counts.back(), columns, fast, 5);
+          ASSERT_EQ(own_rows.ints, rows.ints) << kernels->name;
+          for (int64_t count : counts) {  // a row's result does not depend on its neighbours
+            const std::vector<float> out = product(*kernels, own, own_rows, count);
+            ASSERT_TRUE(test::same_bits(out, std::span(whole).first(out.size())))
+                << kernels->name << " " << dtype_info(type).name << " " << count << " rows, " << columns << " columns";
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Rounding, ExactRowsUseFifteenBits) {
+  std::mt19937 random(7);
+  for (const Kernels* kernels : available_kernels()) {
+    const Rows rows(*kernels, 3, 640, false, 7);
+    for (int64_t t = 0; t < 3; ++t) {
+      int largest = 0;
+      for (int64_t c = 0; c < 640; ++c) {
+        const auto at = static_cast<size_t>(t * 640 + c);
+        largest = std::max(largest, std::abs(int{rows.ints[at]}));
+        const double error = std::abs(rows.value(t, c, true) - double{rows.values[at]});
+        // Half a step, and the roundings of the scale, its inverse and the product.
+        ASSERT_TRUE(error <= rows.scales[static_cast<size_t>(t)] * (0.5 + 3 * 16383 * 0x1p-24));
+      }
+      EXPECT_EQ(largest, 16383) << kernels->name;
+      for (int64_t group = 0; group < 40; ++group) {
+        int32_t sum = 0;
+        for (int64_t i = 0; i < 16; ++i) sum += rows.ints[static_cast<size_t>(t * 640 + group * 16 + i)];
+        EXPECT_EQ(rows.sums[static_cast<size_t>(t * 40 + group)], sum);
+      }
+    }
+  }
+}
+
+TEST(Rounding, ARowOfZerosIsZero) {
+  for (const Kernels* kernels : available_kernels()) {
+    std::vector<float> values(64, 0.0f);
+    std::vector<int16_t> ints(64, 77);
+    std::vector<float> scales(2, 77.0f);
+    std::vector<int32_t> sums(4, 77);
+    kernels->round_row({values.data(), ints.data(), scales.data(), sums.data(), 64, false}, 0);
+    EXPECT_EQ(ints, std::vector<int16_t>(64, 0));
+    EXPECT_EQ(scales[0], 0.0f);
+    EXPECT_EQ(sums, std::vector<int32_t>(4, 0));
+  }
+}
+
+TEST(Exp, IsWithinTwoUnits) {
+  std::vector<float> x;
+  for (int i = -87 * 64; i <= 88 * 64; ++i) x.push_back(static_cast<float>(i) / 64.0f + 0.001f);
+  x.resize(x.size() / 16 * 16);
+  while (x.back() > 88.0f) x.back() = 0;
+  std::vector<float> first;
+  for (const Kernels* kernels : available_kernels()) {
+    std::vector<float> y(x.size());
+    kernels->exp(x.data(), y.data(), static_cast<int64_t>(x.size()));
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double exact = std::exp(double{std::max(-87.0f, x[i])});
+      ASSERT_TRUE(std::abs(y[i] - exact) <= 2 * 0x1p-23 * exact) << kernels->name << " exp(" << x[i] << ") = " << y[i];
+    }
+    if (first.empty()) first = y;
+    EXPECT_TRUE(test::same_bits(y, first)) << kernels->name;
+  }
+}
+
+TEST(RowKernels, NormAndGeluMatchDoublePrecisionAndEachOther) {
+  const int64_t count = 1152;
+  std::mt19937 random(11);
+  const std::vector<float> x = normal_floats(random, count, 3.0f);
+  const std::vector<float> weight = normal_floats(random, count, 1.0f);
+  double squares = 0;
+  for (float v : x) squares += double{v} * v;
+  const double inverse = 1 / std::sqrt(squares / count + 1e-6);
+  std::vector<float> expected_norm(x.size()), expected_gelu(x.size());
+  std::vector<double> norm_tolerance(x.size()), gelu_tolerance(x.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double normed = x[i] * inverse * weight[i];
+    expected_norm[i] = static_cast<float>(normed);
+    // 72 additions a lane and 4 in the tree carry half their relative error through the root; six more roundings.
+    norm_tolerance[i] = (76.0 / 2 + 6) * 0x1p-24 * std::abs(normed);
+    const double g = x[i];
+    const double u = std::sqrt(2 / M_PI) * (g + 0.044715 * g * g * g);
+    const double gelu = g / (1 + std::exp(-2 * u)) * weight[i];  // g/2 (1 + tanh u), which would cancel
+    expected_gelu[i] = static_cast<float>(gelu);
+    // exp to two units of an argument known to three, which its size multiplies; five more roundings. Where the true
+    // value is below exp's range it is below g * e^-87.
+    gelu_tolerance[i] = ((2 * 3 * std::abs(2 * u) + 9) * 0x1p-24) * std::abs(gelu) + 1e-36;
+  }
+  std::vector<float> first_norm, first_gelu;
+  for (const Kernels* kernels : available_kernels()) {
+    std::vector<float> norm(x.size()), gelu(x.size());
+    kernels->rms_norm(x.data(), weight.data(), norm.data(), count, 1e-6f);
+    kernels->gelu_mul(x.data(), weight.data(), gelu.data(), count);
+    EXPECT_TRUE(test::all_within(norm, expected_norm, norm_tolerance)) << kernels->name;
+    EXPECT_TRUE(test::all_within(gelu, expected_gelu, gelu_tolerance)) << kernels->name;
+    if (first_norm.empty()) {
+      first_norm = norm;
+      first_gelu = gelu;
+    }
+    EXPECT_TRUE(test::same_bits(norm, first_norm)) << kernels->name;
+    EXPECT_TRUE(test::same_bits(gelu, first_gelu)) << kernels->name;
+  }
+}
+
+}  // namespace
+}  // namespace carat::cpu
