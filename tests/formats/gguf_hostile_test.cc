@@ -2,7 +2,7 @@
 // sanitizer builds run these too; every buffer below is allocated at its exact size).
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <memory>
 #include <vector>
 
@@ -185,10 +185,9 @@ TEST(GgufHostile, ManySmallThingsAreFast) {
   for (int i = 0; i < 65536; ++i) raw.key(prefix + std::to_string(i), GgufType::kU8).put<uint8_t>(0);
   for (int i = 0; i < 65536; ++i) raw.tensor(prefix + std::to_string(i), {1}, 0, static_cast<uint64_t>(i) * 32);
   raw.pad().zeros(65536 * 32);
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // of this process: other load does not count
   EXPECT_EQ(outcome(raw.bytes), "ok");
-  EXPECT_LT(std::chrono::steady_clock::now() - start,
-            std::chrono::seconds(1) * 10);  // measured: 0.1 s, without sanitizers
+  EXPECT_LT(std::clock() - start, 3 * CLOCKS_PER_SEC);  // 0.1 s measured; the sanitizers multiply it
 }
 
 }  // namespace
