@@ -2,11 +2,14 @@
 #include "formats/synth.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
+#include <cstdio>
 #include <memory>
 
 #include "cli/commands.h"
-#include "cli/progress.h"
+#include "cli/human.h"
+#include "cli/interrupt.h"
 #include "cli/report.h"
 
 namespace carat::cli {
@@ -20,6 +23,25 @@ struct Options {
   std::string output;
   std::string vocabulary;
   uint64_t seed = 1;
+};
+
+// One line that counts up, on a terminal only.
+class Counter {
+ public:
+  ~Counter() {
+    if (percent_ >= 0) std::fputc('\n', stderr);
+  }
+  void show(uint64_t done_bytes, uint64_t total_bytes) {
+    const int percent = static_cast<int>(done_bytes * 100 / total_bytes);
+    if (!on_terminal_ || percent == percent_) return;
+    percent_ = percent;
+    fmt::print(stderr, "\rwriting {}: {:3}%", human_bytes(total_bytes), percent);
+    std::fflush(stderr);
+  }
+
+ private:
+  const bool on_terminal_ = ::isatty(STDERR_FILENO) == 1;
+  int percent_ = -1;
 };
 
 Status run(const Options& options) {
@@ -39,12 +61,13 @@ Status run(const Options& options) {
   } else {
     CARAT_TRY(vocabulary, load_vocabulary(options.vocabulary, kMaxVocabulary));
   }
-  Progress progress;
+  const InterruptGuard interrupts;
+  Counter counter;
   SynthOptions how;
   how.seed = options.seed;
   how.progress = [&](uint64_t done_bytes, uint64_t total_bytes) {
-    progress.on_progress("writing " + options.output, done_bytes, total_bytes);
-    return !progress.cancelled();
+    counter.show(done_bytes, total_bytes);
+    return !InterruptGuard::interrupted();
   };
   return write_synth(options.output, *shape, *recipe, vocabulary, how);
 }
