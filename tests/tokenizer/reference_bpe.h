@@ -21,22 +21,29 @@ inline std::vector<int32_t> reference_bpe(const Vocabulary& vocabulary, std::str
     symbols.push_back(text.substr(at, length));
     at += length;
   }
+  const auto is_piece = [&](size_t i) { return vocabulary.rank_of(symbols[i]) != Vocabulary::kNoRank; };
   const auto joined = [&](size_t i) {
     return std::string_view(symbols[i].data(), symbols[i].size() + symbols[i + 1].size());
   };
-  const auto is_piece = [&](size_t i) { return vocabulary.rank_of(symbols[i]) != Vocabulary::kNoRank; };
-  // The order of merging: rank, then the longer left part, then the place.
-  const auto order = [&](size_t i) {
-    const uint32_t rank = is_piece(i) && is_piece(i + 1) ? vocabulary.rank_of(joined(i)) : Vocabulary::kNoRank;
-    return std::tuple(rank, SIZE_MAX - symbols[i].size(), i);
+  const auto rank_of_pair = [&](size_t i) {
+    const bool may = i + 1 < symbols.size() && is_piece(i) && is_piece(i + 1);
+    return may ? vocabulary.rank_of(joined(i)) : Vocabulary::kNoRank;
   };
-  while (symbols.size() > 1) {
-    auto best = order(0);
-    for (size_t i = 1; i + 1 < symbols.size(); ++i) best = std::min(best, order(i));
-    if (std::get<0>(best) == Vocabulary::kNoRank) break;
-    const size_t at = std::get<2>(best);
-    symbols[at] = joined(at);
-    symbols.erase(symbols.begin() + static_cast<ptrdiff_t>(at) + 1);
+  std::vector<uint32_t> ranks;  // of each symbol with the next one
+  for (size_t i = 0; i < symbols.size(); ++i) ranks.push_back(rank_of_pair(i));
+  // The order of merging: rank, then the longer left part, then the place.
+  const auto order = [&](size_t i) { return std::tuple(ranks[i], SIZE_MAX - symbols[i].size()); };
+  while (!symbols.empty()) {
+    size_t best = 0;
+    for (size_t i = 1; i < symbols.size(); ++i) {
+      if (order(i) < order(best)) best = i;
+    }
+    if (ranks[best] == Vocabulary::kNoRank) break;
+    symbols[best] = joined(best);
+    symbols.erase(symbols.begin() + static_cast<ptrdiff_t>(best) + 1);
+    ranks.erase(ranks.begin() + static_cast<ptrdiff_t>(best) + 1);
+    ranks[best] = rank_of_pair(best);
+    if (best > 0) ranks[best - 1] = rank_of_pair(best - 1);
   }
   std::vector<int32_t> ids;
   for (const std::string_view symbol : symbols) {
