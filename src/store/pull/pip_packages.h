@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "store/digest.h"
@@ -33,6 +34,7 @@ struct PipPackage {
   bool is_base_model = false;
   std::optional<std::string> prompt_template;
   std::vector<std::string> stops;
+  std::vector<std::pair<std::string, std::string>> parameters;  // defaults of this model: "temperature", "0"
 };
 
 std::span<const PipPackage> pip_packages();
