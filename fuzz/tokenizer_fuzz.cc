@@ -99,6 +99,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 }
 
 std::vector<std::string> fuzz_seeds() {
+  using namespace std::string_literals;
   std::string json = R"({"added_tokens":[{"id":256,"content":"<bos>","special":true},{"id":257,"content":"\n"}],)"
                      R"("normalizer":{"type":"Replace","pattern":{"String":" "},"content":"▁"},)"
                      R"("model":{"type":"BPE","byte_fallback":true,"vocab":{)";
@@ -106,16 +107,24 @@ std::vector<std::string> fuzz_seeds() {
   for (int byte = 0; byte < 256; ++byte) {
     const std::string piece = fmt::format("<0x{:02X}>", byte);
     json += fmt::format("\"{}\":{},", piece, byte);
-    model += std::string("\x0A\x0A\x0A\x06", 4) + piece + std::string("\x18\x06", 2);
+    model += "\x0A\x0A\x0A\x06" + piece + "\x18\x06";
   }
   json += R"("▁a":258,"ab":259,"a":260,"b":261,"▁":262},"merges":[["▁","a"],["a","b"]]}})";
-  model += std::string("\x0A\x0A\x0A\x03 ab\x15\x00\x00\x80\xBF", 12) + std::string("\x12\x02\x18\x02", 4);
-  return {json, model,
-          std::string("\x01\x01"
-                      "a\x01\x01"
-                      "b\x09\x02"
-                      "ab\x11\x03"
-                      "aba\x04\x02\n\n\x03\x05<bos>\x19\x03\xE2\x96\x81\x00\x00",
-                      37) +
-              "ababa\n\n<bos>\xE2\x96\x81 abab"};
+  model += "\x0A\x09\x0A\x02"s + "ab" + "\x15\x00\x00\x80\xBF"s + "\x12\x02\x18\x02";
+
+  std::string vocabulary;
+  const auto add = [&](int type, int score, std::string_view piece) {
+    vocabulary.push_back(static_cast<char>(type | score << 3));
+    vocabulary.push_back(static_cast<char>(piece.size()));
+    vocabulary += piece;
+  };
+  add(1, 0, "a");
+  add(1, 1, "b");
+  add(1, 2, "ab");
+  add(1, 3, "aba");
+  add(1, 3, "▁a");
+  add(4, 0, "\n\n");
+  add(3, 0, "<bos>");
+  vocabulary += "\0\0"s + "ababa\n\n<bos>▁ abab";
+  return {json, model, vocabulary};
 }
