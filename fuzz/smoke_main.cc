@@ -1,6 +1,6 @@
-// The short run of a fuzz target in the tests, with any compiler: every seed, every short prefix of it, and a fixed number
-// of mutants. No coverage guides it; it keeps the targets building and finds what is shallow. Deterministic: a failure
-// names the mutant's number, which is its random seed.
+// The short run of a fuzz target in the tests, with any compiler: every seed, every short prefix of it, and a fixed
+// number of mutants. No coverage guides it; it keeps the targets building and finds what is shallow. Deterministic: a
+// failure names the mutant's number, which is its random seed.
 //   fuzz_x_smoke [MUTANTS]
 #include <algorithm>
 #include <charconv>
