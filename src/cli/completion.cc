@@ -37,6 +37,7 @@ void collect(const CLI::App& app, Command& command) {
       if (name == "SHELL") command.choices = {"bash", "zsh", "fish"};
       continue;
     }
+    if (option == app.get_help_ptr() && app.get_name().empty()) continue;  // a group's own --help is never asked for
     const auto& longs = option->get_lnames();
     const auto& shorts = option->get_snames();
     command.flags.push_back({longs.empty() ? "" : longs.front(), shorts.empty() ? "" : shorts.front(),

@@ -23,6 +23,7 @@ namespace {
 
 constexpr size_t kMaxOutput = 64 << 10;
 constexpr int kTickMs = 100;
+constexpr int kEndMs = 5;  // between the end of its output and its own
 
 struct Pipe {
   OwnedFd read, write;
@@ -92,7 +93,7 @@ Result<pid_t> spawn(const ChildCommand& command, int output_fd) {
 // Waits at most one tick for output, and takes what there is.
 void read_output(int fd, bool& open, std::string& output) {
   pollfd waiting{fd, POLLIN, 0};
-  if (::poll(open ? &waiting : nullptr, open ? 1 : 0, kTickMs) <= 0) return;
+  if (::poll(open ? &waiting : nullptr, open ? 1 : 0, open ? kTickMs : kEndMs) <= 0) return;
   std::array<char, 4096> buffer{};
   const ssize_t got = ::read(fd, buffer.data(), buffer.size());
   if (got <= 0) {

@@ -51,8 +51,9 @@ Result<std::vector<Source>> sources_of(const fs::path& path) {
   if (fs::is_directory(path, error)) {
     for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
       const std::string name = it->path().filename().string();
-      const bool wanted = has_suffix(name, ".safetensors") || has_suffix(name, ".json") || has_suffix(name, ".jinja") ||
-                          name == "tokenizer.model";
+      const bool weights = name.rfind("model", 0) == 0 && has_suffix(name, ".safetensors");
+      const bool wanted =
+          weights || has_suffix(name, ".json") || has_suffix(name, ".jinja") || name == "tokenizer.model";
       if (wanted && it->is_regular_file()) sources.push_back({name, it->path(), 0});
     }
     std::sort(sources.begin(), sources.end(), [](const Source& a, const Source& b) { return a.name < b.name; });
