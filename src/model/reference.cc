@@ -52,7 +52,7 @@ std::span<float> GrowingKv::value(int32_t layer, int32_t position) {
   return grown_row(values_[to_size(layer)], position, row_);
 }
 
-Reference::Reference(const ModelConfig& config, const Weights& weights)
+ReferenceForward::ReferenceForward(const ModelConfig& config, const Weights& weights)
     : config_(config), weights_(weights), final_norm_(norm_multipliers(weights, weights.final_norm)) {
   for (const LayerWeights& layer : weights.layers) {
     norms_.push_back({norm_multipliers(weights, layer.attn_norm), norm_multipliers(weights, layer.q_norm),
@@ -61,12 +61,12 @@ Reference::Reference(const ModelConfig& config, const Weights& weights)
   }
 }
 
-void Reference::tap(Stage stage, int32_t layer, std::span<const float> values) const {
+void ReferenceForward::tap(Stage stage, int32_t layer, std::span<const float> values) const {
   if (tap_) tap_(stage, layer, values);
 }
 
-std::vector<float> Reference::forward(std::span<const int32_t> tokens, int32_t past,
-                                      std::span<const int32_t> logits_rows, ReferenceKv& kv) const {
+std::vector<float> ReferenceForward::forward(std::span<const int32_t> tokens, int32_t past,
+                                             std::span<const int32_t> logits_rows, ReferenceKv& kv) const {
   std::vector<float> x = embed(tokens);
   for (int32_t layer = 0; layer < config_.layers; ++layer) {
     attention_block(layer, past, x, kv);
@@ -85,7 +85,7 @@ std::vector<float> Reference::forward(std::span<const int32_t> tokens, int32_t p
   return logits;
 }
 
-std::vector<float> Reference::embed(std::span<const int32_t> tokens) const {
+std::vector<float> ReferenceForward::embed(std::span<const int32_t> tokens) const {
   const size_t width = to_size(config_.width);
   std::vector<float> x(tokens.size() * width);
   for (size_t t = 0; t < tokens.size(); ++t) {
@@ -97,7 +97,7 @@ std::vector<float> Reference::embed(std::span<const int32_t> tokens) const {
   return x;
 }
 
-void Reference::attention_block(int32_t layer, int32_t past, std::vector<float>& x, ReferenceKv& kv) const {
+void ReferenceForward::attention_block(int32_t layer, int32_t past, std::vector<float>& x, ReferenceKv& kv) const {
   const LayerWeights& w = weights_.layers[to_size(layer)];
   const LayerNorms& norm = norms_[to_size(layer)];
   const bool is_global = config_.is_global[to_size(layer)];
@@ -138,8 +138,8 @@ void Reference::attention_block(int32_t layer, int32_t past, std::vector<float>&
 }
 
 // One row: position sees itself and what came before, on sliding layers only the last W positions, itself included.
-void Reference::attend(int32_t layer, int32_t position, std::span<const float> q, std::span<float> out,
-                       ReferenceKv& kv) const {
+void ReferenceForward::attend(int32_t layer, int32_t position, std::span<const float> q, std::span<float> out,
+                              ReferenceKv& kv) const {
   const size_t size = to_size(config_.head_size);
   const int32_t first = config_.is_global[to_size(layer)] ? 0 : std::max(0, position - config_.window + 1);
   const int32_t group = config_.heads / config_.kv_heads;
@@ -162,7 +162,7 @@ void Reference::attend(int32_t layer, int32_t position, std::span<const float> q
   }
 }
 
-void Reference::feed_forward_block(int32_t layer, std::vector<float>& x) const {
+void ReferenceForward::feed_forward_block(int32_t layer, std::vector<float>& x) const {
   const LayerWeights& w = weights_.layers[to_size(layer)];
   const LayerNorms& norm = norms_[to_size(layer)];
   const std::vector<float> f = normed(x, norm.ffn, config_.norm_epsilon);

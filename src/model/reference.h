@@ -34,7 +34,7 @@ class GrowingKv : public ReferenceKv {
   std::vector<std::vector<float>> keys_, values_;  // [layer][position][K * E]
 };
 
-class Reference {
+class ReferenceForward {
  public:
   // What a stage computed, called as it ends. layer is -1 for kEmbed and kLogits. The values:
   //   kEmbed [T][D] scaled embeddings                   kQkv [T][H+2K][E] normed, rotated q and k, then v
@@ -44,7 +44,7 @@ class Reference {
   using Tap = std::function<void(Stage stage, int32_t layer, std::span<const float> values)>;
 
   // The tensors' maps must outlive this.
-  Reference(const ModelConfig& config, const Weights& weights);
+  ReferenceForward(const ModelConfig& config, const Weights& weights);
 
   void set_tap(Tap tap) { tap_ = std::move(tap); }
 

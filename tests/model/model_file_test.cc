@@ -67,7 +67,7 @@ GgufBuilder fixture_as_gguf(const ModelFile& model) {
 ModelFile open_fixture() { return std::move(*ModelFile::open(golden("gemma3-tiny-text"))); }
 
 std::vector<float> logits_of(const ModelFile& model) {
-  const Reference reference(model.config, model.weights);
+  const ReferenceForward reference(model.config, model.weights);
   GrowingKv kv(model.config);
   std::vector<int32_t> ids(40);
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i * 23 % 1024);

@@ -36,7 +36,7 @@ class ReferenceFixture : public testing::TestWithParam<const char*> {
 };
 
 TEST_P(ReferenceFixture, LogitsAgreeWithHuggingFace) {
-  const Reference reference(model_.config, model_.weights);
+  const ReferenceForward reference(model_.config, model_.weights);
   GrowingKv kv(model_.config);
   const std::vector<float> logits = reference.forward(ids_, 0, all_rows_, kv);
   EXPECT_TRUE(rows_within(logits, values_of<float>(expected_, "logits"), static_cast<size_t>(model_.config.vocabulary),
@@ -45,7 +45,7 @@ TEST_P(ReferenceFixture, LogitsAgreeWithHuggingFace) {
 
 TEST_P(ReferenceFixture, HiddenStatesOfEveryLayerAgreeWithHuggingFace) {
   std::vector<std::vector<float>> hidden;  // as HF counts: the embeddings, then after each layer
-  Reference reference(model_.config, model_.weights);
+  ReferenceForward reference(model_.config, model_.weights);
   reference.set_tap([&](Stage stage, int32_t, std::span<const float> values) {
     if (stage == Stage::kEmbed || stage == Stage::kDown) hidden.emplace_back(values.begin(), values.end());
   });
@@ -65,7 +65,7 @@ TEST_P(ReferenceFixture, EveryGreedyIdAgreesWithHuggingFace) {
   const std::vector<int32_t> greedy = values_of<int32_t>(expected_, "greedy_ids");
   constexpr int32_t kPrompt = 24;
   ASSERT_GT(greedy.size(), size_t{kPrompt});
-  const Reference reference(model_.config, model_.weights);
+  const ReferenceForward reference(model_.config, model_.weights);
   GrowingKv kv(model_.config);
   std::vector<int32_t> pending(greedy.begin(), greedy.begin() + kPrompt);
   for (auto past = int32_t{0}, position = kPrompt; position < static_cast<int32_t>(greedy.size()); ++position) {
@@ -80,7 +80,7 @@ TEST_P(ReferenceFixture, EveryGreedyIdAgreesWithHuggingFace) {
 
 // The oracle itself has no batch: a row's arithmetic does not depend on its neighbours, so the bits are equal.
 TEST_P(ReferenceFixture, ChunksGiveTheBitsOfTheWhole) {
-  const Reference reference(model_.config, model_.weights);
+  const ReferenceForward reference(model_.config, model_.weights);
   GrowingKv whole_kv(model_.config);
   const std::vector<float> whole = reference.forward(ids_, 0, all_rows_, whole_kv);
   for (const size_t chunk : {5, 33}) {
@@ -97,7 +97,7 @@ TEST_P(ReferenceFixture, ChunksGiveTheBitsOfTheWhole) {
 }
 
 TEST_P(ReferenceFixture, OnlyTheWantedLogitsComeBack) {
-  const Reference reference(model_.config, model_.weights);
+  const ReferenceForward reference(model_.config, model_.weights);
   GrowingKv kv(model_.config), again(model_.config);
   const auto vocabulary = static_cast<size_t>(model_.config.vocabulary);
   const std::vector<float> all = reference.forward(ids_, 0, all_rows_, kv);

@@ -134,7 +134,7 @@ class ReferenceBackend final : public Backend {
   }
 
   ModelConfig config_;
-  Reference reference_;
+  ReferenceForward reference_;
   BackendInfo info_;
   PagedStore store_;
   std::array<std::vector<float>, 3> logits_;  // a result outlives one more submit()

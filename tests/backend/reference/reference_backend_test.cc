@@ -29,7 +29,7 @@ class ReferenceBackendTest : public testing::Test {
   std::vector<float> plain(const std::vector<int32_t>& ids) const {
     std::vector<int32_t> rows(ids.size());
     std::iota(rows.begin(), rows.end(), 0);
-    const Reference reference(model_.config, model_.weights);
+    const ReferenceForward reference(model_.config, model_.weights);
     GrowingKv kv(model_.config);
     return reference.forward(ids, 0, rows, kv);
   }
