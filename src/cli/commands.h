@@ -9,6 +9,7 @@ namespace carat::cli {
 
 using Action = std::function<int()>;  // returns the exit code
 
+void add_bench(CLI::App& app, Action& action);
 void add_completion(CLI::App& app, Action& action);
 void add_cp(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);

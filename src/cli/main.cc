@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
   add_rm(app, action);
   add_eval(app, action);
   add_perplexity(app, action);
+  add_bench(app, action);
   add_synth(app, action);
   add_tokenize(app, action);
   add_completion(app, action);

@@ -1,0 +1,245 @@
+// carat bench MODEL: prefill and decode, in tokens a second and as a fraction of what the memory can deliver, which is
+// measured between the repetitions. It drives the backend itself, so that sampling and text are not part of the figure.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "base/topology.h"
+#include "cli/bandwidth.h"
+#include "cli/commands.h"
+#include "cli/model_flags.h"
+#include "cli/open_model.h"
+#include "cli/report.h"
+#include "engine/kv_pages.h"
+
+namespace carat::cli {
+namespace {
+
+struct BenchFlags {
+  std::string model;
+  std::vector<int32_t> prompts{512};  // prefill lengths; 0 leaves prefill out
+  std::vector<int32_t> depths{0};     // tokens in the cache before what is measured
+  int32_t generate = 64;
+  int32_t repetitions = 5;
+  bool stages = false;
+  bool json = false;
+  ModelFlags running;
+};
+
+struct Spread {
+  double median = 0, least = 0, most = 0;
+};
+
+Spread spread_of(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return {values[values.size() / 2], values.front(), values.back()};
+}
+
+// One sequence fed straight to the backend.
+class Sequence {
+ public:
+  Sequence(Backend& backend, const ModelConfig& config, const KvPlan& plan, int32_t chunk)
+      : backend_(backend),
+        chunk_(chunk),
+        vocabulary_(config.vocabulary),
+        global_(static_cast<size_t>(plan.global_pages)),
+        local_(static_cast<size_t>(plan.local_pages)) {
+    std::iota(global_.begin(), global_.end(), 0);
+    std::iota(local_.begin(), local_.end(), 0);
+  }
+
+  void rewind(int32_t past) { past_ = past; }
+
+  // Seconds to compute `count` tokens, at most `chunk` a step, logits for the last one only.
+  double feed(int32_t count, int32_t chunk) {
+    const auto start = std::chrono::steady_clock::now();
+    for (int32_t done = 0; done < count;) {
+      const int32_t rows = std::min(chunk, count - done);
+      std::vector<int32_t> tokens(static_cast<size_t>(rows));
+      for (int32_t& token : tokens) token = next_token();
+      const SeqRows seq{0, rows, past_, global_, local_};
+      const int32_t last = rows - 1;
+      const bool wants_logits = done + rows == count || chunk == 1;
+      const Step step{tokens, {&seq, 1}, {&last, wants_logits ? 1u : 0u}};
+      backend_.wait(backend_.submit(step));
+      past_ += rows;
+      done += rows;
+    }
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+  double prefill(int32_t count) { return feed(count, chunk_); }
+  double decode(int32_t count) { return feed(count, 1); }
+
+ private:
+  // Any tokens will do: the work does not depend on them.
+  int32_t next_token() {
+    random_ = random_ * 1664525u + 1013904223u;
+    return static_cast<int32_t>((random_ >> 8) % static_cast<uint32_t>(vocabulary_));
+  }
+
+  Backend& backend_;
+  int32_t chunk_, vocabulary_, past_ = 0;
+  uint32_t random_ = 1;
+  std::vector<int32_t> global_, local_;
+};
+
+struct Measurement {
+  std::string what;  // "prefill" or "decode"
+  int32_t tokens = 0, depth = 0;
+  Spread rate;            // tokens a second
+  double bytes_rate = 0;  // of packed weights, at the median; decode only
+  std::array<StageTime, kStageCount> stages{};
+};
+
+nlohmann::ordered_json to_json(const Measurement& m, double bandwidth) {
+  nlohmann::ordered_json out{{"test", m.what},      {"tokens", m.tokens},
+                             {"depth", m.depth},    {m.what + "_tokens_per_second", m.rate.median},
+                             {"min", m.rate.least}, {"max", m.rate.most}};
+  if (m.what == "decode") {
+    out["gigabytes_per_second"] = m.bytes_rate / 1e9;
+    out["fraction_of_read_bandwidth"] = m.bytes_rate / bandwidth;
+  }
+  for (int i = 0; i < kStageCount; ++i) {
+    const StageTime& stage = m.stages[static_cast<size_t>(i)];
+    out["stages"][std::string(kStageNames[i])] = {{"seconds", stage.seconds}, {"weight_bytes", stage.weight_bytes}};
+  }
+  return out;
+}
+
+Measurement measure(const BenchFlags& flags, Backend& backend, Sequence& sequence, std::vector<double>& bandwidths,
+                    Team& team, const std::string& what, int32_t tokens, int32_t depth) {
+  sequence.rewind(0);
+  if (depth > 0) sequence.prefill(depth);
+  std::vector<double> rates;
+  for (int32_t i = 0; i <= flags.repetitions; ++i) {
+    sequence.rewind(depth);
+    const double seconds = what == "prefill" ? sequence.prefill(tokens) : sequence.decode(tokens);
+    if (i == 0) {  // warm-up: first touch of buffers and clocks
+      backend.stage_times();
+      continue;
+    }
+    rates.push_back(tokens / seconds);
+    if (what == "decode") bandwidths.push_back(measure_read_bandwidth(team, size_t{256} << 20));
+  }
+  Measurement m{what, tokens, depth, spread_of(rates), 0, backend.stage_times()};
+  if (what == "decode") m.bytes_rate = m.rate.median * static_cast<double>(backend.info().decode_bytes);
+  return m;
+}
+
+void print(const Measurement& m, double bandwidth, bool stages) {
+  std::string line = fmt::format("{:<8} {:>6} tokens at depth {:>6}: {:>9.2f} tok/s  ({:.2f} to {:.2f})", m.what,
+                                 m.tokens, m.depth, m.rate.median, m.rate.least, m.rate.most);
+  if (m.what == "decode")
+    line +=
+        fmt::format("  {:.1f} GB/s, {:.0f}% of the read bandwidth", m.bytes_rate / 1e9, 100 * m.bytes_rate / bandwidth);
+  fmt::print("{}\n", line);
+  if (!stages) return;
+  double total = 0;
+  for (const StageTime& stage : m.stages) total += stage.seconds;
+  for (int i = 0; i < kStageCount; ++i) {
+    const StageTime& stage = m.stages[static_cast<size_t>(i)];
+    fmt::print("  {:<9} {:>5.1f}%  {:>6.1f} GB/s\n", kStageNames[i], 100 * stage.seconds / total,
+               stage.seconds > 0 ? static_cast<double>(stage.weight_bytes) / stage.seconds / 1e9 : 0);
+  }
+}
+
+Status bench(const BenchFlags& flags) {
+  CARAT_TRY(OpenModel model, open_model(flags.model));
+  const ModelConfig& config = model.file.config;
+  int64_t context = 0;
+  for (int32_t depth : flags.depths) {
+    for (int32_t prompt : flags.prompts)
+      context = std::max<int64_t>(context, int64_t{depth} + std::max(prompt, flags.generate));
+  }
+  if (context > config.context_length) {
+    return Error{ErrorCode::kTooLong,
+                 fmt::format("{} tokens are asked for; the model's context has {}", context, config.context_length)};
+  }
+  const auto load_start = std::chrono::steady_clock::now();
+  CARAT_TRY(auto backend, create_backend(flags.running.backend, config, model.file.weights));
+  const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - load_start).count();
+  const KvPlan plan = plan_kv(config, {static_cast<int32_t>(context), flags.running.chunk, 1});
+  CARAT_CHECK(backend->reserve_kv(plan));
+
+  const BackendInfo info = backend->info();
+  Team team(info.threads);
+  std::vector<double> bandwidths{measure_read_bandwidth(team)};
+  Sequence sequence(*backend, config, plan, flags.running.chunk);
+  std::vector<Measurement> measurements;
+  for (int32_t depth : flags.depths) {
+    for (int32_t prompt : flags.prompts) {
+      if (prompt > 0)
+        measurements.push_back(measure(flags, *backend, sequence, bandwidths, team, "prefill", prompt, depth));
+    }
+    if (flags.generate > 0)
+      measurements.push_back(measure(flags, *backend, sequence, bandwidths, team, "decode", flags.generate, depth));
+  }
+  const double bandwidth = spread_of(bandwidths).median;
+
+  if (flags.json) {
+    nlohmann::ordered_json out{{"model", flags.model},
+                               {"quantisation", model.file.quantisation},
+                               {"parameters", model.file.parameters},
+                               {"backend", info.name},
+                               {"precision", flags.running.backend.precision == Precision::kFast ? "fast" : "exact"},
+                               {"threads", info.threads},
+                               {"weight_bytes", info.weight_bytes},
+                               {"kv_bytes", info.kv_bytes},
+                               {"bytes_per_decoded_token", info.decode_bytes},
+                               {"load_seconds", load_seconds},
+                               {"read_bandwidth", bandwidth},
+                               {"peak_resident_bytes", peak_resident_bytes()}};
+    for (const Measurement& m : measurements) {
+      const nlohmann::ordered_json json = to_json(m, bandwidth);
+      const std::string key = m.what + "_tokens_per_second";
+      if (!out.contains(key)) out[key] = json[key];  // the first of each, for scripts that want one number
+      out["results"].push_back(json);
+    }
+    fmt::print("{}\n", out.dump(2));
+    return {};
+  }
+  fmt::print(
+      "{}: {}, {:.0f} MB of packed weights, loaded in {:.2f} s; {} with {} thread{}; this memory reads {:.1f} GB/s\n",
+      flags.model, model.file.quantisation, static_cast<double>(info.weight_bytes) / 1e6, load_seconds, info.name,
+      info.threads, info.threads == 1 ? "" : "s", bandwidth / 1e9);
+  for (const Measurement& m : measurements) print(m, bandwidth, flags.stages);
+  return {};
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<BenchFlags>();
+  CLI::App* command = app.add_subcommand("bench", "Measure prefill and decode against what the memory delivers");
+  command->footer("Example:\n  carat bench gemma3:270m-pt -p 128,512 -n 64 -d 0,2048 --stages");
+  command->add_option("MODEL", flags->model, "A name, a GGUF file or a Hugging Face directory")->required();
+  command->add_option("-p,--prompt", flags->prompts, "Prefill lengths in tokens; 0: none")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 1 << 20))
+      ->type_name("N,...");
+  command->add_option("-n,--generate", flags->generate, "Tokens to decode; 0: none")
+      ->check(CLI::Range(0, 1 << 20))
+      ->type_name("N");
+  command->add_option("-d,--depth", flags->depths, "Tokens in the cache beforehand")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 1 << 20))
+      ->type_name("N,...");
+  command->add_option("-r,--repetitions", flags->repetitions, "Repetitions; the median counts")
+      ->check(CLI::Range(1, 1000))
+      ->type_name("N");
+  command->add_flag("--stages", flags->stages, "Show where the time goes");
+  command->add_flag("--json", flags->json, "Print the results as JSON");
+  add_model_flags(*command, flags->running);
+  command->callback([&action, flags] {
+    action = [flags] {
+      const Status status = bench(*flags);
+      return status.ok() ? 0 : report(status.error());
+    };
+  });
+}
+
+}  // namespace carat::cli
