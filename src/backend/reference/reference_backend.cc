@@ -1,6 +1,7 @@
 #include "backend/reference/reference_backend.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <limits>
@@ -13,6 +14,10 @@ namespace carat {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+double physical_memory_bytes() {
+  return static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGE_SIZE));
+}
 
 // keys, values: [layer][page][P][K * E]
 struct PagedStore {
@@ -80,18 +85,28 @@ class ReferenceBackend final : public Backend {
   Status reserve_kv(const KvPlan& plan) override {
     store_ = {};
     store_.row = static_cast<size_t>(config_.kv_heads) * static_cast<size_t>(config_.head_size);
+    std::vector<size_t> floats;  // of keys, and as many of values, by layer
+    double bytes = 0;
+    for (const bool is_global : config_.is_global) {
+      const int32_t pages = is_global ? plan.global_pages : plan.local_pages;
+      floats.push_back(static_cast<size_t>(pages) * kPageTokens * store_.row);
+      bytes += 2 * sizeof(float) * static_cast<double>(floats.back());
+    }
+    const Error too_large{
+        ErrorCode::kOutOfMemory,
+        fmt::format("not enough memory for a KV cache of {:.0f} MB: {} global and {} sliding pages of "
+                    "{} tokens in float32",
+                    bytes / 1e6, plan.global_pages, plan.local_pages, kPageTokens)};
+    // Asked first, since Linux promises memory that it does not have and then ends whoever uses it.
+    if (bytes > physical_memory_bytes()) return too_large;
     try {
-      for (int32_t layer = 0; layer < config_.layers; ++layer) {
-        const int32_t pages = config_.is_global[static_cast<size_t>(layer)] ? plan.global_pages : plan.local_pages;
-        const size_t floats = static_cast<size_t>(pages) * kPageTokens * store_.row;
-        store_.keys.emplace_back(floats, std::numeric_limits<float>::quiet_NaN());
-        store_.values.emplace_back(floats, std::numeric_limits<float>::quiet_NaN());
+      for (const size_t count : floats) {
+        store_.keys.emplace_back(count, std::numeric_limits<float>::quiet_NaN());
+        store_.values.emplace_back(count, std::numeric_limits<float>::quiet_NaN());
       }
     } catch (const std::bad_alloc&) {
       store_ = {};
-      return Error{ErrorCode::kOutOfMemory, fmt::format("not enough memory for a KV cache of {} global and {} sliding "
-                                                        "pages of {} tokens in float32",
-                                                        plan.global_pages, plan.local_pages, kPageTokens)};
+      return too_large;
     }
     return {};
   }
