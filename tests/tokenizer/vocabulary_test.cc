@@ -56,6 +56,21 @@ TEST(Vocabulary, KeepsTheFirstOfEqualPieces) {
   EXPECT_EQ(vocabulary->find("b"), -1);
 }
 
+TEST(Vocabulary, RanksUserDefinedPiecesThenScoresThenLengths) {
+  SmallVocabulary small;
+  small.add("a", PieceType::kNormal, -2);
+  small.add("aa", PieceType::kNormal, -1);
+  small.add("aaa", PieceType::kNormal, -2);
+  small.add("b", PieceType::kUserDefined, -1000);
+  small.add("bb", PieceType::kUserDefined, -1000);
+  small.add("<0x0A>x", PieceType::kUnused, 5);
+  const auto vocabulary = small.build();
+  ASSERT_TRUE(vocabulary.ok());
+  uint32_t rank = 0;
+  for (const char* piece : {"bb", "b", "aa", "aaa", "a"}) EXPECT_EQ(vocabulary->rank_of(piece), rank++) << piece;
+  EXPECT_EQ(vocabulary->rank_of("<0x0A>x"), Vocabulary::kNoRank);
+}
+
 TEST(Vocabulary, MarkersAreControlWhateverTheFileSays) {
   for (const PieceType type : {PieceType::kNormal, PieceType::kControl, PieceType::kUserDefined}) {
     SmallVocabulary small;
