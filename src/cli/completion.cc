@@ -27,7 +27,6 @@ struct Command {
 
 std::string first_sentence(const std::string& text) { return text.substr(0, text.find('\n')); }
 
-// Options of a command, those in its option groups included: CLI11 holds a group as a subcommand without a name.
 void collect(const CLI::App& app, Command& command) {
   for (const CLI::Option* option : app.get_options()) {
     if (option->get_positional()) {
@@ -37,20 +36,16 @@ void collect(const CLI::App& app, Command& command) {
       if (name == "SHELL") command.choices = {"bash", "zsh", "fish"};
       continue;
     }
-    if (option == app.get_help_ptr() && app.get_name().empty()) continue;  // a group's own --help is never asked for
     const auto& longs = option->get_lnames();
     const auto& shorts = option->get_snames();
     command.flags.push_back({longs.empty() ? "" : longs.front(), shorts.empty() ? "" : shorts.front(),
                              first_sentence(option->get_description()), option->get_items_expected_max() > 0});
   }
-  for (const CLI::App* group : app.get_subcommands([](const CLI::App* sub) { return sub->get_name().empty(); })) {
-    collect(*group, command);
-  }
 }
 
 std::vector<Command> commands_of(const CLI::App& app) {
   std::vector<Command> commands;
-  for (const CLI::App* sub : app.get_subcommands([](const CLI::App* s) { return !s->get_name().empty(); })) {
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
     Command command;
     command.names = {sub->get_name()};
     for (const std::string& alias : sub->get_aliases()) command.names.push_back(alias);

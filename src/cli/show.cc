@@ -1,6 +1,7 @@
 // carat show: what a model is, or one part of it.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
@@ -102,22 +103,24 @@ void add_show(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("show", "Show information for a model");
   command->add_option("MODEL", options->model, "A name, a GGUF file or a Hugging Face folder")->required();
-  CLI::Option_group* one = command->add_option_group("One part of it");
-  one->add_flag("--license", options->license, "Its license");
-  one->add_flag("--modelfile", options->modelfile, "A Modelfile that would build it again");
-  one->add_flag("--parameters", options->parameters, "Its parameters");
-  one->add_flag("--template", options->template_text, "Its prompt template");
-  one->add_flag("--system", options->system, "Its system message");
-  one->add_flag("--path", options->path, "Where its weights lie: a file, or a folder");
-  one->add_flag("--json", options->json, "Everything, as JSON");
-  one->require_option(0, 1);
+  const std::vector<CLI::Option*> parts = {
+      command->add_flag("--license", options->license, "Only its license"),
+      command->add_flag("--modelfile", options->modelfile, "Only a Modelfile that would build it again"),
+      command->add_flag("--parameters", options->parameters, "Only its parameters"),
+      command->add_flag("--template", options->template_text, "Only its prompt template"),
+      command->add_flag("--system", options->system, "Only its system message"),
+      command->add_flag("--path", options->path, "Only where its weights lie: a file, or a folder"),
+      command->add_flag("--json", options->json, "Everything, as JSON")};
   command->add_flag("--verbose", options->verbose, "Accepted for Ollama's sake; --json has the details");
   command->footer(
       "Examples:\n"
       "  carat show gemma3:270m-pt\n"
       "  carat show gemma3:270m-pt --template\n"
       "  cp \"$(carat show gemma3:270m-pt --path)\" gemma.gguf");
-  command->callback([options, &action] {
+  command->callback([options, parts, &action] {
+    const auto asked =
+        std::count_if(parts.begin(), parts.end(), [](const CLI::Option* part) { return part->count() > 0; });
+    if (asked > 1) throw CLI::ValidationError("one part at a time, or --json for everything");
     action = [options] {
       const Status status = run(*options);
       return status.ok() ? 0 : report(status.error());

@@ -47,11 +47,10 @@ Status pull(const Store& store, const Reference& reference, PullObserver& observ
     offers += fmt::format("{}{}", offers.empty() ? "" : "; ", source.offers());
   }
   const std::string name = reference.text();
-  return Error{
-      ErrorCode::kNotFound,
-      fmt::format("model '{}' not found: tried {} (model registries cannot be reached yet). Can be had: {}. Weights of "
-                  "your own: carat pull ./file.gguf --name {}",
-                  name, tried, offers, name)};
+  return Error{ErrorCode::kNotFound, fmt::format("model '{}' not found: tried {} (Ollama's and Hugging Face's "
+                                                 "registries are not supported yet). Can be had: {}. Weights of "
+                                                 "your own: carat pull ./file.gguf --name {}",
+                                                 name, tried, offers, name)};
 }
 
 }  // namespace carat
