@@ -39,12 +39,34 @@ TEST_F(Import, AFolderIsCopiedAndOpens) {
   EXPECT_TRUE(store_.verify(store_.find(reference_)->manifest).ok());
 }
 
+constexpr int64_t kWidth = 64;
+constexpr int64_t kVocabulary = 128;
+
+struct TinyTensor {
+  std::string name;
+  int64_t rows, columns;
+};
+
 // A Gemma 3 of one layer, all zeros: as small as a model file can be.
-void write_tiny_gguf(const fs::path& path) {
-  constexpr int64_t kWidth = 64, kVocabulary = 128;
+std::vector<TinyTensor> tiny_tensors() {
+  std::vector<TinyTensor> tensors{{"token_embd.weight", kVocabulary, kWidth}, {"output_norm.weight", 1, kWidth}};
+  for (const char* matrix : {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"}) {
+    tensors.push_back({fmt::format("blk.0.{}.weight", matrix), kWidth, kWidth});
+  }
+  for (const char* norm : {"attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"}) {
+    tensors.push_back({fmt::format("blk.0.{}.weight", norm), 1, kWidth});
+  }
+  for (const char* norm : {"attn_q_norm", "attn_k_norm"})
+    tensors.push_back({fmt::format("blk.0.{}.weight", norm), 1, 32});
+  return tensors;
+}
+
+// The file, or part `part` (from 0) of a split one.
+void write_tiny_gguf(const fs::path& path, const std::vector<TinyTensor>& tensors, uint32_t part = 0,
+                     uint32_t parts = 1) {
   GgufHeader header;
   header.add_string("general.architecture", "gemma3");
-  for (const auto& [key, value] : std::vector<std::pair<const char*, uint32_t>>{{"context_length", 256},
+  for (const auto& [key, value] : std::vector<std::pair<std::string, uint32_t>>{{"context_length", 256},
                                                                                 {"embedding_length", kWidth},
                                                                                 {"block_count", 1},
                                                                                 {"feed_forward_length", kWidth},
@@ -52,19 +74,13 @@ void write_tiny_gguf(const fs::path& path) {
                                                                                 {"attention.head_count_kv", 2},
                                                                                 {"attention.key_length", 32},
                                                                                 {"attention.sliding_window", 32}}) {
-    header.add_u32(std::string("gemma3.") + key, value);
+    header.add_u32("gemma3." + key, value);
   }
-  header.add_tensor("token_embd.weight", DType::kF32, kVocabulary, kWidth);
-  header.add_tensor("output_norm.weight", DType::kF32, 1, kWidth);
-  for (const char* matrix : {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"}) {
-    header.add_tensor(fmt::format("blk.0.{}.weight", matrix), DType::kF32, kWidth, kWidth);
+  if (parts > 1) {
+    header.add_u32("split.no", part);
+    header.add_u32("split.count", parts);
   }
-  for (const char* norm : {"attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"}) {
-    header.add_tensor(fmt::format("blk.0.{}.weight", norm), DType::kF32, 1, kWidth);
-  }
-  for (const char* norm : {"attn_q_norm", "attn_k_norm"}) {
-    header.add_tensor(fmt::format("blk.0.{}.weight", norm), DType::kF32, 1, 32);
-  }
+  for (const TinyTensor& tensor : tensors) header.add_tensor(tensor.name, DType::kF32, tensor.rows, tensor.columns);
   const std::vector<std::byte> zeros(kVocabulary * kWidth * sizeof(float));
   const Status written = write_gguf(path, header, [&](size_t index, const GgufSink& sink) {
     return sink(std::span(zeros).first(header.tensors()[index].bytes));
@@ -74,7 +90,7 @@ void write_tiny_gguf(const fs::path& path) {
 
 TEST_F(Import, AGgufIsOneBlob) {
   const fs::path source = folder_.path() / "tiny.gguf";
-  write_tiny_gguf(source);
+  write_tiny_gguf(source, tiny_tensors());
   const Status status = import_model(store_, reference_, source, observer_);
   ASSERT_TRUE(status.ok()) << status.error().message;
   fs::remove(source);
@@ -84,6 +100,24 @@ TEST_F(Import, AGgufIsOneBlob) {
   const auto file = ModelFile::open(model->path);
   ASSERT_TRUE(file.ok()) << "a blob's name has no .gguf, and needs none: " << file.error().message;
   EXPECT_EQ(file->config.layers, 1);
+}
+
+TEST_F(Import, ASplitGgufKeepsItsParts) {
+  const std::vector<TinyTensor> tensors = tiny_tensors();
+  const auto middle = tensors.begin() + 5;
+  const fs::path first = folder_.path() / "tiny-00001-of-00002.gguf";
+  const fs::path second = folder_.path() / "tiny-00002-of-00002.gguf";
+  write_tiny_gguf(first, {tensors.begin(), middle}, 0, 2);
+  write_tiny_gguf(second, {middle, tensors.end()}, 1, 2);
+  const Status status = import_model(store_, reference_, first, observer_);
+  ASSERT_TRUE(status.ok()) << status.error().message;
+  fs::remove(first);
+  fs::remove(second);
+  const auto model = store_.resolve("my:tag");
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  const auto file = ModelFile::open(model->path);
+  ASSERT_TRUE(file.ok()) << file.error().message;
+  EXPECT_EQ(model->holds.size(), 2u);
 }
 
 TEST_F(Import, WhatIsNoModelLeavesNothing) {
