@@ -4,9 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
-#include "cli/human.h"
+#include "cli/model_list.h"
 #include "cli/report.h"
-#include "cli/table.h"
 #include "cli/timestamp.h"
 #include "store/store.h"
 
@@ -37,16 +36,6 @@ void print_json(const std::vector<StoredModel>& models) {
   fmt::print("{}\n", nlohmann::ordered_json{{"models", std::move(list)}}.dump(2));
 }
 
-void print_table(const std::vector<StoredModel>& models) {
-  const auto now = std::chrono::system_clock::now();
-  std::vector<Row> rows;
-  for (const StoredModel& model : models) {
-    rows.push_back({model.reference.text(), model.digest.hex().substr(0, 12), human_bytes(model.manifest.size_bytes()),
-                    human_ago(now - model.modified)});
-  }
-  fmt::print("{}", format_table({"NAME", "ID", "SIZE", "MODIFIED"}, rows));
-}
-
 Status run(const Options& options) {
   CARAT_TRY(const Store store, Store::open());
   CARAT_TRY(StoreListing listing, store.list());
@@ -60,7 +49,7 @@ Status run(const Options& options) {
   } else if (options.quiet) {
     for (const StoredModel& model : models) fmt::print("{}\n", model.reference.text());
   } else {
-    print_table(models);
+    fmt::print("{}", model_table(models));
   }
   return {};
 }

@@ -28,6 +28,8 @@ class PromptFormat {
   Kind kind() const { return kind_; }
   // After a template's "Answer:" a model begins with a space that nobody wants to see.
   bool trims_leading_space() const { return kind_ == Kind::kTemplate; }
+  // The template has a place for the system text beside every question; elsewhere it stands before the first one.
+  bool repeats_system() const { return template_.find(".System") != std::string::npos; }
 
   // The ids of the whole conversation, <bos> first, ending where the model's next answer begins. messages: an optional
   // "system", then "user" and "assistant" in turns, the last one a user's.

@@ -1,4 +1,5 @@
-// carat run MODEL [PROMPT...]: one answer, streamed. Standard output carries the answer and nothing else.
+// carat run MODEL [PROMPT...]: one answer, streamed, with nothing else on standard output; or, without a prompt and on
+// a terminal, a conversation (repl/).
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -12,7 +13,9 @@
 #include "cli/generation_options.h"
 #include "cli/load_tokenizer.h"
 #include "cli/loaded_model.h"
+#include "cli/model_generation.h"
 #include "cli/prompt_format.h"
+#include "cli/repl/repl.h"
 #include "cli/report.h"
 #include "cli/verbose_stats.h"
 
@@ -23,7 +26,7 @@ struct RunFlags {
   std::string model;
   std::vector<std::string> prompt;
   std::string system, format;
-  bool has_system = false, raw = false, verbose = false;
+  bool has_system = false, raw = false, verbose = false, no_word_wrap = false;
   ModelFlags running;
   GenerationFlags generation;
 };
@@ -39,23 +42,26 @@ std::string whole_prompt(const RunFlags& flags) {
   return fmt::format("{}", fmt::join(parts, " "));
 }
 
-Result<GenerationOptions> generation_options(const OpenModel& model, const GenerationFlags& flags) {
-  GenerationOptions options = default_generation(model.file.sampling);
-  options.stops = model.resolved.stops;
-  for (const auto& [name, value] : model.resolved.parameters) {
-    CARAT_CHECK(set_generation_option(options, name, std::span(&value, 1)));
-  }
-  CARAT_CHECK(flags.apply(options));
-  return options;
-}
-
 // Positions to reserve: what was asked for, or room for the prompt and a long answer.
 int64_t context_of(const GenerationOptions& options, size_t prompt_tokens, const ModelConfig& config) {
-  constexpr int64_t kRoomForAnswer = 2048;
+  constexpr int64_t kLeastContext = 4096, kRoomForAnswer = 2048;
   if (options.context > 0) return options.context;
   const auto prompt = static_cast<int64_t>(prompt_tokens);
   const int64_t answer = options.sampling.max_tokens >= 0 ? options.sampling.max_tokens : kRoomForAnswer;
-  return std::max(prompt + 1, std::min<int64_t>(prompt + answer, config.context_length));
+  const int64_t wanted = std::max(prompt + answer, kLeastContext);
+  return std::max(prompt + 1, std::min<int64_t>(wanted, config.context_length));
+}
+
+Status converse(const RunFlags& flags) {
+  ReplOptions options;
+  options.chat.running = flags.running;
+  options.chat.generation = flags.generation;
+  if (flags.has_system) options.chat.system = flags.system;
+  options.chat.raw = flags.raw;
+  options.word_wrap = !flags.no_word_wrap;
+  options.verbose = flags.verbose;
+  CARAT_TRY(OpenModel model, open_model(flags.model));
+  return run_repl(std::move(model), flags.model, options);
 }
 
 Status run(const RunFlags& flags, bool& interrupted) {
@@ -66,13 +72,13 @@ Status run(const RunFlags& flags, bool& interrupted) {
   if (!flags.format.empty()) {
     return Error{ErrorCode::kUnsupported, "--format is for structured output, which Carat does not have yet"};
   }
+  if (flags.prompt.empty() && isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1) return converse(flags);
   const std::string prompt = whole_prompt(flags);
   if (prompt.empty() && !flags.raw) {
     return Error{ErrorCode::kInvalidArgument, "no prompt: give one after the model's name, or on standard input"};
   }
   CARAT_TRY(OpenModel model, open_model(flags.model));
-  CARAT_TRY(GenerationOptions options, generation_options(model, flags.generation));
-  CARAT_CHECK(validate(options.sampling, model.file.config.vocabulary));
+  CARAT_TRY(GenerationOptions options, generation_of(model, flags.generation));
   CARAT_TRY(const PromptFormat format, PromptFormat::of(model, flags.raw));
   CARAT_TRY(const Tokenizer tokenizer, load_tokenizer(model.file));
 
@@ -111,7 +117,6 @@ Status run(const RunFlags& flags, bool& interrupted) {
 // Flags of `ollama run` that mean nothing here, so that its command lines go on working.
 void add_accepted_flags(CLI::App& command) {
   const std::string group = "Accepted, without effect on Gemma 3";
-  command.add_flag("--nowordwrap")->description("Answers are not wrapped")->group(group);
   command.add_flag("--hidethinking")->description("Gemma 3 does not think aloud")->group(group);
   command.add_flag("--insecure")->description("No registry is asked")->group(group);
   command.add_option("--think")->description("Gemma 3 does not think aloud")->expected(0, 1)->group(group);
@@ -122,9 +127,10 @@ void add_accepted_flags(CLI::App& command) {
 
 void add_run(CLI::App& app, Action& action) {
   auto flags = std::make_shared<RunFlags>();
-  CLI::App* command = app.add_subcommand("run", "Answer a prompt");
+  CLI::App* command = app.add_subcommand("run", "Answer a prompt, or hold a conversation");
   command->footer(
       "Examples:\n"
+      "  carat run gemma3:270m-pt                  a conversation; /? helps, Ctrl-R searches what was typed before\n"
       "  carat run gemma3:270m-pt \"What is the capital of France?\"\n"
       "  carat run ./model.gguf --raw --temp 0 -n 50 \"Once upon a time\"\n"
       "  cat notes.txt | carat run gemma3:270m-pt \"Summarise:\"");
@@ -136,6 +142,7 @@ void add_run(CLI::App& app, Action& action) {
       "A system text before the conversation");
   command->add_flag("--raw", flags->raw, "Go on with the text as it is, without any template");
   command->add_flag("--verbose", flags->verbose, "Print eight figures about time and speed to standard error");
+  command->add_flag("--nowordwrap", flags->no_word_wrap, "Do not wrap the answers of a conversation");
   command->add_option("--format", flags->format, "json: not there yet");
   add_generation_flags(*command, flags->generation);
   add_model_flags(*command, flags->running);

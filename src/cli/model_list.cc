@@ -1,0 +1,19 @@
+// An id is the first twelve digits of the manifest's digest, as Ollama shows it.
+#include "cli/model_list.h"
+
+#include "cli/human.h"
+#include "cli/table.h"
+
+namespace carat::cli {
+
+std::string model_table(const std::vector<StoredModel>& models) {
+  const auto now = std::chrono::system_clock::now();
+  std::vector<Row> rows;
+  for (const StoredModel& model : models) {
+    rows.push_back({model.reference.text(), model.digest.hex().substr(0, 12), human_bytes(model.manifest.size_bytes()),
+                    human_ago(now - model.modified)});
+  }
+  return format_table({"NAME", "ID", "SIZE", "MODIFIED"}, rows);
+}
+
+}  // namespace carat::cli

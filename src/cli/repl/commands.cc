@@ -1,0 +1,130 @@
+// What is no command of the table is unknown; the REPL has already let through what is the path of a file.
+#include "cli/repl/commands.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "cli/model_list.h"
+#include "cli/repl/help_text.h"
+#include "store/store.h"
+
+namespace carat::cli {
+namespace {
+
+using Words = std::vector<std::string>;
+
+void run_help(const Words& words, ReplState&) {
+  if (words.size() == 1) {
+    fmt::print("{}", kHelpCommands);
+  } else if (words[1] == "set" || words[1] == "/set") {
+    fmt::print("{}", words.size() > 2 && words[2] == "parameter" ? kHelpParameters : kHelpSet);
+  } else if (words[1] == "show" || words[1] == "/show") {
+    fmt::print("{}", kHelpShow);
+  } else if (words[1] == "shortcut" || words[1] == "shortcuts") {
+    fmt::print("{}", kHelpShortcuts);
+  }
+}
+
+Result<OpenModel> open_stored(const std::string& name) {
+  CARAT_TRY(const Store store, Store::open());
+  OpenModel model;
+  CARAT_TRY(model.resolved, store.resolve(name));
+  CARAT_TRY(model.file, ModelFile::open(model.resolved.path));
+  return model;
+}
+
+// The model that runs stays until the other one is ready, so that a failure leaves the session as it was.
+void run_load(const Words& words, ReplState& state) {
+  if (words.size() != 2) {
+    fmt::print("Usage:\n  /load <modelname>\n");
+    return;
+  }
+  fmt::print("Loading model '{}'\n", words[1]);
+  std::fflush(stdout);
+  auto model = open_stored(words[1]);
+  if (!model.ok()) {
+    if (model.error().code != ErrorCode::kNotFound) return print_error(model.error());
+    fmt::print("Couldn't find model '{}'\n", words[1]);
+    return;
+  }
+  ChatFlags flags = state.flags;
+  flags.system.reset();  // of the model that the command line named
+  auto session = ChatSession::open(std::move(*model), words[1], flags);
+  if (!session.ok()) return print_error(session.error());
+  state.session = std::move(*session);
+  print_base_model_line(*state.session);
+}
+
+void run_save(const Words& words, ReplState& state) {
+  if (words.size() != 2) {
+    fmt::print("Usage:\n  /save <modelname>\n");
+    return;
+  }
+  const auto reference = Reference::parse(words[1]);
+  if (!reference.ok()) {
+    fmt::print("error: The model name '{}' is invalid\n", escaped(words[1]));
+    return;
+  }
+  const Status saved = state.session->save(*reference);
+  if (!saved.ok()) return print_error(saved.error());
+  fmt::print("Created new model '{}'\n", words[1]);
+}
+
+void run_clear(const Words&, ReplState& state) {
+  state.session->clear();
+  fmt::print("Cleared session context\n");
+}
+
+void run_list(const Words&, ReplState&) {
+  const auto store = Store::open();
+  if (!store.ok()) return print_error(store.error());
+  const auto listing = store->list();
+  if (!listing.ok()) return print_error(listing.error());
+  for (const Error& problem : listing->problems) print_error(problem);
+  fmt::print("{}", model_table(listing->models));
+}
+
+void run_show_of(const Words& words, ReplState& state) { run_show(words, state); }
+
+constexpr struct {
+  std::string_view name;
+  void (*run)(const Words&, ReplState&);
+} kCommands[] = {{"/set", run_set},     {"/show", run_show_of}, {"/load", run_load}, {"/save", run_save},
+                 {"/clear", run_clear}, {"/list", run_list},    {"/?", run_help},    {"/help", run_help}};
+
+}  // namespace
+
+CommandResult run_command(const Words& words, ReplState& state) {
+  if (words[0] == "/bye" || words[0] == "/exit") return CommandResult::kLeave;
+  const auto command = std::find_if(std::begin(kCommands), std::end(kCommands),
+                                    [&](const auto& entry) { return entry.name == words[0]; });
+  if (command != std::end(kCommands)) {
+    command->run(words, state);
+  } else {
+    fmt::print("Unknown command '{}'. Type /? for help\n", words[0]);
+  }
+  return CommandResult::kDone;
+}
+
+void set_system(std::string text, ReplState& state) {
+  const Status set = state.session->set_system(std::move(text));
+  if (!set.ok()) return print_error(set.error());
+  fmt::print("Set system message.\n");
+}
+
+void print_base_model_line(const ChatSession& session) {
+  if (session.model().file.has_chat_template) return;
+  fmt::print("{} is a base model: it completes text and was not trained to follow instructions{}.\n", session.name(),
+             session.prompt_kind() == PromptFormat::Kind::kTemplate
+                 ? "; its template (/show template) wraps each message"
+                 : "");
+}
+
+void print_error(const Error& error) {
+  std::fflush(stdout);
+  fmt::print(stderr, "error: {}\n", error.message);
+}
+
+}  // namespace carat::cli

@@ -1,0 +1,87 @@
+// /show in all its forms: what `carat show` prints, and what this session has set beside it.
+#include <fmt/format.h>
+
+#include "cli/model_text.h"
+#include "cli/repl/commands.h"
+#include "cli/repl/help_text.h"
+#include "store/store.h"
+
+namespace carat::cli {
+namespace {
+
+void show_parameters(const ChatSession& session) {
+  const std::string own = parameters_text(session.model().resolved);
+  fmt::print("Model defined parameters:\n");
+  if (own.empty()) fmt::print("  No additional parameters were specified for this model.\n");
+  for (size_t at = 0; at < own.size();) {
+    const size_t end = own.find('\n', at);
+    fmt::print("  {}\n", own.substr(at, end - at));
+    at = end + 1;
+  }
+  fmt::print("\n");
+  if (session.parameters().empty()) return;
+  fmt::print("User defined parameters:\n");
+  for (const auto& [name, values] : session.parameters()) {
+    for (const std::string& value : values) {
+      fmt::print("  {:<30} {}\n", name, name == "stop" ? quoted(value) : value);
+    }
+  }
+  fmt::print("\n");
+}
+
+void show_license(const ChatSession& session) {
+  const auto store = Store::open();
+  const auto text =
+      store.ok() ? store->license_text(session.model().resolved.license) : Result<std::string>(store.error());
+  if (!text.ok()) return print_error(text.error());
+  if (text->empty()) {
+    fmt::print("No license was specified for this model.\n");
+  } else {
+    fmt::print("{}\n", *text);
+  }
+}
+
+void show_system(const ChatSession& session) {
+  if (session.system().empty()) {
+    fmt::print("No system message was specified for this model.\n");
+  } else {
+    fmt::print("{}\n\n", session.system());
+  }
+}
+
+void show_template(const ChatSession& session) {
+  const auto& text = session.model().resolved.prompt_template;
+  if (text) {
+    fmt::print("{}\n", *text);
+  } else if (session.model().file.has_chat_template) {
+    fmt::print("The model's own: Gemma's turns.\n");
+  } else {
+    fmt::print("No prompt template was specified for this model.\n");
+  }
+}
+
+}  // namespace
+
+void run_show(const std::vector<std::string>& words, const ReplState& state) {
+  const ChatSession& session = *state.session;
+  const std::string what = words.size() > 1 ? words[1] : "";
+  if (what.empty()) {
+    fmt::print("{}", kHelpShow);
+  } else if (what == "info") {
+    fmt::print("{}", info_text(session.model().file, session.model().resolved));
+  } else if (what == "license") {
+    show_license(session);
+  } else if (what == "modelfile") {
+    fmt::print("{}\n", modelfile_text(session.model().resolved));
+  } else if (what == "parameters") {
+    show_parameters(session);
+  } else if (what == "system") {
+    show_system(session);
+  } else if (what == "template") {
+    show_template(session);
+  } else {
+    fmt::print("Unknown command '/show {}'. Type /? for help\n", what);
+  }
+}
+
+}  // namespace carat::cli
