@@ -23,6 +23,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr int64_t kUsualContext = 4096;  // longer lines make a larger KV cache
+
 struct EvalFlags {
   std::string model, input = "-", logits;
   int32_t generate = 0, top = 0;
@@ -103,7 +105,9 @@ Result<Json> Evaluator::evaluate(const std::string& line) {
     Json& row = top.emplace_back(Json::array());
     for (const auto& [id, logprob] : top_logprobs(logits, flags_->top)) row.push_back({id, logprob});
   };
-  CARAT_TRY(Engine * engine, loaded_.engine_of(static_cast<int64_t>(ids.size()) + flags_->generate));
+  const auto needed = static_cast<int64_t>(ids.size()) + flags_->generate;
+  const auto usual = std::min<int64_t>(kUsualContext, loaded_.config().context_length);
+  CARAT_TRY(Engine * engine, loaded_.engine_of(std::max(needed, usual)));
   CARAT_TRY([[maybe_unused]] const RequestId id, engine->submit(std::move(request)));
   std::vector<Event> events;
   while (engine->step(events)) {

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 namespace carat::cli {
 
 Result<LoadedModel> LoadedModel::load(OpenModel model, const ModelFlags& flags) {
@@ -18,14 +16,13 @@ Result<LoadedModel> LoadedModel::load(OpenModel model, const ModelFlags& flags) 
 }
 
 Result<Engine*> LoadedModel::engine_of(int64_t context) {
-  constexpr int64_t kLeastContext = 4096;
   if (engine_ && engine_->options().context >= context) return engine_.get();
   if (context > config().context_length) {
     return Error{ErrorCode::kTooLong, fmt::format("prompt and answer need a context of {} tokens, and the model has {}",
                                                   context, config().context_length)};
   }
   EngineOptions options;
-  options.context = std::min(config().context_length, static_cast<int32_t>(std::max(context, kLeastContext)));
+  options.context = static_cast<int32_t>(context);
   options.max_rows = chunk_;
   engine_.reset();
   CARAT_TRY(engine_, Engine::create(*backend_, config(), options));

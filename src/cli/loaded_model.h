@@ -24,7 +24,7 @@ class LoadedModel {
   Backend& backend() { return *backend_; }
   double load_seconds() const { return load_seconds_; }
 
-  // The engine, grown to `context` positions if it is smaller (what its sessions held is then gone).
+  // The engine, made anew with `context` positions if it has fewer (what its sessions held is then gone).
   // Errors: kTooLong beyond the model's context, kOutOfMemory.
   Result<Engine*> engine_of(int64_t context);
 

@@ -13,9 +13,9 @@ struct ProcessResult {
 };
 
 struct ProcessOptions {
-  std::string input;                                             // standard input, then its end
-  std::vector<std::pair<std::string, std::string>> environment;  // added to this process's
-  int interrupt_after_bytes = -1;                                // sends SIGINT once so much came on standard output
+  std::string input = {};                                             // standard input, then its end
+  std::vector<std::pair<std::string, std::string>> environment = {};  // added to this process's
+  int interrupt_after_bytes = -1;  // sends SIGINT once so much came on standard output
 };
 
 // arguments[0] is the program's path. A program that cannot be started gives exit code 127.
