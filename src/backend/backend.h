@@ -18,8 +18,8 @@
 namespace carat {
 
 enum class Precision : uint8_t {
-  kExact,  // activations in 15 bits, a scale per row: costs 3e-6 of KL divergence
-  kFast,   // activations in 8 bits, a scale per 32 elements: costs 3e-3, prefill up to twice as fast
+  kExact,  // activations in 15 bits, a scale per 32 elements: costs 1e-6 of KL divergence
+  kFast,   // activations in 8 bits, a scale per 32 elements: costs 3e-3
 };
 
 struct BackendOptions {

@@ -23,7 +23,7 @@ class CpuBackend final : public Backend {
  public:
   CpuBackend(const Kernels& kernels, const BackendOptions& options, const ModelConfig& config)
       : kernels_(kernels),
-        fast_(options.precision == Precision::kFast),
+        limit_(options.precision == Precision::kFast ? 127.0f : 16383.0f),
         team_(options.threads > 0 ? options.threads : usable_cores()),
         frequencies_{rope_frequencies(config.rope_base_local, 1, config.head_size),
                      rope_frequencies(config.rope_base_global, config.rope_factor_global, config.head_size)} {}
@@ -118,7 +118,7 @@ class CpuBackend final : public Backend {
     x.scales = reinterpret_cast<float*>(arena.data() + at.scales);
     x.sums = reinterpret_cast<int32_t*>(arena.data() + at.sums);
     x.columns = columns;
-    x.fast = fast_;
+    x.limit = limit_;
     return x;
   }
 
@@ -193,7 +193,7 @@ class CpuBackend final : public Backend {
     context_.last.scales = reinterpret_cast<float*>(base + at.scales);
     context_.last.sums = reinterpret_cast<int32_t*>(base + at.sums);
     context_.last.columns = weights_.model.width;
-    context_.last.fast = fast_;
+    context_.last.limit = limit_;
     last_rows_ = rows;
   }
 
@@ -204,7 +204,7 @@ class CpuBackend final : public Backend {
   }
 
   const Kernels& kernels_;
-  const bool fast_;
+  const float limit_;  // of rounded activations
   Team team_;
   const std::vector<double> frequencies_[2];  // sliding, global
   CpuWeights weights_;

@@ -7,7 +7,8 @@ namespace carat::cpu {
 namespace isa_avx512 {
 namespace {
 
-constexpr int kGemmRows = 8;  // rows of activations that a prefill tile keeps in registers
+constexpr int kMatvecRows = 4;  // rows of activations that decoding multiplies as it unpacks
+constexpr int kGemmRows = 8;    // rows of activations that a prefill tile keeps in registers
 // clang-format off
 #include "backend/cpu/kernels/iq4_table.inl"
 #include "backend/cpu/kernels/simd_avx512.inl"

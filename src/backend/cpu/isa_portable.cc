@@ -6,7 +6,8 @@ namespace carat::cpu {
 namespace isa_portable {
 namespace {
 
-constexpr int kGemmRows = 4;  // rows of activations that a prefill tile keeps in registers
+constexpr int kMatvecRows = 1;  // rows of activations that decoding multiplies as it unpacks
+constexpr int kGemmRows = 1;    // rows of activations that a prefill tile keeps in registers
 // clang-format off
 #include "backend/cpu/kernels/iq4_table.inl"
 #include "backend/cpu/kernels/simd_portable.inl"

@@ -14,15 +14,15 @@ class Team;
 
 namespace carat::cpu {
 
-// Rows of activations as the products read them. A row is rounded once: exact, to 15 bits with one scale; fast, to 8
-// bits with a scale per block of 32.
+// Rows of activations as the products read them. Each block of 32 is rounded once, with its own scale: to 15 bits
+// (limit 16383) in exact precision, to 8 (limit 127) in fast.
 struct Activations {
   float* values = nullptr;  // [T][columns] float32: what 16- and 32-bit weights multiply
   int16_t* ints = nullptr;  // [T][columns]: what quantised weights multiply; unused where columns % 32 != 0
-  float* scales = nullptr;  // exact: [T]; fast: [T][columns / 32]
+  float* scales = nullptr;  // [T][columns / 32]
   int32_t* sums = nullptr;  // [T][columns / 16]: sums of 16 neighbouring ints, for offsets and minima
   int64_t columns = 0;
-  bool fast = false;
+  float limit = 16383;
 };
 
 // Working memory of one worker.

@@ -77,9 +77,9 @@ TEST_P(ForwardTest, AgreesWithTheReference) {
   const auto reference = open(model, "reference", 1);
   const auto ours = logits(*cpu, model.config, tokens, {kRows});
   const auto exact = logits(*reference, model.config, tokens, {kRows});
-  // Six layers of products whose inputs carry 15 bits (relative error of a row 2^-15 / sqrt(3) of its largest value,
-  // about four times its mean) and a KV cache of 11: an error of order sqrt(6 * 4) * 4 * 2^-15 / sqrt(3) plus 2^-12,
-  // doubled for chance.
+  // Six layers of four products whose inputs carry 15 bits (an error of 2^-15 / sqrt(3) of a block's largest value,
+  // about two and a half times its mean) and a KV cache of 11 (2^-12, in two of them): of order sqrt(6 * 4) * 2.5 *
+  // 2^-15 / sqrt(3) plus sqrt(6 * 2) * 2^-12 / sqrt(3), times five for the worst of 66,560 values.
   EXPECT_TRUE(test::rows_within(ours, exact, 512, 4e-3));
 }
 

@@ -44,10 +44,9 @@ static void float_panel(const uint8_t* panel, const Activations& x, int64_t rows
 static void any_panel(const PackedMatrix& m, int64_t panel, const Activations& x, int64_t rows, float* out,
                       const Scratch& scratch) {
   const uint8_t* p = m.panel(panel);
-#define CARAT_PANEL(type)                                                              \
-  case DType::type:                                                                    \
-    return x.fast ? quantised_panel<DType::type, true>(p, x, rows, out, scratch.panel) \
-                  : quantised_panel<DType::type, false>(p, x, rows, out, scratch.panel)
+#define CARAT_PANEL(type) \
+  case DType::type:       \
+    return quantised_panel<DType::type>(p, x, rows, out, scratch.panel)
   switch (m.type) {
     case DType::kF32:
       return float_panel<DType::kF32>(p, x, rows, out);

@@ -1,18 +1,16 @@
 // Products of quantised panels with rounded activations. The arithmetic, the same in every function here and on every
 // ISA:
 //
-//   isum = sum over a (sub-)block of (u - offset) * x_int       exact, in any order
-//   acc  = fma(float(isum), scale_w, acc)                       block by block, in order of columns
-//   acc  = fma(float(sum of x_int), min_w, acc)                 where the format has minima, after its block's sum
-//   y    = acc * scale_x
+//   isum = sum over a (sub-)block of (u - offset) * x_int            exact, in any order
+//   acc  = fma(float(isum), scale_w * scale_x, acc)                  block by block, in order of columns
+//   acc  = fma(float(sum of x_int), min_w * scale_x, acc)            where the format has minima, after its block's sum
 //
-// (fast precision: the scale of x is the block's: acc = fma(float(isum), scale_w * scale_x, acc), likewise for minima.)
 // Few rows (decode) unpack in registers as they multiply; many rows (prefill) expand a piece of the panel to 16-bit
 // integers once and multiply it with every row. Lanes are output rows throughout.
 
 // Element e (0..15) of every lane of a block; see pack_lanes. `p` are the block's words.
 template <int kBits, bool kTable, int e>
-static inline W element(const uint8_t* p) {
+[[gnu::always_inline]] static inline W element(const uint8_t* p) {
   constexpr int kPer = 16 / kBits;
   constexpr uint16_t kMask = static_cast<uint16_t>((1u << kBits) - 1);
   if constexpr (e < kPer * kBits) {
@@ -38,23 +36,26 @@ static inline W element(const uint8_t* p) {
   }
 }
 
-// isum[t] += elements kFirst .. kLast - 1 times the pairs of x at row t.
-template <int kBits, bool kTable, int kFirst, int kLast, int kRows>
-static inline void dot_elements(const uint8_t* words, const int16_t* x, int64_t stride, I* isum) {
+// isum[chain][t] += elements kFirst .. kLast - 1 times the pairs of x at row t; elements go to the chains in turn.
+template <int kBits, bool kTable, int kFirst, int kLast, int kChains, int kRows>
+[[gnu::always_inline]] static inline void dot_elements(const uint8_t* words, const int16_t* x, int64_t stride,
+                                                       I (*isum)[kRows]) {
   if constexpr (kFirst < kLast) {
     const W w = element<kBits, kTable, kFirst>(words);
-    for (int t = 0; t < kRows; ++t) isum[t] = w_dot(isum[t], w, w_pair(x + t * stride + 2 * kFirst));
-    dot_elements<kBits, kTable, kFirst + 1, kLast, kRows>(words, x, stride, isum);
+    I* chain = isum[kFirst % kChains];
+    for (int t = 0; t < kRows; ++t) chain[t] = w_dot(chain[t], w, w_pair(x + t * stride + 2 * kFirst));
+    dot_elements<kBits, kTable, kFirst + 1, kLast, kChains, kRows>(words, x, stride, isum);
   }
 }
 
 // One panel times kRows rows of activations (1 to 4), out[t * out_stride + r].
-template <DType kType, int kRows, bool kFast>
+template <DType kType, int kRows>
 static void matvec_panel(const uint8_t* p, const Activations& x, int64_t row, float* out, int64_t out_stride) {
   constexpr PackFormat kFormat = pack_format(kType);
   constexpr bool kSuper = kFormat.scale == ScaleKind::kSuper;
   constexpr int kSubs = kFormat.sub_blocks;
-  constexpr int kHalf = 16 / kSubs;  // elements of a lane per sub-block
+  constexpr int kHalf = 16 / kSubs;            // elements of a lane per sub-block
+  constexpr int kChains = kRows == 1 ? 2 : 1;  // of additions, so that one row does not wait for itself
   const int64_t blocks = x.columns / kBlock;
   const int16_t* ints = x.ints + row * x.columns;
   const int32_t* sums = x.sums + row * (x.columns / 16);
@@ -74,19 +75,14 @@ static void matvec_panel(const uint8_t* p, const Activations& x, int64_t row, fl
     const uint8_t* words = p + kFormat.block_bytes() - kFormat.word_bytes();
     const int16_t* pairs = ints + block * kBlock;
 
-    I isum[kSubs][kRows];
+    I isum[kSubs][kChains][kRows];
     for (int sub = 0; sub < kSubs; ++sub) {
-      for (int t = 0; t < kRows; ++t) {
-        if constexpr (kFormat.offset == 0) {
-          isum[sub][t] = i_set(0);
-        } else {
-          const int32_t* s = sums + t * (x.columns / 16) + 2 * block;
-          isum[sub][t] = i_set(-kFormat.offset * (kSubs == 1 ? s[0] + s[1] : s[sub]));
-        }
+      for (int chain = 0; chain < kChains; ++chain) {
+        for (int t = 0; t < kRows; ++t) isum[sub][chain][t] = i_set(0);
       }
     }
-    dot_elements<kFormat.bits, kFormat.table, 0, kHalf, kRows>(words, pairs, x.columns, isum[0]);
-    dot_elements<kFormat.bits, kFormat.table, kHalf, 16, kRows>(words, pairs, x.columns, isum[kSubs - 1]);
+    dot_elements<kFormat.bits, kFormat.table, 0, kHalf, kChains, kRows>(words, pairs, x.columns, isum[0]);
+    dot_elements<kFormat.bits, kFormat.table, kHalf, 16, kChains, kRows>(words, pairs, x.columns, isum[kSubs - 1]);
 
     for (int sub = 0; sub < kSubs; ++sub) {
       F scale;
@@ -99,26 +95,21 @@ static void matvec_panel(const uint8_t* p, const Activations& x, int64_t row, fl
         if constexpr (kFormat.has_min) min = f_load_f16(p + 2 * kPanelRows);
       }
       for (int t = 0; t < kRows; ++t) {
-        F w_scale = scale;
-        F w_min = min;
-        if constexpr (kFast) {
-          const F x_scale = f_set(x.scales[(row + t) * blocks + block]);
-          w_scale = f_mul(scale, x_scale);
-          if constexpr (kFormat.has_min) w_min = f_mul(min, x_scale);
-        }
-        acc[t] = f_fma(i_float(isum[sub][t]), w_scale, acc[t]);
+        const F x_scale = f_set(x.scales[(row + t) * blocks + block]);
+        const int32_t* s = sums + t * (x.columns / 16) + 2 * block;
+        const int32_t sum = kSubs == 1 ? s[0] + s[1] : s[sub];
+        I total = isum[sub][0][t];
+        if constexpr (kChains == 2) total = i_add(total, isum[sub][1][t]);
+        if constexpr (kFormat.offset != 0) total = i_add(total, i_set(-kFormat.offset * sum));
+        acc[t] = f_fma(i_float(total), f_mul(scale, x_scale), acc[t]);
         if constexpr (kFormat.has_min) {
-          const int32_t* s = sums + t * (x.columns / 16) + 2 * block;
-          acc[t] = f_fma(f_set(static_cast<float>(kSubs == 1 ? s[0] + s[1] : s[sub])), w_min, acc[t]);
+          acc[t] = f_fma(f_set(static_cast<float>(sum)), f_mul(min, x_scale), acc[t]);
         }
       }
     }
     p += kFormat.block_bytes();
   }
-  for (int t = 0; t < kRows; ++t) {
-    if constexpr (!kFast) acc[t] = f_mul(acc[t], f_set(x.scales[row + t]));
-    f_store(out + t * out_stride, acc[t]);
-  }
+  for (int t = 0; t < kRows; ++t) f_store(out + t * out_stride, acc[t]);
 }
 
 // A piece of a panel, expanded: weights [pairs of columns][16 rows][2] of int16, offset subtracted; scales and minima
@@ -130,7 +121,7 @@ struct Expanded {
 };
 
 template <int kBits, bool kTable, int kOffset, int kFirst>
-static inline void expand_elements(const uint8_t* words, int16_t* out) {
+[[gnu::always_inline]] static inline void expand_elements(const uint8_t* words, int16_t* out) {
   if constexpr (kFirst < 16) {
     w_store(out + kFirst * 32, w_sub(element<kBits, kTable, kFirst>(words), kOffset));
     expand_elements<kBits, kTable, kOffset, kFirst + 1>(words, out);
@@ -180,13 +171,15 @@ static const uint8_t* expand(const uint8_t* p, int64_t blocks, const Expanded& o
 }
 
 // acc[t][16] (+)= an expanded piece times kRows rows of activations, whose columns start at `first_block` * 32.
-template <int kSubs, bool kMin, bool kFast, int kRows>
+template <int kSubs, bool kMin, int kRows>
 static inline void gemm_tile(const Expanded& w, int64_t blocks, const Activations& x, int64_t row, int64_t first_block,
                              float* acc) {
   constexpr int kPairs = 16 / kSubs;
   const int16_t* weights = w.weights;
   const int16_t* ints = x.ints + row * x.columns + first_block * kBlock;
   const int32_t* sums = x.sums + row * (x.columns / 16) + first_block * 2;
+  const int64_t x_blocks = x.columns / kBlock;
+  const float* x_scales = x.scales + row * x_blocks + first_block;
   for (int64_t part = 0; part < blocks * kSubs; ++part) {
     I isum[kRows];
     for (int t = 0; t < kRows; ++t) isum[t] = i_set(0);
@@ -199,16 +192,10 @@ static inline void gemm_tile(const Expanded& w, int64_t blocks, const Activation
     ints += 2 * kPairs;
     const F scale = f_load(w.scales + part * kPanelRows);
     for (int t = 0; t < kRows; ++t) {
-      F w_scale = scale;
-      F x_scale{};
-      if constexpr (kFast) {
-        x_scale = f_set(x.scales[(row + t) * (x.columns / kBlock) + first_block + part / kSubs]);
-        w_scale = f_mul(scale, x_scale);
-      }
-      F a = f_fma(i_float(isum[t]), w_scale, f_load(acc + t * kPanelRows));
+      const F x_scale = f_set(x_scales[t * x_blocks + part / kSubs]);
+      F a = f_fma(i_float(isum[t]), f_mul(scale, x_scale), f_load(acc + t * kPanelRows));
       if constexpr (kMin) {
-        F w_min = f_load(w.mins + part * kPanelRows);
-        if constexpr (kFast) w_min = f_mul(w_min, x_scale);
+        const F w_min = f_mul(f_load(w.mins + part * kPanelRows), x_scale);
         const int32_t* s = sums + t * (x.columns / 16) + part * (2 / kSubs);
         a = f_fma(f_set(static_cast<float>(kSubs == 1 ? s[0] + s[1] : s[0])), w_min, a);
       }
@@ -218,7 +205,7 @@ static inline void gemm_tile(const Expanded& w, int64_t blocks, const Activation
 }
 
 // One panel times `rows` rows: out[t * 16 + r].
-template <DType kType, bool kFast>
+template <DType kType>
 static void gemm_panel(const uint8_t* p, const Activations& x, int64_t rows, float* out, uint8_t* scratch) {
   constexpr PackFormat kFormat = pack_format(kType);
   constexpr int kSubs = kFormat.sub_blocks;
@@ -233,30 +220,23 @@ static void gemm_panel(const uint8_t* p, const Activations& x, int64_t rows, flo
     const int64_t count = least(kChunkColumns / kBlock, blocks - first);
     p = expand<kType>(p, count, piece);
     int64_t t = 0;
-    for (; t + kTile <= rows; t += kTile) {
-      gemm_tile<kSubs, kFormat.has_min, kFast, kTile>(piece, count, x, t, first, out + t * kPanelRows);
+    if constexpr (kTile > 1) {
+      for (; t + kTile <= rows; t += kTile) {
+        gemm_tile<kSubs, kFormat.has_min, kTile>(piece, count, x, t, first, out + t * kPanelRows);
+      }
     }
-    for (; t < rows; ++t) gemm_tile<kSubs, kFormat.has_min, kFast, 1>(piece, count, x, t, first, out + t * kPanelRows);
-  }
-  if constexpr (!kFast) {
-    for (int64_t t = 0; t < rows; ++t)
-      f_store(out + t * kPanelRows, f_mul(f_load(out + t * kPanelRows), f_set(x.scales[t])));
+    for (; t < rows; ++t) gemm_tile<kSubs, kFormat.has_min, 1>(piece, count, x, t, first, out + t * kPanelRows);
   }
 }
 
 // One panel times all rows, out[t * 16 + r].
-template <DType kType, bool kFast>
+template <DType kType>
 static void quantised_panel(const uint8_t* panel, const Activations& x, int64_t rows, float* out, uint8_t* scratch) {
-  switch (rows) {
-    case 1:
-      return matvec_panel<kType, 1, kFast>(panel, x, 0, out, kPanelRows);
-    case 2:
-      return matvec_panel<kType, 2, kFast>(panel, x, 0, out, kPanelRows);
-    case 3:
-      return matvec_panel<kType, 3, kFast>(panel, x, 0, out, kPanelRows);
-    case 4:
-      return matvec_panel<kType, 4, kFast>(panel, x, 0, out, kPanelRows);
-    default:
-      return gemm_panel<kType, kFast>(panel, x, rows, out, scratch);
+  if (rows == 1) return matvec_panel<kType, 1>(panel, x, 0, out, kPanelRows);
+  if constexpr (kMatvecRows >= 4) {
+    if (rows == 2) return matvec_panel<kType, 2>(panel, x, 0, out, kPanelRows);
+    if (rows == 3) return matvec_panel<kType, 3>(panel, x, 0, out, kPanelRows);
+    if (rows == 4) return matvec_panel<kType, 4>(panel, x, 0, out, kPanelRows);
   }
+  gemm_panel<kType>(panel, x, rows, out, scratch);
 }

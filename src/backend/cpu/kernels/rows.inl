@@ -24,14 +24,15 @@ static void exp_row(const float* x, float* out, int64_t count) {
   for (int64_t i = 0; i < count; i += 16) f_store(out + i, f_exp(f_load(x + i)));
 }
 
-// Rounds count values (a multiple of 16) to integers of at most `limit`; returns the scale, 0 for a row of zeros.
-static float round_span(const float* x, int16_t* ints, int64_t count, float limit) {
-  F largest = f_set(0.0f);
-  for (int64_t i = 0; i < count; i += 16) largest = f_max(f_abs(f_load(x + i)), largest);
-  const float magnitude = f_largest(largest);
+// Rounds a block of 32 values to integers of at most `limit`; returns the scale, 0 for a block of zeros.
+static inline float round_block(const float* x, int16_t* ints, float limit) {
+  const F low = f_load(x);
+  const F high = f_load(x + 16);
+  const float magnitude = f_largest(f_max(f_abs(low), f_abs(high)));
   const bool zero = !(magnitude > 1e-30f);
   const F inverse = f_set(zero ? 0.0f : limit / magnitude);
-  for (int64_t i = 0; i < count; i += 16) i_store_i16(ints + i, f_round(f_mul(f_load(x + i), inverse)));
+  i_store_i16(ints, f_round(f_mul(low, inverse)));
+  i_store_i16(ints + 16, f_round(f_mul(high, inverse)));
   return zero ? 0.0f : magnitude / limit;
 }
 
@@ -40,12 +41,8 @@ static void round_row(const Activations& x, int64_t row) {
   if (columns % kBlock != 0) return;
   const float* values = x.values + row * columns;
   int16_t* ints = x.ints + row * columns;
-  if (x.fast) {
-    float* scales = x.scales + row * (columns / kBlock);
-    for (int64_t i = 0; i < columns; i += kBlock) scales[i / kBlock] = round_span(values + i, ints + i, kBlock, 127.0f);
-  } else {
-    x.scales[row] = round_span(values, ints, columns, 16383.0f);
-  }
+  float* scales = x.scales + row * (columns / kBlock);
+  for (int64_t i = 0; i < columns; i += kBlock) scales[i / kBlock] = round_block(values + i, ints + i, x.limit);
   int32_t* sums = x.sums + row * (columns / 16);
   for (int64_t i = 0; i < columns; i += 16) {
     int32_t sum = 0;

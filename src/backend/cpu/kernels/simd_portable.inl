@@ -2,6 +2,9 @@
 //   F 16 floats   I 16 int32   W 32 int16, lane 2r + p holding row r, parity p
 // Everything here is static: no symbol of an ISA's object may be picked by the linker for another.
 
+// Not inlined: unrolled sixteen lanes wide in every kernel, these would cost a minute of compilation and run no faster.
+#define CARAT_OUTLINE [[gnu::noinline]] static
+
 struct F {
   float v[16];
 };
@@ -19,12 +22,12 @@ static inline F f_set(float x) {
   CARAT_LANES(16) r.v[i] = x;
   return r;
 }
-static inline F f_load(const float* p) {
+CARAT_OUTLINE F f_load(const float* p) {
   F r;
   CARAT_LANES(16) r.v[i] = p[i];
   return r;
 }
-static inline void f_store(float* p, F a) { CARAT_LANES(16) p[i] = a.v[i]; }
+CARAT_OUTLINE void f_store(float* p, F a) { CARAT_LANES(16) p[i] = a.v[i]; }
 static inline F f_add(F a, F b) {
   CARAT_LANES(16) a.v[i] = a.v[i] + b.v[i];
   return a;
@@ -33,7 +36,7 @@ static inline F f_sub(F a, F b) {
   CARAT_LANES(16) a.v[i] = a.v[i] - b.v[i];
   return a;
 }
-static inline F f_mul(F a, F b) {
+CARAT_OUTLINE F f_mul(F a, F b) {
   CARAT_LANES(16) a.v[i] = a.v[i] * b.v[i];
   return a;
 }
@@ -41,7 +44,7 @@ static inline F f_div(F a, F b) {
   CARAT_LANES(16) a.v[i] = a.v[i] / b.v[i];
   return a;
 }
-static inline F f_fma(F a, F b, F c) {
+CARAT_OUTLINE F f_fma(F a, F b, F c) {
   CARAT_LANES(16) c.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
   return c;
 }
@@ -69,7 +72,7 @@ static inline I f_round(F a) {
   }
   return r;
 }
-static inline F i_float(I a) {
+CARAT_OUTLINE F i_float(I a) {
   F r;
   CARAT_LANES(16) r.v[i] = static_cast<float>(a.v[i]);
   return r;
@@ -102,7 +105,7 @@ static inline float f_half(uint16_t half) {
   __builtin_memcpy(&value, &bits, 4);
   return value;
 }
-static inline F f_load_f16(const void* p) {
+CARAT_OUTLINE F f_load_f16(const void* p) {
   const auto* halves = static_cast<const uint16_t*>(p);
   F r;
   CARAT_LANES(16) r.v[i] = f_half(halves[i]);
@@ -118,7 +121,7 @@ static inline F f_load_bf16(const void* p) {
   return r;
 }
 // To nearest even. The caller has clamped to the finite range.
-static inline void f_store_f16(uint16_t* p, F a) {
+CARAT_OUTLINE void f_store_f16(uint16_t* p, F a) {
   CARAT_LANES(16) {
     uint32_t bits;
     __builtin_memcpy(&bits, &a.v[i], 4);
@@ -160,42 +163,42 @@ static inline I i_load_u8(const uint8_t* p) {
 }
 static inline void i_store_i16(int16_t* p, I a) { CARAT_LANES(16) p[i] = static_cast<int16_t>(a.v[i]); }
 
-static inline W w_load(const uint8_t* p) {
+CARAT_OUTLINE W w_load(const uint8_t* p) {
   W r;
   __builtin_memcpy(r.v, p, 64);
   return r;
 }
 static inline void w_store(void* p, W a) { __builtin_memcpy(p, a.v, 64); }
-static inline W w_and(W a, uint16_t mask) {
+CARAT_OUTLINE W w_and(W a, uint16_t mask) {
   CARAT_LANES(32) a.v[i] = static_cast<uint16_t>(a.v[i] & mask);
   return a;
 }
-static inline W w_or(W a, W b) {
+CARAT_OUTLINE W w_or(W a, W b) {
   CARAT_LANES(32) a.v[i] = static_cast<uint16_t>(a.v[i] | b.v[i]);
   return a;
 }
-static inline W w_sub(W a, int16_t x) {
+CARAT_OUTLINE W w_sub(W a, int16_t x) {
   CARAT_LANES(32) a.v[i] = static_cast<uint16_t>(a.v[i] - x);
   return a;
 }
 template <int kBits>
-static inline W w_shr(W a) {
+CARAT_OUTLINE W w_shr(W a) {
   CARAT_LANES(32) a.v[i] = static_cast<uint16_t>(a.v[i] >> kBits);
   return a;
 }
 // table[a] + 128 of the IQ4 formats; a holds 4-bit values.
-static inline W w_table(W a) {
+CARAT_OUTLINE W w_table(W a) {
   CARAT_LANES(32) a.v[i] = kIq4Table[a.v[i]];
   return a;
 }
 // The pair of activations at x in every 32-bit lane.
-static inline W w_pair(const int16_t* x) {
+CARAT_OUTLINE W w_pair(const int16_t* x) {
   W r;
   CARAT_LANES(32) r.v[i] = static_cast<uint16_t>(x[i & 1]);
   return r;
 }
 // acc[r] + w[2r] * x[2r] + w[2r+1] * x[2r+1], as signed 16-bit numbers.
-static inline I w_dot(I acc, W w, W x) {
+CARAT_OUTLINE I w_dot(I acc, W w, W x) {
   CARAT_LANES(16) {
     acc.v[i] += static_cast<int16_t>(w.v[2 * i]) * static_cast<int16_t>(x.v[2 * i]) +
                 static_cast<int16_t>(w.v[2 * i + 1]) * static_cast<int16_t>(x.v[2 * i + 1]);
@@ -204,3 +207,4 @@ static inline I w_dot(I acc, W w, W x) {
 }
 
 #undef CARAT_LANES
+#undef CARAT_OUTLINE
