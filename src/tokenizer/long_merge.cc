@@ -92,7 +92,9 @@ void LongMerge::propose(std::string_view text, size_t position, PairCache& pairs
   lists_[rank] = node;
 }
 
-// Takes the list of `rank` into work: of equal pieces the one with the longer left part first, then from left to right.
+// Takes the list of `rank` into work. Of candidates for one piece those with the longer left part come first, then from
+// left to right: the order of Hugging Face's merges. (Random search has found no text where plain left to right would
+// differ.)
 void LongMerge::open(uint32_t rank) {
   const size_t begin = ready_.size();
   const uint32_t length = candidates_[lists_[rank]].length;

@@ -42,7 +42,7 @@ class Handler {
 
   bool string(std::string& value) {
     if (in_merges()) return add_merge_part(value);
-    if (in_added_token() && key_ == "content") added_text_ = std::move(value);
+    if (in_added_token() && key_ == "content") added_text_ = value;
     if (top_ == "normalizer") {
       if (depth_ == 2 && key_ == "type") normalizer_ = value;
       if (depth_ == 3 && key_ == "String") normalizer_pattern_ = value;

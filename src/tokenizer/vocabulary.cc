@@ -105,7 +105,7 @@ Status Vocabulary::add_byte(std::string_view piece) {
   if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>' || digit(piece[3]) < 0 || digit(piece[4]) < 0) {
     return corrupt(id, "is of type byte, expected a name like <0x0A>");
   }
-  const auto byte = static_cast<size_t>(digit(piece[3]) * 16 + digit(piece[4]));
+  const auto byte = static_cast<uint8_t>(digit(piece[3]) * 16 + digit(piece[4]));
   if (byte_ids_[byte] < 0) byte_ids_[byte] = static_cast<int32_t>(id);
   texts_.push_back(static_cast<char>(byte));
   return {};
