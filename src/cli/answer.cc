@@ -25,8 +25,8 @@ class LeadingTrim {
 
 }  // namespace
 
-Result<Answer> stream_answer(Engine& engine, const Tokenizer& tokenizer, AnswerRequest asked,
-                             const InterruptGuard& interrupt, const std::function<void(std::string_view)>& sink) {
+Result<Answer> stream_answer(Engine& engine, const Tokenizer& tokenizer, AnswerRequest asked, const InterruptGuard&,
+                             const std::function<void(std::string_view)>& sink) {
   CARAT_TRY(const RequestId id, engine.submit(std::move(asked.request)));
   Answer answer;
   Detokenizer detokenizer(tokenizer);
@@ -51,7 +51,7 @@ Result<Answer> stream_answer(Engine& engine, const Tokenizer& tokenizer, AnswerR
       if (event.finish != FinishReason::kStop) emit(matcher.push(detokenizer.push(event.token)).text);
     }
     if (answer.finish != FinishReason::kNone) break;
-    if (matcher.stopped() || interrupt.interrupted()) engine.cancel(id);
+    if (matcher.stopped() || InterruptGuard::interrupted()) engine.cancel(id);
   }
   if (answer.finish == FinishReason::kError) {
     return Error{ErrorCode::kCorruptFile, "the model computed no finite logits: its weights are damaged"};

@@ -28,8 +28,9 @@ struct Answer {
 };
 
 // Calls `sink` with every piece of text that has become certain: whole code points, nothing of a stop string.
-// Errors: those of Engine::submit; kCorruptFile when the model computes no numbers.
+// `held`: while it lives Ctrl-C only asks, and the answer ends with kCancelled. Errors: those of Engine::submit;
+// kCorruptFile when the model computes no numbers.
 Result<Answer> stream_answer(Engine& engine, const Tokenizer& tokenizer, AnswerRequest asked,
-                             const InterruptGuard& interrupt, const std::function<void(std::string_view)>& sink);
+                             const InterruptGuard& held, const std::function<void(std::string_view)>& sink);
 
 }  // namespace carat::cli

@@ -13,7 +13,7 @@
 #include "engine/sampling_params.h"
 #include "model/model_file.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): the library's
 class App;
 }
 

@@ -101,10 +101,10 @@ Status perplexity(const PerplexityFlags& flags) {
     chunk[0] = bos;
     CARAT_CHECK(score_chunk(*engine, std::move(chunk), score));
     if (show_progress) fmt::print(stderr, "\rchunk {} of {}: perplexity {:.4f} ", i + 1, chunks, score.perplexity());
-    if (interrupt.interrupted()) break;
+    if (InterruptGuard::interrupted()) break;
   }
   if (show_progress) fmt::print(stderr, "\r\x1b[K");
-  if (interrupt.interrupted()) return Error{ErrorCode::kCancelled, "interrupted"};
+  if (InterruptGuard::interrupted()) return Error{ErrorCode::kCancelled, "interrupted"};
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
   if (flags.json) {
