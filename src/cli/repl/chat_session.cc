@@ -56,9 +56,24 @@ Result<std::unique_ptr<ChatSession>> ChatSession::open(OpenModel model, std::str
   const ResolvedModel& resolved = session->model().resolved;
   if (flags.system || !flags.raw) CARAT_CHECK(session->set_system(flags.system.value_or(resolved.system)));
   CARAT_CHECK(session->conversation_.restore(resolved.messages));
-  CARAT_TRY(Engine * engine, session->engine_for(0));
-  static_cast<void>(engine);  // reserved now rather than at the first question
+  CARAT_CHECK(session->warm_up());
   return session;
+}
+
+// Computes what every answer begins with (<bos>, or the saved conversation), so that the first one does not wait for
+// it, nor for threads to start and pages to come in.
+Status ChatSession::warm_up() {
+  AnswerRequest asked;
+  asked.request.prompt = conversation_.prompt();
+  if (asked.request.prompt.empty()) asked.request.prompt.push_back(loaded_.config().bos_id);
+  if (static_cast<int64_t>(asked.request.prompt.size()) >= context_limit()) return {};
+  asked.request.session = kSession;
+  asked.request.sampling.max_tokens = 1;
+  CARAT_TRY(Engine * engine, engine_for(1));
+  const InterruptGuard interrupt;
+  CARAT_TRY(const Answer answer,
+            stream_answer(*engine, tokenizer_, std::move(asked), interrupt, [](std::string_view) {}));
+  return {};
 }
 
 Status ChatSession::set_parameter(const std::string& name, const std::vector<std::string>& values) {
@@ -70,10 +85,11 @@ Status ChatSession::set_parameter(const std::string& name, const std::vector<std
   return {};
 }
 
-Result<ChatSession::Reply> ChatSession::ask(const std::string& question, const Sink& sink, const Sink& notice) {
+Result<ChatSession::Reply> ChatSession::ask(const std::string& question, const InterruptGuard& interrupt,
+                                            const Sink& sink, const Sink& notice) {
   CARAT_CHECK(conversation_.ask(question));
   std::string text;
-  auto reply = stream(sink, notice, text);
+  auto reply = stream(interrupt, sink, notice, text);
   if (!reply.ok() || (reply->cancelled && text.empty())) {
     conversation_.abandon();
   } else {
@@ -83,8 +99,8 @@ Result<ChatSession::Reply> ChatSession::ask(const std::string& question, const S
 }
 
 // More than one request only where the context fills up in the middle of the answer.
-Result<ChatSession::Reply> ChatSession::stream(const Sink& sink, const Sink& notice, std::string& text) {
-  const InterruptGuard interrupt;
+Result<ChatSession::Reply> ChatSession::stream(const InterruptGuard& interrupt, const Sink& sink, const Sink& notice,
+                                               std::string& text) {
   Reply reply;
   while (true) {
     const int32_t wanted = options_.sampling.max_tokens;

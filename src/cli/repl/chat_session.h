@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "cli/generation_options.h"
+#include "cli/interrupt.h"
 #include "cli/loaded_model.h"
 #include "cli/repl/conversation.h"
 #include "engine/request.h"
@@ -55,7 +56,7 @@ class ChatSession {
   // Streams the answer to `sink`; Ctrl-C ends it, and the conversation goes on from what was said. A full context drops
   // the oldest turns, which `notice` is told in a sentence. Errors: those of Engine::submit and of
   // PromptFormat::encode, kTooLong if the question alone does not fit; the question is forgotten then.
-  Result<Reply> ask(const std::string& question, const Sink& sink, const Sink& notice);
+  Result<Reply> ask(const std::string& question, const InterruptGuard& interrupt, const Sink& sink, const Sink& notice);
 
   // Names the model with this system text, these parameters and this conversation. Errors: kUnsupported for a model
   // that is not in the store, those of Store::save.
@@ -64,10 +65,11 @@ class ChatSession {
  private:
   ChatSession(LoadedModel loaded, Tokenizer tokenizer, PromptFormat format, std::string name);
 
-  Result<Reply> stream(const Sink& sink, const Sink& notice, std::string& text);
+  Result<Reply> stream(const InterruptGuard& interrupt, const Sink& sink, const Sink& notice, std::string& text);
   int64_t context_limit() const;
   Status make_room(int64_t answer_tokens, const Sink& notice);
   Result<Engine*> engine_for(int64_t answer_tokens);
+  Status warm_up();
 
   std::string name_;
   LoadedModel loaded_;

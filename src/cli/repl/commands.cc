@@ -54,7 +54,6 @@ void run_load(const Words& words, ReplState& state) {
   auto session = ChatSession::open(std::move(*model), words[1], flags);
   if (!session.ok()) return print_error(session.error());
   state.session = std::move(*session);
-  print_base_model_line(*state.session);
 }
 
 void run_save(const Words& words, ReplState& state) {
@@ -112,14 +111,6 @@ void set_system(std::string text, ReplState& state) {
   const Status set = state.session->set_system(std::move(text));
   if (!set.ok()) return print_error(set.error());
   fmt::print("Set system message.\n");
-}
-
-void print_base_model_line(const ChatSession& session) {
-  if (session.model().file.has_chat_template) return;
-  fmt::print("{} is a base model: it completes text and was not trained to follow instructions{}.\n", session.name(),
-             session.prompt_kind() == PromptFormat::Kind::kTemplate
-                 ? "; its template (/show template) wraps each message"
-                 : "");
 }
 
 void print_error(const Error& error) {

@@ -29,9 +29,6 @@ void run_show(const std::vector<std::string>& words, const ReplState& state);
 
 void set_system(std::string text, ReplState& state);
 
-// One line if the model is a base model, which somebody who expects a chat should know.
-void print_base_model_line(const ChatSession& session);
-
 // "error: <message>" on standard error, after what standard output still holds.
 void print_error(const Error& error);
 

@@ -13,6 +13,7 @@
 #include <cwchar>
 #include <cwctype>
 
+#include "cli/interrupt.h"
 #include "cli/repl/history_file.h"
 
 namespace carat::cli {
@@ -45,13 +46,16 @@ bool line_is_empty(EditLine* editor) {
   return line->lastchar == line->buffer;
 }
 
-// One character of UTF-8 from standard input. 1, 0 at the end, -1 for an error.
+// One character of UTF-8 from standard input. 1, 0 at the end or after a signal to end, -1 for an error.
 int read_character(wchar_t* character) {
   std::mbstate_t state{};
   while (true) {
     char byte = 0;
     const ssize_t count = ::read(STDIN_FILENO, &byte, 1);
-    if (count < 0 && errno == EINTR) continue;  // a resize: libedit's handler has redrawn the line
+    if (count < 0 && errno == EINTR) {
+      if (InterruptGuard::interrupted()) return 0;
+      continue;  // a resize: libedit's handler has redrawn the line
+    }
     if (count <= 0) return static_cast<int>(count);
     const size_t length = std::mbrtowc(character, &byte, 1, &state);
     if (length == static_cast<size_t>(-2)) continue;

@@ -16,14 +16,14 @@ class LineEditor {
     kEnter,        // a line
     kInterrupted,  // Ctrl-C; the text is what stood on the line
     kEditor,       // Ctrl-G; likewise
-    kEnd,          // Ctrl-D on an empty line, or the terminal is gone
+    kEnd,          // Ctrl-D on an empty line, a signal to end, or the terminal is gone
   };
   struct Line {
     Key key = Key::kEnd;
     std::string text;  // may hold newlines, where they were pasted
   };
 
-  // Takes standard input and output, which must be a terminal.
+  // Takes standard input and output, which must be a terminal. An InterruptGuard must live while a line is read.
   LineEditor();
   ~LineEditor();
   LineEditor(const LineEditor&) = delete;

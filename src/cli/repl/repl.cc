@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "cli/interrupt.h"
 #include "cli/repl/commands.h"
 #include "cli/repl/compose.h"
 #include "cli/repl/history_file.h"
@@ -56,6 +57,15 @@ std::string image_in(const std::string& message) {
   return {};
 }
 
+// A base model is called one on the first line: somebody who expects a chat should know.
+void print_first_line(const ChatSession& session) {
+  if (session.model().file.has_chat_template) return;
+  fmt::print("{} is a base model: it completes text and was not trained to follow instructions{}.\n", session.name(),
+             session.prompt_kind() == PromptFormat::Kind::kTemplate
+                 ? "; its template (/show template) wraps each message"
+                 : "");
+}
+
 class Repl {
  public:
   Repl(ReplState state, std::optional<HistoryFile> history) : state_(std::move(state)), history_(std::move(history)) {}
@@ -66,8 +76,8 @@ class Repl {
   std::optional<std::string> read_line(const char* prompt, const char* placeholder);
   std::optional<std::string> read_to_quotes(std::string text);
   void remember(const std::string& line);
-  bool handle(const std::string& line);
-  void send(const std::string& message);
+  bool handle(const std::string& line, const InterruptGuard& interrupt);
+  void send(const std::string& message, const InterruptGuard& interrupt);
 
   ReplState state_;
   std::optional<HistoryFile> history_;
@@ -84,10 +94,11 @@ void Repl::run() {
       print_error(entries.error());
     }
   }
-  print_base_model_line(*state_.session);
+  print_first_line(*state_.session);
   while (!ended_) {
+    const InterruptGuard interrupt;  // from before the line to the end of its answer: no Ctrl-C falls in between
     const auto line = read_line(">>> ", "Send a message (/? for help)");
-    if (line && !handle(*line)) return;
+    if (line && !handle(*line, interrupt)) return;
   }
 }
 
@@ -137,7 +148,7 @@ void Repl::remember(const std::string& line) {
 }
 
 // False: the user leaves.
-bool Repl::handle(const std::string& line) {
+bool Repl::handle(const std::string& line, const InterruptGuard& interrupt) {
   const std::vector<std::string> words = split(line);
   if (words.empty()) return true;
   if (words.size() > 2 && words[0] == "/set" && words[1] == "system" && words[2].starts_with(kQuotes)) {
@@ -145,16 +156,16 @@ bool Repl::handle(const std::string& line) {
     if (text) set_system(std::move(*text), state_);
   } else if (line.starts_with(kQuotes)) {
     const auto message = read_to_quotes(line.substr(kQuotes.size()));
-    if (message) send(*message);
+    if (message) send(*message, interrupt);
   } else if (words[0].starts_with('/') && line.find('\n') == std::string::npos && !exists(words[0])) {
     return run_command(words, state_) == CommandResult::kDone;
   } else {
-    send(line);
+    send(line, interrupt);
   }
   return true;
 }
 
-void Repl::send(const std::string& message) {
+void Repl::send(const std::string& message, const InterruptGuard& interrupt) {
   if (strip_whitespace(message).empty()) return;
   if (state_.json_format) {
     return print_error(
@@ -173,7 +184,7 @@ void Repl::send(const std::string& message) {
     if (!shown.empty()) at_line_start = shown.back() == '\n';
   };
   const auto notice = [&](std::string_view text) { write(fmt::format("{}[{}]\n", at_line_start ? "" : "\n", text)); };
-  const auto reply = state_.session->ask(message, write, notice);
+  const auto reply = state_.session->ask(message, interrupt, write, notice);
   if (!reply.ok()) return print_error(reply.error());
   write(at_line_start ? "\n" : "\n\n");
   if (!state_.verbose) return;

@@ -1,0 +1,158 @@
+// Conversations: what the KV cache saves, what Ctrl-C leaves, what a full context drops, what is saved and loaded.
+#include <gtest/gtest.h>
+
+#include <regex>
+
+#include "cli/repl/fixture.h"
+
+namespace carat {
+namespace {
+
+using testing::Test;
+
+class ReplSession : public test::ReplTest {
+ protected:
+  int prompt_count(const std::string& reply) {
+    std::smatch match;
+    EXPECT_TRUE(std::regex_search(reply, match, std::regex("prompt eval count: +([0-9]+) token"))) << reply;
+    return match.empty() ? -1 : std::stoi(match[1]);
+  }
+  static Manifest manifest(const std::string& name) {
+    return Store(home()).find(Reference::parse(name).value()).value().manifest;
+  }
+};
+
+TEST_F(ReplSession, ABaseModelIsCalledOneOnTheFirstLine) {
+  EXPECT_EQ(start({"tiny"}).rfind("tiny is a base model", 0), 0U);
+  leave();
+}
+
+TEST_F(ReplSession, ATurnComputesOnlyWhatIsNew) {
+  start({"qa", "--verbose", "--temp", "0", "-n", "12"});
+  std::string message;
+  for (int i = 0; i < 40; ++i) message += "word ";
+  const int first = prompt_count(reply(message));
+  EXPECT_GT(first, 40);
+  for (int turn = 0; turn < 3; ++turn) EXPECT_LT(prompt_count(reply("word")), first / 2) << "turn " << turn;
+  EXPECT_EQ(reply("/clear"), "Cleared session context\n");
+  leave();
+}
+
+TEST_F(ReplSession, ControlCStopsTheAnswerAndKeepsTheSession) {
+  // The naive backend is slow enough to be interrupted with certainty.
+  start({"tiny", "--backend", "reference", "--ignore-eos", "-n", "1000", "--temp", "0"});
+  terminal_->type("word\r");
+  terminal_->read_to("word\r\n");
+  terminal_->read_to("\x1b[?2004l");
+  terminal_->type("\x03");
+  terminal_->read_to(test::kPlaceholder);
+  EXPECT_EQ(reply("/wibble"), "Unknown command '/wibble'. Type /? for help\n");
+  leave();
+}
+
+TEST_F(ReplSession, AFullContextDropsTheOldestTurnsAndSaysSo) {
+  start({"qa", "--temp", "0", "--ignore-eos", "-n", "8", "--stop", "never"}, {}, 200);
+  EXPECT_EQ(reply("/set parameter num_ctx 96"), "Set parameter 'num_ctx' to '96'\n");
+  EXPECT_EQ(reply("/set system Be brief."), "Set system message.\n");
+  std::string all;
+  for (int turn = 0; turn < 8 && all.find("[the context") == std::string::npos; ++turn) all += reply("word word word");
+  EXPECT_TRUE(
+      std::regex_search(all, std::regex("\\[the context of 96 tokens is full: the oldest ([0-9]+ turns|turn) of "
+                                        "the conversation \\([0-9]+ tokens\\) dropped, the system message "
+                                        "kept\\]")))
+      << all;
+  std::string message;
+  for (int i = 0; i < 200; ++i) message += "word ";
+  EXPECT_NE(reply(message).find("and a context of 96 has room for 95"), std::string::npos);
+  EXPECT_EQ(reply("word").find("error"), std::string::npos) << "it goes on";
+  reply("/set parameter num_predict 300");
+  const std::string long_answer = reply("word");
+  EXPECT_NE(long_answer.find("dropped, the system message kept]"), std::string::npos) << "in the middle of an answer";
+  EXPECT_NE(long_answer.find("[the context of 96 tokens is full: the answer ends here]"), std::string::npos);
+  leave();
+}
+
+TEST_F(ReplSession, SaveKeepsTheConversationAndLoadGoesOnWithIt) {
+  start({"qa", "--temp", "0", "-n", "4"});
+  reply("/set system Be brief.");
+  reply("/set parameter stop END");
+  reply("word");
+  EXPECT_EQ(reply("/save mine:one"), "Created new model 'mine:one'\n");
+  const Manifest saved = manifest("mine:one");
+  EXPECT_EQ(saved.system, "Be brief.");
+  EXPECT_EQ(saved.stops, std::vector<std::string>{"END"});
+  ASSERT_EQ(saved.messages.size(), 2U);
+  EXPECT_EQ(saved.messages[0].role, "user");
+  EXPECT_EQ(saved.messages[0].content, "word");
+  EXPECT_EQ(saved.messages[1].role, "assistant");
+  EXPECT_EQ(saved.prompt_template, manifest("qa").prompt_template);
+
+  EXPECT_EQ(reply("/load mine:one"), "Loading model 'mine:one'\n");
+  EXPECT_EQ(reply("/show system"), "Be brief.\n\n");
+  reply("word");
+  EXPECT_EQ(reply("/save mine:two"), "Created new model 'mine:two'\n");
+  EXPECT_EQ(manifest("mine:two").messages.size(), 4U);
+  EXPECT_EQ(reply("/load nope"), "Loading model 'nope'\nCouldn't find model 'nope'\n");
+  EXPECT_EQ(reply("/show system"), "Be brief.\n\n") << "the session is as it was";
+  EXPECT_NE(reply("/list").find("mine:two"), std::string::npos);
+  leave();
+}
+
+TEST_F(ReplSession, IncompleteAndWrongCommands) {
+  start({"tiny"});
+  EXPECT_EQ(reply("/load"), "Usage:\n  /load <modelname>\n");
+  EXPECT_EQ(reply("/save"), "Usage:\n  /save <modelname>\n");
+  EXPECT_EQ(reply("/save ../x"), "error: The model name '../x' is invalid\n");
+  EXPECT_EQ(reply("/show wibble"), "Unknown command '/show wibble'. Type /? for help\n");
+  EXPECT_EQ(reply("/set format"), "Invalid or missing format. For 'json' mode use '/set format json'\n");
+  EXPECT_EQ(reply("/set parameter").rfind("Available Parameters:\n", 0), 0U);
+  EXPECT_EQ(reply("/set parameter temperature -1").rfind("Couldn't set parameter: \"", 0), 0U);
+  EXPECT_EQ(reply("/set system").rfind("Available Commands:\n", 0), 0U);
+  EXPECT_EQ(reply("   "), "");
+  leave();
+}
+
+TEST_F(ReplSession, WhatIsNotThereYetSaysSo) {
+  start({"tiny"});
+  EXPECT_EQ(reply("/set format json"), "Set format to 'json' mode.\n");
+  EXPECT_NE(reply("word").find("error: structured output is not there yet"), std::string::npos);
+  EXPECT_EQ(reply("/set noformat"), "Disabled format.\n");
+  const std::filesystem::path picture = home() / "cat.png";
+  ASSERT_EQ(std::fclose(std::fopen(picture.c_str(), "w")), 0);
+  EXPECT_NE(reply("What is in " + picture.string() + " then").find("error: images are not there yet"),
+            std::string::npos);
+  leave();
+}
+
+TEST_F(ReplSession, APathThatExistsIsNoCommand) {
+  start({"tiny", "-n", "2"});
+  EXPECT_EQ(reply(home().string()).find("Unknown command"), std::string::npos);
+  leave();
+}
+
+TEST_F(ReplSession, AnswersWrapAtTheWidthOfTheResizedTerminal) {
+  start({"tiny", "--temp", "0", "--ignore-eos", "-n", "120"});
+  terminal_->resize(20);
+  const std::string answer = reply("word");
+  size_t longest = 0, length = 0;
+  for (const char c : answer) {
+    if ((static_cast<unsigned char>(c) & 0xC0) != 0x80) ++length;
+    if (c == '\n') length = 0;
+    longest = std::max(longest, length);
+  }
+  EXPECT_LE(longest, 20U) << answer;
+  EXPECT_GT(answer.size(), 60U) << "long enough to be wrapped";
+  leave();
+}
+
+TEST_F(ReplSession, ByeAndExitLeave) {
+  for (const char* word : {"/bye\r", "/exit\r"}) {
+    start({"tiny"});
+    terminal_->type(word);
+    terminal_->read_to_end();
+    EXPECT_EQ(terminal_->exit_code(), 0);
+  }
+}
+
+}  // namespace
+}  // namespace carat
