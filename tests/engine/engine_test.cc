@@ -56,9 +56,7 @@ struct Rig {
   std::unique_ptr<Engine> engine;
 };
 
-std::string error_of(const Result<RequestId>& result) {
-  return result.ok() ? "" : const_cast<Result<RequestId>&>(result).error().message;
-}
+std::string error_of(const Result<RequestId>& result) { return result.ok() ? "" : result.error().message; }
 
 TEST(Engine, GreedyAnswersDoNotDependOnChunksOrContexts) {
   const ModelConfig config = tiny_config();
@@ -166,7 +164,7 @@ TEST(Engine, TooLongAPromptIsRefusedNamingBothLengths) {
   Rig rig({.context = 50});
   const auto result = rig.engine->submit(greedy(prompt_of(50), 1));
   ASSERT_FALSE(result.ok());
-  EXPECT_EQ(const_cast<Result<RequestId>&>(result).error().code, ErrorCode::kTooLong);
+  EXPECT_EQ(result.error().code, ErrorCode::kTooLong);
   EXPECT_EQ(error_of(result), "the prompt has 50 tokens, and a context of 50 has room for 49");
   EXPECT_TRUE(rig.engine->submit(greedy(prompt_of(49), 1)).ok());
   EXPECT_TRUE(rig.engine->submit(greedy(prompt_of(50), 0)).ok());

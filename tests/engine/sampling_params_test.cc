@@ -13,7 +13,7 @@ std::string complaint(const std::function<void(SamplingParams&)>& change) {
   SamplingParams params;
   change(params);
   const Status status = validate(params, 100);
-  return status.ok() ? "" : const_cast<Status&>(status).error().message;
+  return status.ok() ? "" : status.error().message;
 }
 
 TEST(SamplingParams, DefaultsAreGemmasAndValid) {
