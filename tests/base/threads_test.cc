@@ -1,0 +1,92 @@
+#include "base/threads.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+
+namespace carat {
+namespace {
+
+// A body that runs several stages: in each every item is claimed once, and writes what the stage before left.
+struct Stages {
+  Team* team;
+  std::vector<int64_t> values;  // one per item, its number of finished stages
+  std::vector<int> claims;      // [stage][item], how often it was claimed
+  int64_t stages;
+  std::atomic<bool> saw_unfinished{false};
+
+  static void run(void* argument, int) {
+    auto& self = *static_cast<Stages*>(argument);
+    const auto count = static_cast<int64_t>(self.values.size());
+    int64_t stage = 0;
+    while (stage < self.stages) {
+      for (;;) {
+        const int64_t begin = self.team->claim(stage, 3, count);
+        if (begin >= count) break;
+        for (int64_t item = begin; item < std::min(begin + 3, count); ++item) {
+          ++self.claims[static_cast<size_t>(stage * count + item)];
+          // Its right neighbour was, as like as not, somebody else's in the stage before.
+          const auto mine = static_cast<size_t>(item);
+          if (self.values[mine] != stage) self.saw_unfinished = true;
+          self.values[mine] = stage + 1;
+        }
+      }
+      stage = self.team->next_stage(stage);
+    }
+  }
+};
+
+class TeamTest : public testing::TestWithParam<int> {};
+
+TEST_P(TeamTest, EveryItemIsClaimedOnceInEveryStage) {
+  Team team(GetParam());
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    Stages stages{&team, std::vector<int64_t>(100, 0), std::vector<int>(100 * 7, 0), 7};
+    team.run(&Stages::run, &stages);
+    EXPECT_FALSE(stages.saw_unfinished);
+    EXPECT_TRUE(std::all_of(stages.values.begin(), stages.values.end(), [](int64_t done) { return done == 7; }));
+    EXPECT_TRUE(std::all_of(stages.claims.begin(), stages.claims.end(), [](int claims) { return claims == 1; }));
+  }
+}
+
+TEST_P(TeamTest, WhatWasWrittenBeforeABarrierIsSeenAfter) {
+  struct Shared {
+    Team* team;
+    std::vector<int> written;  // plain ints: a barrier that orders nothing is a race, which ThreadSanitizer sees
+    std::atomic<int> wrong{0};
+  };
+  Team team(GetParam());
+  Shared shared{&team, std::vector<int>(static_cast<size_t>(team.workers()), 0)};
+  const auto body = [](void* argument, int worker) {
+    auto& self = *static_cast<Shared*>(argument);
+    for (int round = 1; round <= 50; ++round) {
+      self.written[static_cast<size_t>(worker)] = round;
+      self.team->barrier();
+      for (const int value : self.written) self.wrong += value != round;
+      self.team->barrier();
+    }
+  };
+  team.run(body, &shared);
+  EXPECT_EQ(shared.wrong, 0);
+}
+
+TEST_P(TeamTest, WakesWorkersThatWentToSleep) {
+  Team team(GetParam());
+  std::atomic<int> ran{0};
+  const auto body = [](void* argument, int) { ++*static_cast<std::atomic<int>*>(argument); };
+  team.run(body, &ran);
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // far longer than they spin
+  team.run(body, &ran);
+  EXPECT_EQ(ran, 2 * team.workers());
+}
+
+INSTANTIATE_TEST_SUITE_P(Workers, TeamTest, testing::Values(1, 2, 3, 8));
+
+TEST(Team, HasAtLeastOneWorker) {
+  EXPECT_EQ(Team(0).workers(), 1);
+  EXPECT_EQ(Team(-4).workers(), 1);
+}
+
+}  // namespace
+}  // namespace carat
