@@ -3,7 +3,6 @@
 #pragma once
 
 #include <array>
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -23,7 +22,8 @@ struct Digest {
   std::string hex() const;   // 64 lower-case digits
   std::string text() const;  // "sha256:" + hex()
 
-  auto operator<=>(const Digest&) const = default;
+  bool operator==(const Digest& other) const { return bytes == other.bytes; }
+  bool operator<(const Digest& other) const { return bytes < other.bytes; }
 };
 
 // A running hash; about 1.5 GB/s where the processor has SHA instructions.

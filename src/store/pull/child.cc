@@ -43,12 +43,13 @@ std::vector<std::string> merged_environment(const ChildCommand& command) {
     for (const auto& [name, value] : command.environment) replaced |= text.rfind(name + "=", 0) == 0;
     if (!replaced) merged.push_back(text);
   }
-  for (const auto& [name, value] : command.environment) merged.push_back(name + "=" + value);
+  for (const auto& [name, value] : command.environment) merged.push_back(fmt::format("{}={}", name, value));
   return merged;
 }
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> all;
+  all.reserve(texts.size() + 1);
   for (std::string& text : texts) all.push_back(text.data());
   all.push_back(nullptr);
   return all;
