@@ -100,8 +100,11 @@ struct LineEditor::Keys {
     return CC_REFRESH;
   }
 
-  static unsigned char suspend(EditLine*, int) {
-    ::raise(SIGTSTP);  // libedit's handlers put the terminal in order, before and after
+  static unsigned char suspend(EditLine* editor, int) {
+    const bool marks_pastes = self(editor).has_escape_codes_;
+    if (marks_pastes) write_terminal(kPasteOff);
+    ::raise(SIGTSTP);  // libedit's handlers put the rest of the terminal in order, before and after
+    if (marks_pastes) write_terminal(kPasteOn);
     return CC_REDISPLAY;
   }
 
@@ -185,6 +188,7 @@ LineEditor::Line LineEditor::read(const std::string& prompt, const std::string& 
   key_ = Key::kEnter;
   if (!text.empty()) el_push(editor_.get(), (kPasteBegin + text + "\x1b[201~").c_str());
   if (has_escape_codes_) write_terminal(kPasteOn);
+  el_set(editor_.get(), EL_PREP_TERM, 1);  // before libedit would, at its first read: what is typed now echoes once
   int length = 0;
   const char* read = el_gets(editor_.get(), &length);
   if (has_escape_codes_) write_terminal(kPasteOff);
