@@ -9,6 +9,7 @@ namespace carat::cli {
 std::string model_table(const std::vector<StoredModel>& models) {
   const auto now = std::chrono::system_clock::now();
   std::vector<Row> rows;
+  rows.reserve(models.size());
   for (const StoredModel& model : models) {
     rows.push_back({model.reference.text(), model.digest.hex().substr(0, 12), human_bytes(model.manifest.size_bytes()),
                     human_ago(now - model.modified)});
