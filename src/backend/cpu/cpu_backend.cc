@@ -42,15 +42,17 @@ class CpuBackend final : public Backend {
     max_rows_ = plan.max_rows;
     // K and V of one layer: a page is [K][P][E] halves each.
     const size_t page = static_cast<size_t>(model.kv_heads) * kPageTokens * static_cast<size_t>(model.head_size);
+    const auto layer_halves = [&](const LayerPack& layer) {  // of K, and of V
+      return page * static_cast<size_t>(layer.global == 1 ? plan.global_pages : plan.local_pages);
+    };
     size_t halves = 0;
-    for (const LayerPack& layer : weights_.layers)
-      halves += 2 * page * static_cast<size_t>(layer.global == 1 ? plan.global_pages : plan.local_pages);
+    for (const LayerPack& layer : weights_.layers) halves += 2 * layer_halves(layer);
     kv_ = Arena();
     CARAT_TRY(kv_, Arena::allocate(halves * sizeof(uint16_t), "the KV cache"));
     kv_bytes_ = halves * sizeof(uint16_t);
     auto* next = reinterpret_cast<uint16_t*>(kv_.data());
     for (LayerPack& layer : weights_.layers) {
-      const size_t size = page * static_cast<size_t>(layer.global == 1 ? plan.global_pages : plan.local_pages);
+      const size_t size = layer_halves(layer);
       layer.k_cache = next;
       layer.v_cache = next + size;
       next += 2 * size;
@@ -91,7 +93,7 @@ class CpuBackend final : public Backend {
     team_.run([](void* self, int worker) { static_cast<CpuBackend*>(self)->forward(worker); }, this);
     for (int stage = 0; stage < kStageCount; ++stage) {
       if (stage == static_cast<int>(Stage::kLogits) && L == 0) continue;
-      times_[static_cast<size_t>(stage)].weight_bytes += weights_.stage_bytes(static_cast<Stage>(stage));
+      times_[static_cast<size_t>(stage)].weight_bytes += weights_.stage_bytes[static_cast<size_t>(stage)];
     }
     return ticket_++;
   }
@@ -111,12 +113,12 @@ class CpuBackend final : public Backend {
     return {layout.add<float>(rows * columns), layout.add<int16_t>(rows * columns),
             layout.add<float>(rows * (columns / 32 + 1)), layout.add<int32_t>(rows * columns / 16)};
   }
-  Activations activations(const Arena& arena, const ActivationOffsets& at, int64_t columns) const {
+  Activations activations(uint8_t* base, const ActivationOffsets& at, int64_t columns) const {
     Activations x;
-    x.values = reinterpret_cast<float*>(arena.data() + at.values);
-    x.ints = reinterpret_cast<int16_t*>(arena.data() + at.ints);
-    x.scales = reinterpret_cast<float*>(arena.data() + at.scales);
-    x.sums = reinterpret_cast<int32_t*>(arena.data() + at.sums);
+    x.values = reinterpret_cast<float*>(base + at.values);
+    x.ints = reinterpret_cast<int16_t*>(base + at.ints);
+    x.scales = reinterpret_cast<float*>(base + at.scales);
+    x.sums = reinterpret_cast<int32_t*>(base + at.sums);
     x.columns = columns;
     x.limit = limit_;
     return x;
@@ -156,9 +158,9 @@ class CpuBackend final : public Backend {
     context_ = {};
     context_.model = &weights_.model;
     context_.team = &team_;
-    context_.norm = activations(buffers_, norm, m.width);
-    context_.attended = activations(buffers_, attended, static_cast<int64_t>(HE));
-    context_.gated = activations(buffers_, gated, m.ffn_width);
+    context_.norm = activations(buffers_.data(), norm, m.width);
+    context_.attended = activations(buffers_.data(), attended, static_cast<int64_t>(HE));
+    context_.gated = activations(buffers_.data(), gated, m.ffn_width);
     context_.hidden = floats(hidden);
     context_.projected = floats(projected);
     context_.query = floats(query);
@@ -180,7 +182,7 @@ class CpuBackend final : public Backend {
     return {};
   }
 
-  // The head's input grows with the rows that want logits, and with it every worker's accumulators.
+  // The head's input grows with the rows that want logits: one in most steps, many for prompt log-probabilities.
   void reserve_last(int64_t rows) {
     if (rows <= last_rows_) return;
     Layout layout;
@@ -188,12 +190,7 @@ class CpuBackend final : public Backend {
     last_storage_.resize(layout.bytes() + 64);
     const auto address = reinterpret_cast<uintptr_t>(last_storage_.data());
     uint8_t* base = last_storage_.data() + (64 - address % 64) % 64;
-    context_.last.values = reinterpret_cast<float*>(base + at.values);
-    context_.last.ints = reinterpret_cast<int16_t*>(base + at.ints);
-    context_.last.scales = reinterpret_cast<float*>(base + at.scales);
-    context_.last.sums = reinterpret_cast<int32_t*>(base + at.sums);
-    context_.last.columns = weights_.model.width;
-    context_.last.limit = limit_;
+    context_.last = activations(base, at, weights_.model.width);
     last_rows_ = rows;
   }
 

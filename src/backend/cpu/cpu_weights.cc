@@ -119,6 +119,16 @@ Result<CpuWeights> CpuWeights::pack(const ModelConfig& config, const Weights& we
   }
   if (tied) out.model.head = out.model.embedding;
   out.bytes = offset;
+  const auto reads = [&](Stage stage, const PackedMatrix& matrix) {
+    out.stage_bytes[static_cast<size_t>(stage)] += matrix.bytes();
+  };
+  for (const LayerPack& layer : out.layers) {
+    for (const PackedMatrix* matrix : {&layer.q, &layer.k, &layer.v}) reads(Stage::kQkv, *matrix);
+    reads(Stage::kAttnOut, layer.attn_out);
+    for (const PackedMatrix* matrix : {&layer.gate, &layer.up}) reads(Stage::kGateUp, *matrix);
+    reads(Stage::kDown, layer.down);
+  }
+  reads(Stage::kLogits, out.model.head);
   out.decode_bytes = tied ? offset : offset - out.model.embedding.bytes();
 
   out.model.layers = config.layers;
@@ -135,29 +145,6 @@ Result<CpuWeights> CpuWeights::pack(const ModelConfig& config, const Weights& we
   out.model.final_norm = norm(weights.final_norm);
   out.model.layer = out.layers.data();
   return out;
-}
-
-uint64_t CpuWeights::stage_bytes(Stage stage) const {
-  uint64_t sum = 0;
-  for (const LayerPack& layer : layers) {
-    switch (stage) {
-      case Stage::kQkv:
-        sum += layer.q.bytes() + layer.k.bytes() + layer.v.bytes();
-        break;
-      case Stage::kAttnOut:
-        sum += layer.attn_out.bytes();
-        break;
-      case Stage::kGateUp:
-        sum += layer.gate.bytes() + layer.up.bytes();
-        break;
-      case Stage::kDown:
-        sum += layer.down.bytes();
-        break;
-      default:
-        break;
-    }
-  }
-  return stage == Stage::kLogits ? model.head.bytes() : sum;
 }
 
 }  // namespace carat::cpu

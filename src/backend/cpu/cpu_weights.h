@@ -1,6 +1,7 @@
 // A model's weights, packed for the CPU: one copy, made matrix by matrix while the mapped file's pages are let go.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "backend/cpu/arena.h"
@@ -22,8 +23,7 @@ class CpuWeights {
   std::vector<LayerPack> layers;
   uint64_t bytes = 0;         // all of them
   uint64_t decode_bytes = 0;  // read for one token: all but the embedding where it is not the head
-
-  uint64_t stage_bytes(Stage stage) const;
+  std::array<uint64_t, kStageCount> stage_bytes{};  // the same, by the stage that reads them
 
  private:
   Arena arena_;

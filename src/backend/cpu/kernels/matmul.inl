@@ -132,16 +132,10 @@ static void unpack_quantised_row(const PackedMatrix& m, int64_t row, float* out)
   alignas(64) int16_t weights[kBlock * kPanelRows];
   alignas(64) float scales[2 * kPanelRows], mins[2 * kPanelRows];
   const Expanded piece{weights, scales, mins};
-  F super_scale{}, super_min{};
+  Scales super{};
   for (int64_t block = 0; block < m.columns / kBlock; ++block) {
-    if constexpr (kFormat.scale == ScaleKind::kSuper) {
-      if (block % (kSuperBlock / kBlock) == 0) {
-        super_scale = f_load_f16(p);
-        if constexpr (kFormat.has_min) super_min = f_load_f16(p + 2 * kPanelRows);
-        p += kFormat.super_header_bytes();
-      }
-    }
-    expand_block<kType>(p, super_scale, super_min, piece);
+    p = read_super_header<kType>(p, block, super);
+    expand_block<kType>(p, super, piece);
     for (int c = 0; c < kBlock; ++c) {
       const int sub = kSubs == 1 ? 0 : c / 16;
       const auto integer = static_cast<float>(weights[(c / 2 * kPanelRows + r) * 2 + c % 2]);

@@ -48,11 +48,47 @@ template <int kBits, bool kTable, int kFirst, int kLast, int kChains, int kRows>
   }
 }
 
+// The scale and the minimum of sixteen rows.
+struct Scales {
+  F scale, min;
+};
+
+// At the first block of a super-block: reads its header into `super` and steps over it. Nothing to do for other
+// formats.
+template <DType kType>
+[[gnu::always_inline]] static inline const uint8_t* read_super_header(const uint8_t* p, int64_t block, Scales& super) {
+  constexpr PackFormat kFormat = pack_format(kType);
+  if constexpr (kFormat.scale == ScaleKind::kSuper) {
+    if (block % (kSuperBlock / kBlock) == 0) {
+      super.scale = f_load_f16(p);
+      if constexpr (kFormat.has_min) super.min = f_load_f16(p + 2 * kPanelRows);
+      p += kFormat.super_header_bytes();
+    }
+  }
+  return p;
+}
+
+// Of sub-block `sub` of the block at p.
+template <DType kType>
+[[gnu::always_inline]] static inline Scales read_scales(const uint8_t* p, int sub, const Scales& super) {
+  constexpr PackFormat kFormat = pack_format(kType);
+  Scales out{};
+  if constexpr (kFormat.scale == ScaleKind::kSuper) {
+    out.scale = f_mul(super.scale, i_float(i_load_i8(p + sub * kPanelRows)));
+    if constexpr (kFormat.has_min) {
+      out.min = f_mul(super.min, i_float(i_load_u8(p + (kFormat.sub_blocks + sub) * kPanelRows)));
+    }
+  } else {
+    out.scale = f_load_f16(p);
+    if constexpr (kFormat.has_min) out.min = f_load_f16(p + 2 * kPanelRows);
+  }
+  return out;
+}
+
 // One panel times kRows rows of activations (1 to 4), out[t * out_stride + r].
 template <DType kType, int kRows>
 static void matvec_panel(const uint8_t* p, const Activations& x, int64_t row, float* out, int64_t out_stride) {
   constexpr PackFormat kFormat = pack_format(kType);
-  constexpr bool kSuper = kFormat.scale == ScaleKind::kSuper;
   constexpr int kSubs = kFormat.sub_blocks;
   constexpr int kHalf = 16 / kSubs;            // elements of a lane per sub-block
   constexpr int kChains = kRows == 1 ? 2 : 1;  // of additions, so that one row does not wait for itself
@@ -62,15 +98,9 @@ static void matvec_panel(const uint8_t* p, const Activations& x, int64_t row, fl
 
   F acc[kRows];
   for (int t = 0; t < kRows; ++t) acc[t] = f_set(0.0f);
-  F super_scale{}, super_min{};
+  Scales super{};
   for (int64_t block = 0; block < blocks; ++block) {
-    if constexpr (kSuper) {
-      if (block % (kSuperBlock / kBlock) == 0) {
-        super_scale = f_load_f16(p);
-        if constexpr (kFormat.has_min) super_min = f_load_f16(p + 2 * kPanelRows);
-        p += kFormat.super_header_bytes();
-      }
-    }
+    p = read_super_header<kType>(p, block, super);
     for (int line = 0; line < kFormat.block_bytes(); line += 64) __builtin_prefetch(p + 4096 + line);
     const uint8_t* words = p + kFormat.block_bytes() - kFormat.word_bytes();
     const int16_t* pairs = ints + block * kBlock;
@@ -85,15 +115,7 @@ static void matvec_panel(const uint8_t* p, const Activations& x, int64_t row, fl
     dot_elements<kFormat.bits, kFormat.table, kHalf, 16, kChains, kRows>(words, pairs, x.columns, isum[kSubs - 1]);
 
     for (int sub = 0; sub < kSubs; ++sub) {
-      F scale;
-      F min{};
-      if constexpr (kSuper) {
-        scale = f_mul(super_scale, i_float(i_load_i8(p + sub * kPanelRows)));
-        if constexpr (kFormat.has_min) min = f_mul(super_min, i_float(i_load_u8(p + (kSubs + sub) * kPanelRows)));
-      } else {
-        scale = f_load_f16(p);
-        if constexpr (kFormat.has_min) min = f_load_f16(p + 2 * kPanelRows);
-      }
+      const Scales w = read_scales<kType>(p, sub, super);
       for (int t = 0; t < kRows; ++t) {
         const F x_scale = f_set(x.scales[(row + t) * blocks + block]);
         const int32_t* s = sums + t * (x.columns / 16) + 2 * block;
@@ -101,9 +123,9 @@ static void matvec_panel(const uint8_t* p, const Activations& x, int64_t row, fl
         I total = isum[sub][0][t];
         if constexpr (kChains == 2) total = i_add(total, isum[sub][1][t]);
         if constexpr (kFormat.offset != 0) total = i_add(total, i_set(-kFormat.offset * sum));
-        acc[t] = f_fma(i_float(total), f_mul(scale, x_scale), acc[t]);
+        acc[t] = f_fma(i_float(total), f_mul(w.scale, x_scale), acc[t]);
         if constexpr (kFormat.has_min) {
-          acc[t] = f_fma(f_set(static_cast<float>(sum)), f_mul(min, x_scale), acc[t]);
+          acc[t] = f_fma(f_set(static_cast<float>(sum)), f_mul(w.min, x_scale), acc[t]);
         }
       }
     }
@@ -130,20 +152,12 @@ template <int kBits, bool kTable, int kOffset, int kFirst>
 
 // Expands the block at p.
 template <DType kType>
-static inline void expand_block(const uint8_t* p, F super_scale, F super_min, const Expanded& out) {
+static inline void expand_block(const uint8_t* p, const Scales& super, const Expanded& out) {
   constexpr PackFormat kFormat = pack_format(kType);
-  constexpr int kSubs = kFormat.sub_blocks;
-  if constexpr (kFormat.scale == ScaleKind::kSuper) {
-    for (int sub = 0; sub < kSubs; ++sub) {
-      f_store(out.scales + sub * kPanelRows, f_mul(super_scale, i_float(i_load_i8(p + sub * kPanelRows))));
-      if constexpr (kFormat.has_min) {
-        const F sub_min = i_float(i_load_u8(p + (kSubs + sub) * kPanelRows));
-        f_store(out.mins + sub * kPanelRows, f_mul(super_min, sub_min));
-      }
-    }
-  } else {
-    f_store(out.scales, f_load_f16(p));
-    if constexpr (kFormat.has_min) f_store(out.mins, f_load_f16(p + 2 * kPanelRows));
+  for (int sub = 0; sub < kFormat.sub_blocks; ++sub) {
+    const Scales w = read_scales<kType>(p, sub, super);
+    f_store(out.scales + sub * kPanelRows, w.scale);
+    if constexpr (kFormat.has_min) f_store(out.mins + sub * kPanelRows, w.min);
   }
   const uint8_t* words = p + kFormat.block_bytes() - kFormat.word_bytes();
   expand_elements<kFormat.bits, kFormat.table, kFormat.offset, 0>(words, out.weights);
@@ -153,18 +167,11 @@ static inline void expand_block(const uint8_t* p, F super_scale, F super_min, co
 template <DType kType>
 static const uint8_t* expand(const uint8_t* p, int64_t blocks, const Expanded& out) {
   constexpr PackFormat kFormat = pack_format(kType);
-  F super_scale{}, super_min{};
+  Scales super{};
   for (int64_t block = 0; block < blocks; ++block) {
-    if constexpr (kFormat.scale == ScaleKind::kSuper) {
-      if (block % (kSuperBlock / kBlock) == 0) {
-        super_scale = f_load_f16(p);
-        if constexpr (kFormat.has_min) super_min = f_load_f16(p + 2 * kPanelRows);
-        p += kFormat.super_header_bytes();
-      }
-    }
+    p = read_super_header<kType>(p, block, super);
     const int64_t first = block * kFormat.sub_blocks * kPanelRows;
-    expand_block<kType>(p, super_scale, super_min,
-                        {out.weights + block * kBlock * kPanelRows, out.scales + first, out.mins + first});
+    expand_block<kType>(p, super, {out.weights + block * kBlock * kPanelRows, out.scales + first, out.mins + first});
     p += kFormat.block_bytes();
   }
   return p;
