@@ -52,14 +52,6 @@ uint64_t status_bytes(const std::string& key) {
 
 int usable_cores() { return std::min(static_cast<int>(physical_cores().size()), cgroup_cores()); }
 
-void pin_to_core(int index) {
-  static const std::vector<int> cores = physical_cores();
-  cpu_set_t mask;
-  CPU_ZERO(&mask);
-  CPU_SET(cores[static_cast<size_t>(index) % cores.size()], &mask);
-  sched_setaffinity(0, sizeof mask, &mask);
-}
-
 uint64_t peak_resident_bytes() { return status_bytes("VmHWM:"); }
 uint64_t resident_bytes() { return status_bytes("VmRSS:"); }
 

@@ -9,9 +9,6 @@ namespace carat {
 // share a core count once: they share its load ports too, and a memory-bound kernel gains nothing from the second.
 int usable_cores();
 
-// Pins the calling thread to the index-th of those cores (modulo their number). Best effort.
-void pin_to_core(int index);
-
 // Peak resident memory of this process in bytes (VmHWM), and the resident memory now (VmRSS).
 uint64_t peak_resident_bytes();
 uint64_t resident_bytes();

@@ -5,13 +5,11 @@
 namespace carat::cli {
 
 Result<LoadedModel> LoadedModel::load(OpenModel model, const ModelFlags& flags) {
-  const auto start = std::chrono::steady_clock::now();
   LoadedModel loaded;
   loaded.model_ = std::make_unique<OpenModel>(std::move(model));
   const ModelFile& file = loaded.model_->file;
   CARAT_TRY(loaded.backend_, create_backend(flags.backend, file.config, file.weights));
   loaded.chunk_ = flags.chunk;
-  loaded.load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return loaded;
 }
 

@@ -1,7 +1,6 @@
 // A model that is ready to answer: opened, packed by a backend, with an engine of the context that is needed.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -22,7 +21,6 @@ class LoadedModel {
   const OpenModel& model() const { return *model_; }
   const ModelConfig& config() const { return model_->file.config; }
   Backend& backend() { return *backend_; }
-  double load_seconds() const { return load_seconds_; }
 
   // The engine, made anew with `context` positions if it has fewer (what its sessions held is then gone).
   // Errors: kTooLong beyond the model's context, kOutOfMemory.
@@ -35,7 +33,6 @@ class LoadedModel {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Engine> engine_;
   int32_t chunk_ = 0;
-  double load_seconds_ = 0;
 };
 
 }  // namespace carat::cli
