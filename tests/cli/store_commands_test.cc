@@ -8,6 +8,7 @@
 
 #include "model/fixture.h"
 #include "store/store.h"
+#include "support/paths.h"
 #include "support/process.h"
 
 namespace carat {
@@ -158,7 +159,7 @@ TEST_F(StoreCommands, VersionsAgree) {
 
 // What bash offers after `line`, one a line: the script is sourced by a real bash.
 std::string bash_offers(const test::ProcessResult& script, const std::string& line, const fs::path& home) {
-  const std::string path = fs::path(CARAT_BINARY).parent_path().string();
+  const std::string path = fs::path(kCaratBinary).parent_path().string();
   const std::string ask = "export CARAT_HOME='" + home.string() + "' PATH='" + path + "':$PATH\n" + script.out +
                           "\nCOMP_LINE='" + line +
                           "' COMP_POINT=${#COMP_LINE}\nread -ra COMP_WORDS <<<\"$COMP_LINE.\"\n" +

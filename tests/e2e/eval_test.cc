@@ -12,6 +12,7 @@
 #include "formats/safetensors.h"
 #include "support/compare.h"
 #include "support/npy.h"
+#include "support/paths.h"
 #include "support/process.h"
 
 namespace carat {
@@ -24,7 +25,7 @@ using test::run_carat;
 
 struct Fixture {
   explicit Fixture(const std::string& name)
-      : folder(std::string(CARAT_SOURCE_DIR) + "/tests/golden/" + name),
+      : folder(std::string(kSourceDir) + "/tests/golden/" + name),
         expected(std::move(SafetensorsFile::open(folder + "/expected.safetensors").value())) {}
 
   std::vector<int32_t> integers(const std::string& name) const {

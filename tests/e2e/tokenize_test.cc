@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "support/paths.h"
 #include "support/process.h"
 #include "support/real_model.h"
 
@@ -40,7 +41,7 @@ TEST_F(TokenizeTest, PrintsIds) {
 }
 
 TEST_F(TokenizeTest, EqualsHuggingFaceOnEveryGoldenText) {
-  std::ifstream file(std::filesystem::path(CARAT_SOURCE_DIR) / "tests/golden/tokenizer/cases.jsonl");
+  std::ifstream file(std::filesystem::path(kSourceDir) / "tests/golden/tokenizer/cases.jsonl");
   const std::string golden(std::istreambuf_iterator<char>(file), {});
   const auto result = tokenize({"--jsonl"}, golden);
   EXPECT_EQ(result.exit_code, 0) << result.err;

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "support/paths.h"
+
 namespace carat {
 namespace {
 
@@ -21,7 +23,7 @@ struct Golden {
 
 // Records of: type name (8 bytes, zero-padded), u32 bytes of blocks, u32 elements, the blocks, the floats.
 std::vector<Golden> read_golden() {
-  std::ifstream in(CARAT_SOURCE_DIR "/tests/golden/dequant.bin", std::ios::binary);
+  std::ifstream in(std::string(kSourceDir) + "/tests/golden/dequant.bin", std::ios::binary);
   std::vector<Golden> all;
   char name[9] = {};
   while (in.read(name, 8)) {

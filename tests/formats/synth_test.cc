@@ -7,13 +7,14 @@
 #include <sstream>
 
 #include "formats/gguf.h"
+#include "support/paths.h"
 
 namespace carat {
 namespace {
 
 // The choice of types against what llama.cpp really did to the real model.
 TEST(Synth, ChoosesTheTypesOfTheRealFile) {
-  std::ifstream golden(CARAT_SOURCE_DIR "/tests/golden/gemma3-270m-q4_k_m.tensors");
+  std::ifstream golden(std::string(kSourceDir) + "/tests/golden/gemma3-270m-q4_k_m.tensors");
   std::string line;
   std::getline(golden, line);
   ASSERT_EQ(line.front(), '#');

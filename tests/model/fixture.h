@@ -12,11 +12,12 @@
 #include "formats/safetensors.h"
 #include "model/config.h"
 #include "model/model_file.h"
+#include "support/paths.h"
 
 namespace carat::test {
 
 inline std::filesystem::path golden(const std::string& name) {
-  return std::filesystem::path(CARAT_SOURCE_DIR) / "tests/golden" / name;
+  return std::filesystem::path(kSourceDir) / "tests/golden" / name;
 }
 
 // Values of an expected.safetensors tensor.

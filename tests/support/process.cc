@@ -10,6 +10,8 @@
 #include <array>
 #include <cerrno>
 
+#include "support/paths.h"
+
 extern char** environ;
 
 namespace carat::test {
@@ -98,7 +100,7 @@ ProcessResult run_process(const std::vector<std::string>& arguments, const Proce
 }
 
 ProcessResult run_carat(std::vector<std::string> arguments, const ProcessOptions& options) {
-  arguments.insert(arguments.begin(), CARAT_BINARY);
+  arguments.insert(arguments.begin(), kCaratBinary);
   return run_process(arguments, options);
 }
 

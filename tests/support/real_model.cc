@@ -4,6 +4,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "support/paths.h"
+
 namespace carat::test {
 
 namespace fs = std::filesystem;
@@ -25,7 +27,7 @@ std::optional<fs::path> real_model() {
 
 std::vector<GoldenPrompt> golden_prompts() {
   std::vector<GoldenPrompt> prompts;
-  std::ifstream file(fs::path(CARAT_SOURCE_DIR) / "tests/golden/270m/golden.jsonl");
+  std::ifstream file(fs::path(kSourceDir) / "tests/golden/270m/golden.jsonl");
   for (std::string line; std::getline(file, line);) {
     const auto json = nlohmann::json::parse(line);
     GoldenPrompt prompt;

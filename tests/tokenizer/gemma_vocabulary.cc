@@ -8,6 +8,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "support/paths.h"
 #include "tokenizer/vocabulary.h"
 
 namespace carat {
@@ -34,7 +35,7 @@ void append_bytes(std::string& out, uint32_t field, std::string_view bytes) {
 std::filesystem::path gemma_tokenizer_json() { return GEMMA_TOKENIZER_JSON; }
 
 std::filesystem::path golden_file(std::string_view name) {
-  return std::filesystem::path(CARAT_SOURCE_DIR) / "tests/golden/tokenizer" / name;
+  return std::filesystem::path(kSourceDir) / "tests/golden/tokenizer" / name;
 }
 
 std::string read_text(const std::filesystem::path& path) {

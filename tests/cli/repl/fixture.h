@@ -9,6 +9,7 @@
 
 #include "model/fixture.h"
 #include "store/store.h"
+#include "support/paths.h"
 #include "support/process.h"
 #include "support/pty.h"
 
@@ -42,7 +43,7 @@ class ReplTest : public testing::Test {
   // Starts `carat run`, up to the first prompt; returns what came before it.
   std::string start(std::vector<std::string> arguments,
                     std::vector<std::pair<std::string, std::string>> environment = {}, int columns = 80) {
-    arguments.insert(arguments.begin(), {CARAT_BINARY, "run", "--threads", "1"});
+    arguments.insert(arguments.begin(), {kCaratBinary, "run", "--threads", "1"});
     environment.emplace_back("CARAT_HOME", home().string());
     terminal_ = std::make_unique<Pty>(std::move(arguments), environment, columns);
     return before_prompt(terminal_->read_to(kPlaceholder));
