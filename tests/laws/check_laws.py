@@ -55,7 +55,8 @@ LONGER = {}  # path: why one long file reads better than two
 MACHINE_PATHS = re.compile(r"(^|[^A-Za-z0-9_.-])(/" + "work/|/" + "farm/|/" + r"root/)|\.\./" + "shared")
 
 CPP = {".h", ".cc", ".inl", ".cu", ".cuh"}
-COMMENT_STARTS = {**{suffix: ("//", "/*") for suffix in CPP}, ".py": ('"""', "#"), ".sh": ("#",), ".cmake": ("#",)}
+COMMENT_STARTS = {**{suffix: ("//", "/*") for suffix in CPP}, ".py": ('"""', "#"), ".sh": ("#",), ".cmake": ("#",),
+                  ".ts": ("//",), ".tsx": ("//",), ".mjs": ("//",), ".css": ("/*",)}
 
 
 @dataclass
