@@ -39,7 +39,7 @@ class CpuBackend final : public Backend {
 
   Status reserve_kv(const KvPlan& plan) override {
     ModelPack& model = weights_.model;
-    max_rows_ = plan.max_rows;
+    kv_plan_ = plan;
     // K and V of one layer: a page is [K][P][E] halves each.
     const size_t page = static_cast<size_t>(model.kv_heads) * kPageTokens * static_cast<size_t>(model.head_size);
     const auto layer_halves = [&](const LayerPack& layer) {  // of K, and of V
@@ -63,8 +63,8 @@ class CpuBackend final : public Backend {
   Ticket submit(const Step& step) override {
     const auto T = static_cast<int64_t>(step.tokens.size());
     const auto L = static_cast<int64_t>(step.logits_rows.size());
-    CARAT_ASSERT(T > 0 && T <= max_rows_);
-    plan_.build(step, weights_.model, team_.workers());
+    CARAT_ASSERT(T > 0 && T <= kv_plan_.max_rows);
+    CARAT_ASSERT(plan_.build(step, weights_.model, kv_plan_, team_.workers()).ok());
     const size_t slot_floats = static_cast<size_t>(weights_.model.head_size) + 16;
     partials_.resize(static_cast<size_t>(plan_.partial_slots) * slot_floats);
     std::vector<float>& logits = logits_[ticket_ & 1];
@@ -126,7 +126,7 @@ class CpuBackend final : public Backend {
 
   Status allocate_buffers() {
     const ModelPack& m = weights_.model;
-    const auto T = static_cast<size_t>(max_rows_);
+    const auto T = static_cast<size_t>(kv_plan_.max_rows);
     const auto D = static_cast<size_t>(m.width);
     const auto HE = static_cast<size_t>(m.heads) * static_cast<size_t>(m.head_size);
     const auto KE = static_cast<size_t>(m.kv_heads) * static_cast<size_t>(m.head_size);
@@ -208,7 +208,7 @@ class CpuBackend final : public Backend {
   Arena kv_;
   Arena buffers_;
   uint64_t kv_bytes_ = 0;
-  int64_t max_rows_ = 0;
+  KvPlan kv_plan_;
   int64_t last_rows_ = 0;
   std::vector<uint8_t> last_storage_;
   std::vector<Scratch> scratch_;

@@ -16,7 +16,8 @@ constexpr int kGemmRows =
 #include "backend/cpu/kernels/all.inl"
 // clang-format on
 
-constexpr Kernels kKernels = {"cpu/avx2", pack, forward, matmul, round_row, rms_norm, gelu_mul, exp_row, unpack_row};
+constexpr Kernels kKernels = {"cpu/avx2", pack,    forward,    matmul,          round_row, rms_norm,
+                              gelu_mul,   exp_row, unpack_row, store_key_value, attend,    combine_splits};
 
 }  // namespace
 }  // namespace isa_avx2

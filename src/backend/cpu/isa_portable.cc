@@ -14,8 +14,8 @@ constexpr int kGemmRows = 1;    // rows of activations that a prefill tile keeps
 #include "backend/cpu/kernels/all.inl"
 // clang-format on
 
-constexpr Kernels kKernels = {"cpu/portable", pack,     forward, matmul,    round_row,
-                              rms_norm,       gelu_mul, exp_row, unpack_row};
+constexpr Kernels kKernels = {"cpu/portable", pack,    forward,    matmul,          round_row, rms_norm,
+                              gelu_mul,       exp_row, unpack_row, store_key_value, attend,    combine_splits};
 
 }  // namespace
 }  // namespace isa_portable

@@ -41,10 +41,15 @@ inline constexpr int kPanelScratchBytes = kChunkColumns * kPanelRows * 2 + 2 * (
 inline constexpr int kTileRows = 16;    // query rows (tokens x heads that share a kv head) that read a key together
 inline constexpr int kSplitKeys = 256;  // attention is split at multiples of this, always
 
-// Where a row's keys lie. Page tables as in model/step.h.
+inline constexpr int32_t kImageRow = 1 << 29;  // token = kImageRow | i: row i of `embeddings`
+
+// What a row is, what it sees and where that lies. It attends to keys [0, last_key] on global layers, to
+// [position - W + 1, last_key] on sliding ones; last_key is its own position or, up to the end of its image or of its
+// sequence, a later one of the same step. Page tables as in model/step.h; StepPlan::build has checked them.
 struct RowPlan {
-  int32_t token;
+  int32_t token;  // an id of the vocabulary, or kImageRow | i
   int32_t position;
+  int32_t last_key;
   const int32_t* pages[2];  // [0] sliding layers, [1] global layers
   int32_t page_count[2];    // the table is a ring of this many pages
   int64_t partial[2];       // first slot of the row in `partials` where its splits are separate tasks, else -1
@@ -81,15 +86,19 @@ struct ForwardContext {
   const RowPlan* plan;       // [T]
   const AttnTask* tasks[2];  // sliding, global
   int64_t task_count[2];
+  const float* embeddings;     // [N][D]: the rows of images, taken as they are (ids are scaled)
   const int32_t* logits_rows;  // [L]
   int64_t logits_count;
+  const int32_t* hidden_rows;  // [M]: rows whose state after the final norm is wanted
+  int64_t hidden_count;
   float *rope_cos[2], *rope_sin[2];  // [T][E / 2], filled by the caller
   float *hidden, *projected;         // [T][D]
   float *query, *key, *value;        // [T][H*E], [T][K*E] twice
   float* partials;                   // [slot][E + 16]: attention of one split
   Activations norm, attended, gated,
-      last;       // inputs of qkv and gate_up [T][D], attn_out [T][H*E], down [T][F], logits [L][D]
-  float* logits;  // [L][V]
+      last;           // inputs of qkv and gate_up [T][D], attn_out [T][H*E], down [T][F], logits [L][D]
+  float* logits;      // [L][V]
+  float* hidden_out;  // [M][D]
   void (*stage_done)(void* user, int stage, int layer);  // worker 0, after the barrier that ends the stage
   void* user;
 };
@@ -110,6 +119,11 @@ struct Kernels {
   void (*exp)(const float* x, float* out, int64_t count);
   // One row of a packed matrix back to float32.
   void (*unpack_row)(const PackedMatrix& matrix, int64_t row, float* out);
+  // Keys and values of one row and kv head into the cache; a task's attention; what the tasks of single splits left.
+  void (*store_key_value)(const ModelPack& model, const LayerPack& layer, const RowPlan& plan, int64_t kv_head,
+                          const float* key, const float* value);
+  void (*attend)(const ForwardContext& context, const LayerPack& layer, const AttnTask& task, const Scratch& scratch);
+  void (*combine_splits)(const ForwardContext& context, int kind, int64_t row, const Scratch& scratch);
 };
 
 const Kernels& portable_kernels();

@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "backend/backend.h"
 #include "backend/cpu/kernels.h"
+#include "base/result.h"
 #include "model/step.h"
 
 namespace carat::cpu {
@@ -14,7 +16,9 @@ struct StepPlan {
   std::vector<AttnTask> tasks[2];  // sliding, global
   int64_t partial_slots = 0;       // results of single splits that `partials` must hold
 
-  void build(const Step& step, const ModelPack& model, int workers);
+  // Errors: kInvalidArgument where a row's position lies outside its table, a page outside its pool, or a ring cannot
+  // hold what the rows see.
+  Status build(const Step& step, const ModelPack& model, const KvPlan& kv, int workers);
 };
 
 }  // namespace carat::cpu

@@ -11,8 +11,7 @@ static constexpr int kPage = 64;  // P of model/step.h (checked in cpu_backend.c
 
 static inline int64_t page_of(const RowPlan& plan, int kind, int64_t position) {
   const int64_t page = position / kPage;
-  const int64_t count = plan.page_count[kind];
-  return plan.pages[kind][page < count ? page : page % count];
+  return plan.pages[kind][kind == 1 ? page : page % plan.page_count[kind]];
 }
 
 static inline int64_t first_key(const ModelPack& m, int kind, int64_t position) {
@@ -128,10 +127,12 @@ static void attend(const ForwardContext& c, const LayerPack& layer, const AttnTa
     q[i] = c.query + ((task.row + i / group) * m.heads + task.kv_head * group + i % group) * E;
     scratch.running[i * (E + 16) + 1] = 0.0f;
   }
+  int64_t last_key = 0;  // of any row
+  for (int r = 0; r < task.rows; ++r) last_key = most(last_key, plan[r].last_key);
   for (int64_t split = task.split_begin; split < task.split_end; ++split) {
     const int64_t begin = split * kSplitKeys;
     const int64_t lo = most(begin, first_key(m, kind, plan[0].position));
-    const int64_t hi = least(begin + kSplitKeys, plan[task.rows - 1].position + 1);
+    const int64_t hi = least(begin + kSplitKeys, last_key + 1);
     for (int64_t key = lo / 16 * 16; key < hi; key += 16) {
       const uint16_t* keys =
           layer.k_cache +
@@ -148,7 +149,7 @@ static void attend(const ForwardContext& c, const LayerPack& layer, const AttnTa
     for (int i = 0; i < count; ++i) {
       const int64_t position = plan[i / group].position;
       const int64_t row_lo = most(begin, first_key(m, kind, position)) - begin;
-      const int64_t row_hi = least(begin + kSplitKeys, position + 1) - begin;
+      const int64_t row_hi = least(begin + kSplitKeys, plan[i / group].last_key + 1) - begin;
       float* scores = scratch.scores + i * kSplitKeys;
       if (row_lo < row_hi) {
         softmax_split(scores, row_lo, row_hi, group_lo, group_hi, &largest[i], &sum[i]);
@@ -190,7 +191,7 @@ static void combine_splits(const ForwardContext& c, int kind, int64_t row, const
   const ModelPack& m = *c.model;
   const RowPlan& plan = c.plan[row];
   const int64_t E = m.head_size;
-  const int64_t splits = plan.position / kSplitKeys - first_key(m, kind, plan.position) / kSplitKeys + 1;
+  const int64_t splits = plan.last_key / kSplitKeys - first_key(m, kind, plan.position) / kSplitKeys + 1;
   for (int64_t head = 0; head < m.heads; ++head) {
     scratch.running[1] = 0.0f;
     for (int64_t split = 0; split < splits; ++split) {

@@ -133,8 +133,14 @@ static void forward(const ForwardContext& c, int index) {
 
   w.each(c.rows, 1, [&](int64_t row, int64_t) {
     float* hidden = c.hidden + row * D;
-    unpack_row(m.embedding, c.plan[row].token, hidden);
-    for (int64_t i = 0; i < D; i += 16) f_store(hidden + i, f_mul(f_load(hidden + i), f_set(m.embedding_scale)));
+    const int32_t token = c.plan[row].token;
+    if ((token & kImageRow) != 0) {
+      const float* embedding = c.embeddings + int64_t{token & (kImageRow - 1)} * D;
+      __builtin_memcpy(hidden, embedding, static_cast<size_t>(D) * sizeof(float));
+    } else {
+      unpack_row(m.embedding, token, hidden);
+      for (int64_t i = 0; i < D; i += 16) f_store(hidden + i, f_mul(f_load(hidden + i), f_set(m.embedding_scale)));
+    }
     rms_norm(hidden, m.layer[0].attn_norm, c.norm.values + row * D, D, m.norm_epsilon);
     round_row(c.norm, row);
   });
@@ -142,11 +148,17 @@ static void forward(const ForwardContext& c, int index) {
 
   for (int64_t layer = 0; layer < m.layers; ++layer) forward_layer(w, layer);
 
-  if (c.logits_count == 0) return;
-  w.each(c.logits_count, 1, [&](int64_t row, int64_t) {
-    rms_norm(c.hidden + c.logits_rows[row] * D, m.final_norm, c.last.values + row * D, D, m.norm_epsilon);
-    round_row(c.last, row);
+  if (c.logits_count + c.hidden_count == 0) return;
+  w.each(c.logits_count + c.hidden_count, 1, [&](int64_t item, int64_t) {
+    if (item >= c.logits_count) {
+      const int64_t row = item - c.logits_count;
+      rms_norm(c.hidden + c.hidden_rows[row] * D, m.final_norm, c.hidden_out + row * D, D, m.norm_epsilon);
+      return;
+    }
+    rms_norm(c.hidden + c.logits_rows[item] * D, m.final_norm, c.last.values + item * D, D, m.norm_epsilon);
+    round_row(c.last, item);
   });
+  if (c.logits_count == 0) return;
   w.next();
   const PackedMatrix* head[] = {&m.head};
   float* logits[] = {c.logits};
