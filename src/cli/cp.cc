@@ -15,8 +15,8 @@ struct Options {
 
 Status run(const Options& options) {
   CARAT_TRY(const Store store, Store::open());
-  CARAT_TRY(const Reference from, Reference::parse(options.source));
-  CARAT_TRY(const Reference to, Reference::parse(options.destination));
+  CARAT_TRY(const ModelName from, ModelName::parse(options.source));
+  CARAT_TRY(const ModelName to, ModelName::parse(options.destination));
   const auto stored = store.find(from);
   if (!stored.ok() && stored.error().code == ErrorCode::kNotFound) {
     return Error{ErrorCode::kNotFound, "model \"" + escaped(options.source) + "\" not found"};

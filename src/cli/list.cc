@@ -21,7 +21,7 @@ struct Options {
 void print_json(const std::vector<StoredModel>& models) {
   auto list = nlohmann::ordered_json::array();
   for (const StoredModel& model : models) {
-    const std::string name = model.reference.text();
+    const std::string name = model.name.text();
     list.push_back({{"name", name},
                     {"model", name},
                     {"modified_at", rfc3339(model.modified)},
@@ -42,12 +42,12 @@ Status run(const Options& options) {
   for (const Error& problem : listing.problems) fmt::print(stderr, "warning: {}\n", problem.message);
   auto& models = listing.models;
   models.erase(std::remove_if(models.begin(), models.end(),
-                              [&](const StoredModel& m) { return m.reference.text().rfind(options.filter, 0) != 0; }),
+                              [&](const StoredModel& m) { return m.name.text().rfind(options.filter, 0) != 0; }),
                models.end());
   if (options.json) {
     print_json(models);
   } else if (options.quiet) {
-    for (const StoredModel& model : models) fmt::print("{}\n", model.reference.text());
+    for (const StoredModel& model : models) fmt::print("{}\n", model.name.text());
   } else {
     fmt::print("{}", model_table(models));
   }

@@ -11,7 +11,7 @@ std::string model_table(const std::vector<StoredModel>& models) {
   std::vector<Row> rows;
   rows.reserve(models.size());
   for (const StoredModel& model : models) {
-    rows.push_back({model.reference.text(), model.digest.hex().substr(0, 12), human_bytes(model.manifest.size_bytes()),
+    rows.push_back({model.name.text(), model.digest.hex().substr(0, 12), human_bytes(model.manifest.size_bytes()),
                     human_ago(now - model.modified)});
   }
   return format_table({"NAME", "ID", "SIZE", "MODIFIED"}, rows);

@@ -21,17 +21,17 @@ Status run(const Options& options) {
       return Error{ErrorCode::kInvalidArgument,
                    "--name is for local weights; `carat cp` gives a pulled model another name"};
     }
-    CARAT_TRY(const Reference reference, Reference::parse(options.model));
+    CARAT_TRY(const ModelName name, ModelName::parse(options.model));
     Progress progress;
-    return pull(store, reference, progress);
+    return pull(store, name, progress);
   }
   if (options.name.empty()) {
     return Error{ErrorCode::kInvalidArgument,
                  "local weights need a name: carat pull " + options.model + " --name my:tag"};
   }
-  CARAT_TRY(const Reference reference, Reference::parse(options.name));
+  CARAT_TRY(const ModelName name, ModelName::parse(options.name));
   Progress progress;
-  return import_model(store, reference, options.model, progress);
+  return import_model(store, name, options.model, progress);
 }
 
 }  // namespace

@@ -25,14 +25,14 @@ void explain(const RemovalReport& removal) {
   }
 }
 
-Status remove(const Store& store, const std::string& name) {
-  CARAT_TRY(const Reference reference, Reference::parse(name));
-  auto removal = store.remove(reference);
+Status remove(const Store& store, const std::string& text) {
+  CARAT_TRY(const ModelName name, ModelName::parse(text));
+  auto removal = store.remove(name);
   if (!removal.ok()) {
     if (removal.error().code != ErrorCode::kNotFound) return removal.error();
-    return Error{ErrorCode::kNotFound, "model '" + escaped(name) + "' not found"};
+    return Error{ErrorCode::kNotFound, "model '" + escaped(text) + "' not found"};
   }
-  fmt::print("deleted '{}'\n", name);
+  fmt::print("deleted '{}'\n", text);
   std::fflush(stdout);
   explain(*removal);
   return {};

@@ -8,14 +8,14 @@
 namespace carat::cli {
 namespace {
 
-Status run(const std::string& name) {
+Status run(const std::string& text) {
   CARAT_TRY(const Store store, Store::open());
-  CARAT_TRY(const Reference reference, Reference::parse(name));
-  const auto stored = store.find(reference);
+  CARAT_TRY(const ModelName name, ModelName::parse(text));
+  const auto stored = store.find(name);
   if (!stored.ok() && stored.error().code == ErrorCode::kNotFound) {
-    return Error{ErrorCode::kNotFound, "couldn't find model \"" + escaped(name) + "\" to stop"};
+    return Error{ErrorCode::kNotFound, "couldn't find model \"" + escaped(text) + "\" to stop"};
   }
-  fmt::print(stderr, "no carat server is running, so '{}' is not loaded\n", name);
+  fmt::print(stderr, "no carat server is running, so '{}' is not loaded\n", text);
   return {};
 }
 

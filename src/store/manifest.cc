@@ -10,7 +10,7 @@
 #include <set>
 
 #include "base/checked.h"
-#include "store/reference.h"
+#include "store/model_name.h"
 
 namespace carat {
 namespace {

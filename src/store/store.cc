@@ -68,27 +68,27 @@ Result<Store> Store::open() {
 
 Store::Store(fs::path home) : home_(std::move(home)), blobs_(home_ / "blobs") {}
 
-fs::path Store::manifest_path(const Reference& reference) const { return home_ / "manifests" / reference.path(); }
+fs::path Store::manifest_path(const ModelName& name) const { return home_ / "manifests" / name.path(); }
 
 fs::path Store::download_folder(const Digest& digest) const { return home_ / "downloads" / digest.hex(); }
 
-Result<StoredModel> Store::read(const Reference& reference) const {
-  const fs::path path = manifest_path(reference);
+Result<StoredModel> Store::read(const ModelName& name) const {
+  const fs::path path = manifest_path(name);
   auto text = read_small_file(path, kMaxManifestBytes);
   if (!text.ok()) {
-    if (text.error().code == ErrorCode::kNotFound) return not_found(reference.text());
+    if (text.error().code == ErrorCode::kNotFound) return not_found(name.text());
     return text.error();
   }
   CARAT_TRY(Manifest manifest, parse_manifest(*text, path.string()));
-  return StoredModel{reference, std::move(manifest), sha256(*text), modified_time(path)};
+  return StoredModel{name, std::move(manifest), sha256(*text), modified_time(path)};
 }
 
-Result<StoredModel> Store::find(const Reference& reference) const { return read(reference); }
+Result<StoredModel> Store::find(const ModelName& name) const { return read(name); }
 
 Result<ResolvedModel> Store::resolve(std::string_view name_or_path) const {
   if (is_local_path(name_or_path)) return resolve_path(name_or_path);
-  CARAT_TRY(const Reference reference, Reference::parse(name_or_path));
-  auto stored = read(reference);
+  CARAT_TRY(const ModelName name, ModelName::parse(name_or_path));
+  auto stored = read(name);
   if (!stored.ok()) {
     if (stored.error().code == ErrorCode::kNotFound) return not_found(name_or_path);
     return stored.error();
@@ -101,12 +101,12 @@ Result<ResolvedModel> Store::resolve(std::string_view name_or_path) const {
       return Error{hold.error().code == ErrorCode::kNotFound ? ErrorCode::kCorruptFile : hold.error().code,
                    hold.error().code == ErrorCode::kNotFound
                        ? fmt::format("{}: this file of model '{}' is gone; run `carat pull {}` again",
-                                     blobs_.path_of(blob.digest).string(), reference.text(), reference.text())
+                                     blobs_.path_of(blob.digest).string(), name.text(), name.text())
                        : hold.error().message};
     }
     model.holds.push_back(std::move(*hold));
   }
-  model.name = reference.text();
+  model.name = name.text();
   model.path = model_path(home_, blobs_, manifest);
   if (!view_name(manifest).empty()) CARAT_CHECK(make_view(home_, blobs_, manifest));
   model.is_base = manifest.is_base_model;
@@ -130,16 +130,15 @@ Result<StoreListing> Store::read_all() const {
     for (const std::string& space : entries(root / host)) {
       for (const std::string& model : entries(root / host / space)) {
         for (const std::string& tag : entries(root / host / space / model)) {
-          const std::string name = fmt::format("{}/{}/{}:{}", host, space, model, tag);
-          const auto reference = Reference::parse(name);
-          if (!reference.ok()) {
+          const auto name = ModelName::parse(fmt::format("{}/{}/{}:{}", host, space, model, tag));
+          if (!name.ok()) {
             const fs::path path = root / host / space / model / tag;
             listing.problems.push_back(
                 {ErrorCode::kCorruptFile,
                  fmt::format("{}: no possible name of a model; move it away", escaped(path.string()))});
             continue;
           }
-          auto stored = read(*reference);
+          auto stored = read(*name);
           if (stored.ok()) {
             listing.models.push_back(std::move(*stored));
           } else if (stored.error().code != ErrorCode::kNotFound) {  // not found: removed while we looked
@@ -165,19 +164,19 @@ Result<std::string> Store::license_text(const std::optional<BlobRef>& license) c
   return read_small_file(blobs_.path_of(license->digest), 16 << 20);
 }
 
-Status Store::save(const Reference& reference, const Manifest& manifest) const {
+Status Store::save(const ModelName& name, const Manifest& manifest) const {
   CARAT_CHECK(make_folders(blobs_.folder()));
   CARAT_TRY(const FileLock lock, FileLock::acquire(blobs_.folder(), LockMode::kShared));
   for (const BlobRef& blob : manifest.blobs()) {
     CARAT_TRY(const FileLock hold, blobs_.hold(blob.digest, blob.size_bytes));
   }
   CARAT_CHECK(make_view(home_, blobs_, manifest));
-  const fs::path path = manifest_path(reference);
+  const fs::path path = manifest_path(name);
   CARAT_CHECK(make_folders(path.parent_path()));
   return write_atomically(path, to_json(manifest));
 }
 
-Status Store::copy(const Reference& from, const Reference& to) const {
+Status Store::copy(const ModelName& from, const ModelName& to) const {
   CARAT_TRY(const StoredModel stored, read(from));
   return save(to, stored.manifest);
 }

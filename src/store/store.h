@@ -22,7 +22,7 @@
 #include "store/blobs.h"
 #include "store/locks.h"
 #include "store/manifest.h"
-#include "store/reference.h"
+#include "store/model_name.h"
 
 namespace carat {
 
@@ -46,7 +46,7 @@ struct ResolvedModel {
 };
 
 struct StoredModel {
-  Reference reference;
+  ModelName name;
   Manifest manifest;
   Digest digest;  // of the manifest: the model's id
   std::chrono::system_clock::time_point modified;
@@ -77,14 +77,14 @@ class Store {
   Result<ResolvedModel> resolve(std::string_view name_or_path) const;
 
   Result<StoreListing> list() const;
-  Result<StoredModel> find(const Reference& reference) const;                     // errors as resolve
+  Result<StoredModel> find(const ModelName& name) const;                          // errors as resolve
   Result<std::string> license_text(const std::optional<BlobRef>& license) const;  // "" if there is none
 
   // Names these blobs. Error: kNotFound if one is not in the store.
-  Status save(const Reference& reference, const Manifest& manifest) const;
-  Status copy(const Reference& from, const Reference& to) const;
+  Status save(const ModelName& name, const Manifest& manifest) const;
+  Status copy(const ModelName& from, const ModelName& to) const;
   // Removes the name, then what no other name uses. A model that runs keeps running: its files stay until it ends.
-  Result<RemovalReport> remove(const Reference& reference) const;
+  Result<RemovalReport> remove(const ModelName& name) const;
   // Everything that no manifest names and nobody is writing or using: blobs, partial files, downloads, views.
   Result<RemovalReport> sweep_unused() const;
   // Hashes every blob of the model.
@@ -93,8 +93,8 @@ class Store {
   std::filesystem::path download_folder(const Digest& digest) const;
 
  private:
-  std::filesystem::path manifest_path(const Reference& reference) const;
-  Result<StoredModel> read(const Reference& reference) const;
+  std::filesystem::path manifest_path(const ModelName& name) const;
+  Result<StoredModel> read(const ModelName& name) const;
   Result<StoreListing> read_all() const;
 
   std::filesystem::path home_;

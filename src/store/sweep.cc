@@ -80,15 +80,15 @@ void remove_empty_parents(fs::path folder, const fs::path& root) {
 
 }  // namespace
 
-Result<RemovalReport> Store::remove(const Reference& reference) const {
-  const fs::path path = manifest_path(reference);
+Result<RemovalReport> Store::remove(const ModelName& name) const {
+  const fs::path path = manifest_path(name);
   struct stat info {};
   if (::lstat(path.c_str(), &info) != 0) {
-    return Error{ErrorCode::kNotFound, fmt::format("model '{}' not found", reference.text())};
+    return Error{ErrorCode::kNotFound, fmt::format("model '{}' not found", name.text())};
   }
   CARAT_CHECK(make_folders(blobs_.folder()));
   CARAT_TRY(const FileLock lock, FileLock::acquire(blobs_.folder(), LockMode::kExclusive));
-  const auto stored = read(reference);  // a manifest that cannot be read may go, but its blobs are not known
+  const auto stored = read(name);  // a manifest that cannot be read may go, but its blobs are not known
   if (::unlink(path.c_str()) != 0) return io_error(path, "delete it", errno);
   CARAT_CHECK(sync_folder(path.parent_path()));
   remove_empty_parents(path.parent_path(), home_ / "manifests");

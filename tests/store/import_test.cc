@@ -19,7 +19,7 @@ class Import : public testing::Test {
  protected:
   test::TemporaryDirectory folder_;
   Store store_{folder_.path() / "home"};
-  Reference reference_ = *Reference::parse("my:tag");
+  ModelName reference_ = *ModelName::parse("my:tag");
   test::RecordingObserver observer_;
 };
 

@@ -12,7 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Reference name(const std::string& text) { return *Reference::parse(text); }
+ModelName name(const std::string& text) { return *ModelName::parse(text); }
 
 class StoreTest : public testing::Test {
  protected:
@@ -84,8 +84,8 @@ TEST_F(StoreTest, ListsTheNewestFirst) {
   const auto listing = store_.list();
   ASSERT_TRUE(listing.ok());
   ASSERT_EQ(listing->models.size(), 2u);
-  EXPECT_EQ(listing->models[0].reference.text(), "new:latest");
-  EXPECT_EQ(listing->models[1].reference.text(), "old:latest");
+  EXPECT_EQ(listing->models[0].name.text(), "new:latest");
+  EXPECT_EQ(listing->models[1].name.text(), "old:latest");
 }
 
 TEST_F(StoreTest, CountsSharedBlobsBeforeItDeletes) {

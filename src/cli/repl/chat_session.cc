@@ -163,28 +163,28 @@ Result<Engine*> ChatSession::engine_for(int64_t answer_tokens) {
   return loaded_.engine_of(std::min(context, limit));
 }
 
-Status ChatSession::save(const Reference& reference) const {
+Status ChatSession::save(const ModelName& name) const {
   const ResolvedModel& resolved = model().resolved;
   if (resolved.is_local) {
     return Error{ErrorCode::kUnsupported,
                  fmt::format("{} is not in the store: `carat pull {} --name NAME` puts it there", name_, name_)};
   }
   CARAT_TRY(const Store store, Store::open());
-  CARAT_TRY(const Reference from, Reference::parse(resolved.name));
+  CARAT_TRY(const ModelName from, ModelName::parse(resolved.name));
   CARAT_TRY(const StoredModel stored, store.find(from));
   Manifest manifest = stored.manifest;
   manifest.system = system();
   manifest.messages = conversation_.messages();
-  for (const auto& [name, values] : parameters_) {
-    if (name == "stop") {
+  for (const auto& [parameter, values] : parameters_) {
+    if (parameter == "stop") {
       manifest.stops = values;
       continue;
     }
-    std::erase_if(manifest.parameters, [&, wanted = name](const auto& entry) { return entry.first == wanted; });
-    manifest.parameters.emplace_back(name, values.back());
+    std::erase_if(manifest.parameters, [&, wanted = parameter](const auto& entry) { return entry.first == wanted; });
+    manifest.parameters.emplace_back(parameter, values.back());
   }
   manifest.created = utc_now();
-  return store.save(reference, manifest);
+  return store.save(name, manifest);
 }
 
 }  // namespace carat::cli

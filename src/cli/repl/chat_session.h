@@ -15,7 +15,7 @@
 #include "cli/loaded_model.h"
 #include "cli/repl/conversation.h"
 #include "engine/request.h"
-#include "store/reference.h"
+#include "store/model_name.h"
 #include "tokenizer/tokenizer.h"
 
 namespace carat::cli {
@@ -60,7 +60,7 @@ class ChatSession {
 
   // Names the model with this system text, these parameters and this conversation. Errors: kUnsupported for a model
   // that is not in the store, those of Store::save.
-  Status save(const Reference& reference) const;
+  Status save(const ModelName& name) const;
 
  private:
   ChatSession(LoadedModel loaded, Tokenizer tokenizer, PromptFormat format, std::string name);

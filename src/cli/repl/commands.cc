@@ -61,12 +61,12 @@ void run_save(const Words& words, ReplState& state) {
     fmt::print("Usage:\n  /save <modelname>\n");
     return;
   }
-  const auto reference = Reference::parse(words[1]);
-  if (!reference.ok()) {
+  const auto name = ModelName::parse(words[1]);
+  if (!name.ok()) {
     fmt::print("error: The model name '{}' is invalid\n", escaped(words[1]));
     return;
   }
-  const Status saved = state.session->save(*reference);
+  const Status saved = state.session->save(*name);
   if (!saved.ok()) return print_error(saved.error());
   fmt::print("Created new model '{}'\n", words[1]);
 }

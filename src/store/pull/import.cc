@@ -117,7 +117,7 @@ class Importer {
 
 }  // namespace
 
-Status import_model(const Store& store, const Reference& reference, const fs::path& path, PullObserver& observer) {
+Status import_model(const Store& store, const ModelName& name, const fs::path& path, PullObserver& observer) {
   observer.on_status("checking the model");
   Manifest manifest;
   {
@@ -140,7 +140,7 @@ Status import_model(const Store& store, const Reference& reference, const fs::pa
     blobs.push_back(std::move(blob));
   }
   observer.on_status("writing manifest");
-  CARAT_CHECK(store.save(reference, manifest));
+  CARAT_CHECK(store.save(name, manifest));
   observer.on_status("success");
   return {};
 }

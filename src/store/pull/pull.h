@@ -12,11 +12,11 @@
 namespace carat {
 
 // Errors: kNotFound (no source has it; the message says what can be had), kNetwork, kIo, kCorruptFile, kCancelled.
-Status pull(const Store& store, const Reference& reference, PullObserver& observer);
+Status pull(const Store& store, const ModelName& name, PullObserver& observer);
 
 // A copy of a GGUF file (or, by its first file, a split one) or of a Hugging Face folder in the store, under this name.
 // The model is opened and checked first. Errors: those of ModelFile::open, kIo, kCancelled.
-Status import_model(const Store& store, const Reference& reference, const std::filesystem::path& path,
+Status import_model(const Store& store, const ModelName& name, const std::filesystem::path& path,
                     PullObserver& observer);
 
 }  // namespace carat

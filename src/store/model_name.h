@@ -1,7 +1,6 @@
 // Names of models: `[host/][namespace/]model[:tag]`, as Ollama writes them; `org/name` of Hugging Face is the same with
-// a namespace. A Reference holds only parts that are safe as names of files (a letter, digit or '_' first, then those
-// and
-// '.', '-'), so that path() cannot leave the folder it is put under, whatever text it was parsed from.
+// a namespace. A ModelName holds only parts that are safe as names of files (a letter, digit or '_' first, then those
+// and '.', '-'), so that path() cannot leave the folder it is put under, whatever text it was parsed from.
 #pragma once
 
 #include <compare>
@@ -13,19 +12,19 @@
 
 namespace carat {
 
-struct Reference {
+struct ModelName {
   std::string host;   // "registry.ollama.ai" unless given
   std::string space;  // the namespace; "library" unless given
   std::string model;
   std::string tag;  // "latest" unless given
 
   // Error: kInvalidArgument, naming the part that is wrong.
-  static Result<Reference> parse(std::string_view text);
+  static Result<ModelName> parse(std::string_view text);
 
   std::string text() const;            // what people type: defaults left out, the tag always there: "gemma3:270m-pt"
   std::filesystem::path path() const;  // host/space/model/tag, relative
 
-  auto operator<=>(const Reference&) const = default;
+  auto operator<=>(const ModelName&) const = default;
 };
 
 // True if `text` means a file or folder rather than a name: it begins with ./ ../ or /, or ends in / or .gguf and
