@@ -9,10 +9,11 @@
 #include <numeric>
 
 #include "base/topology.h"
+#include "chat/open_model.h"
 #include "cli/bandwidth.h"
 #include "cli/commands.h"
+#include "cli/fetch.h"
 #include "cli/model_flags.h"
-#include "cli/open_model.h"
 #include "cli/report.h"
 #include "engine/kv_pages.h"
 
@@ -27,7 +28,7 @@ struct BenchFlags {
   int32_t repetitions = 5;
   bool stages = false;
   bool json = false;
-  ModelFlags running;
+  chat::LoadOptions loading;
 };
 
 struct Spread {
@@ -148,7 +149,7 @@ void print(const Measurement& m, double bandwidth, bool stages) {
 }
 
 Status bench(const BenchFlags& flags) {
-  CARAT_TRY(OpenModel model, open_model(flags.model));
+  CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_missing));
   const ModelConfig& config = model.file.config;
   int64_t context = 0;
   for (int32_t depth : flags.depths) {
@@ -160,15 +161,15 @@ Status bench(const BenchFlags& flags) {
                  fmt::format("{} tokens are asked for; the model's context has {}", context, config.context_length)};
   }
   const auto load_start = std::chrono::steady_clock::now();
-  CARAT_TRY(auto backend, create_backend(flags.running.backend, config, model.file.weights));
+  CARAT_TRY(auto backend, create_backend(flags.loading.backend, config, model.file.weights));
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - load_start).count();
-  const KvPlan plan = plan_kv(config, {static_cast<int32_t>(context), flags.running.chunk, 1});
+  const KvPlan plan = plan_kv(config, {static_cast<int32_t>(context), flags.loading.chunk, 1});
   CARAT_CHECK(backend->reserve_kv(plan));
 
   const BackendInfo info = backend->info();
   Team team(info.threads);
   std::vector<double> bandwidths{measure_read_bandwidth(team)};
-  Sequence sequence(*backend, config, plan, flags.running.chunk);
+  Sequence sequence(*backend, config, plan, flags.loading.chunk);
   std::vector<Measurement> measurements;
   for (int32_t depth : flags.depths) {
     for (int32_t prompt : flags.prompts) {
@@ -185,7 +186,7 @@ Status bench(const BenchFlags& flags) {
                                {"quantisation", model.file.quantisation},
                                {"parameters", model.file.parameters},
                                {"backend", info.name},
-                               {"precision", flags.running.backend.precision == Precision::kFast ? "fast" : "exact"},
+                               {"precision", flags.loading.backend.precision == Precision::kFast ? "fast" : "exact"},
                                {"threads", info.threads},
                                {"weight_bytes", info.weight_bytes},
                                {"kv_bytes", info.kv_bytes},
@@ -233,7 +234,7 @@ void add_bench(CLI::App& app, Action& action) {
       ->type_name("N");
   command->add_flag("--stages", flags->stages, "Show where the time goes");
   command->add_flag("--json", flags->json, "Print the results as JSON");
-  add_model_flags(*command, flags->running);
+  add_model_flags(*command, flags->loading);
   command->callback([&action, flags] {
     action = [flags] {
       const Status status = bench(*flags);

@@ -12,9 +12,10 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "chat/loaded_model.h"
 #include "cli/commands.h"
-#include "cli/load_tokenizer.h"
-#include "cli/loaded_model.h"
+#include "cli/fetch.h"
+#include "cli/model_flags.h"
 #include "cli/npy_writer.h"
 #include "cli/report.h"
 
@@ -29,7 +30,7 @@ struct EvalFlags {
   std::string model, input = "-", logits;
   int32_t generate = 0, top = 0;
   bool prompt_logprobs = false;
-  ModelFlags running;
+  chat::LoadOptions loading;
 };
 
 class Evaluator {
@@ -40,11 +41,11 @@ class Evaluator {
   Status finish() { return npy_ ? npy_->finish() : Status(); }
 
  private:
-  Evaluator(const EvalFlags& flags, LoadedModel loaded) : flags_(&flags), loaded_(std::move(loaded)) {}
+  Evaluator(const EvalFlags& flags, chat::LoadedModel loaded) : flags_(&flags), loaded_(std::move(loaded)) {}
   Result<std::vector<int32_t>> ids_of(const Json& line);
 
   const EvalFlags* flags_;
-  LoadedModel loaded_;
+  chat::LoadedModel loaded_;
   std::optional<Tokenizer> tokenizer_;  // loaded when the first text comes
   std::optional<NpyWriter> npy_;
 };
@@ -53,8 +54,8 @@ Result<Evaluator> Evaluator::create(const EvalFlags& flags) {
   if (flags.generate < 0 || flags.top < 0) {
     return Error{ErrorCode::kInvalidArgument, "--generate and --top take 0 or more"};
   }
-  CARAT_TRY(OpenModel model, open_model(flags.model));
-  CARAT_TRY(LoadedModel loaded, LoadedModel::load(std::move(model), flags.running));
+  CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_missing));
+  CARAT_TRY(chat::LoadedModel loaded, chat::LoadedModel::load(std::move(model), flags.loading));
   Evaluator evaluator(flags, std::move(loaded));
   if (!flags.logits.empty()) {
     const auto vocabulary = static_cast<size_t>(evaluator.loaded_.config().vocabulary);
@@ -80,7 +81,7 @@ Result<std::vector<int32_t>> Evaluator::ids_of(const Json& line) {
   const auto text = line.find("text");
   if (text == line.end() || !text->is_string()) return expected;
   if (!tokenizer_) {
-    CARAT_TRY(tokenizer_, load_tokenizer(loaded_.model().file));
+    CARAT_TRY(tokenizer_, chat::load_tokenizer(loaded_.model().file));
   }
   std::vector<int32_t> result = tokenizer_->encode(text->get_ref<const std::string&>());
   result.insert(result.begin(), loaded_.config().bos_id);
@@ -160,7 +161,7 @@ void add_eval(CLI::App& app, Action& action) {
       ->add_option("--logits", flags->logits,
                    "Write all logits there: float32 [rows, vocabulary], lines one after another")
       ->type_name("FILE.npy");
-  add_model_flags(*command, flags->running);
+  add_model_flags(*command, flags->loading);
   command->callback([&action, flags] {
     action = [flags] {
       const Status status = eval(*flags);

@@ -3,10 +3,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "chat/timestamp.h"
 #include "cli/commands.h"
 #include "cli/model_list.h"
 #include "cli/report.h"
-#include "cli/timestamp.h"
 #include "store/store.h"
 
 namespace carat::cli {
@@ -24,7 +24,7 @@ void print_json(const std::vector<StoredModel>& models) {
     const std::string name = model.name.text();
     list.push_back({{"name", name},
                     {"model", name},
-                    {"modified_at", rfc3339(model.modified)},
+                    {"modified_at", chat::rfc3339(model.modified)},
                     {"size", model.manifest.size_bytes()},
                     {"digest", model.digest.hex()},
                     {"details",

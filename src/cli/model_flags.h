@@ -1,9 +1,7 @@
 // Where and how a model runs: the flags that every command with a model shares.
 #pragma once
 
-#include <cstdint>
-
-#include "backend/backend.h"
+#include "chat/loaded_model.h"
 
 namespace CLI {  // NOLINT(readability-identifier-naming): the library's
 class App;
@@ -11,12 +9,7 @@ class App;
 
 namespace carat::cli {
 
-struct ModelFlags {
-  BackendOptions backend;
-  int32_t chunk = 256;  // prompt tokens computed in one step
-};
-
-// `flags` must live until the command runs.
-void add_model_flags(CLI::App& app, ModelFlags& flags);
+// `options` must live until the command runs.
+void add_model_flags(CLI::App& app, chat::LoadOptions& options);
 
 }  // namespace carat::cli

@@ -1,7 +1,7 @@
 // An id is the first twelve digits of the manifest's digest, as Ollama shows it.
 #include "cli/model_list.h"
 
-#include "cli/human.h"
+#include "chat/human.h"
 #include "cli/table.h"
 
 namespace carat::cli {
@@ -11,8 +11,8 @@ std::string model_table(const std::vector<StoredModel>& models) {
   std::vector<Row> rows;
   rows.reserve(models.size());
   for (const StoredModel& model : models) {
-    rows.push_back({model.name.text(), model.digest.hex().substr(0, 12), human_bytes(model.manifest.size_bytes()),
-                    human_ago(now - model.modified)});
+    rows.push_back({model.name.text(), model.digest.hex().substr(0, 12), chat::human_bytes(model.manifest.size_bytes()),
+                    chat::human_ago(now - model.modified)});
   }
   return format_table({"NAME", "ID", "SIZE", "MODIFIED"}, rows);
 }

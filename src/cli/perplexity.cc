@@ -10,10 +10,11 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "chat/loaded_model.h"
 #include "cli/commands.h"
+#include "cli/fetch.h"
 #include "cli/interrupt.h"
-#include "cli/load_tokenizer.h"
-#include "cli/loaded_model.h"
+#include "cli/model_flags.h"
 #include "cli/report.h"
 #include "engine/softmax.h"
 
@@ -25,7 +26,7 @@ struct PerplexityFlags {
   int32_t context = 512;
   int32_t chunks = 0;
   bool json = false;
-  ModelFlags running;
+  chat::LoadOptions loading;
 };
 
 // The mean of -log p and the error of that mean, over the tokens scored so far.
@@ -72,8 +73,8 @@ Status score_chunk(Engine& engine, std::vector<int32_t> ids, Score& score) {
 
 Status perplexity(const PerplexityFlags& flags) {
   CARAT_TRY(const std::string text, read_text(flags.file));
-  CARAT_TRY(OpenModel model, open_model(flags.model));
-  CARAT_TRY(const Tokenizer tokenizer, load_tokenizer(model.file));
+  CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_missing));
+  CARAT_TRY(const Tokenizer tokenizer, chat::load_tokenizer(model.file));
   const int32_t bos = model.file.config.bos_id;
   if (flags.context < 4 || flags.context > model.file.config.context_length) {
     return Error{ErrorCode::kInvalidArgument, fmt::format("--ctx is {}, expected 4 to the model's {}", flags.context,
@@ -89,7 +90,7 @@ Status perplexity(const PerplexityFlags& flags) {
   }
   if (flags.chunks > 0) chunks = std::min(chunks, static_cast<size_t>(flags.chunks));
 
-  CARAT_TRY(LoadedModel loaded, LoadedModel::load(std::move(model), flags.running));
+  CARAT_TRY(chat::LoadedModel loaded, chat::LoadedModel::load(std::move(model), flags.loading));
   CARAT_TRY(Engine * engine, loaded.engine_of(flags.context));
   const bool show_progress = isatty(STDERR_FILENO) != 0;
   const auto start = std::chrono::steady_clock::now();
@@ -117,7 +118,7 @@ Status perplexity(const PerplexityFlags& flags) {
         {"chunks", chunks},
         {"context", flags.context},
         {"backend", loaded.backend().info().name},
-        {"precision", flags.running.backend.precision == Precision::kFast ? "fast" : "exact"},
+        {"precision", flags.loading.backend.precision == Precision::kFast ? "fast" : "exact"},
         {"seconds", seconds}};
     fmt::print("{}\n", result.dump(2));
   } else {
@@ -139,7 +140,7 @@ void add_perplexity(CLI::App& app, Action& action) {
       ->type_name("N");
   command->add_option("--chunks", flags->chunks, "Stop after so many chunks; 0: all")->type_name("N");
   command->add_flag("--json", flags->json, "Print the result as JSON");
-  add_model_flags(*command, flags->running);
+  add_model_flags(*command, flags->loading);
   command->callback([&action, flags] {
     action = [flags] {
       const Status status = perplexity(*flags);

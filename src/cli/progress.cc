@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "cli/human.h"
+#include "chat/human.h"
 
 namespace carat::cli {
 namespace {
@@ -26,10 +26,10 @@ std::string progress_line(std::string_view what, uint64_t done_bytes, uint64_t t
                           size_t columns) {
   const double part = total_bytes == 0 ? 1.0 : static_cast<double>(done_bytes) / static_cast<double>(total_bytes);
   const std::string head = fmt::format("pulling {}: {:3.0f}% ", what, part * 100);
-  std::string tail = fmt::format(" {:>7}/{:<7}", human_bytes(done_bytes), human_bytes(total_bytes));
+  std::string tail = fmt::format(" {:>7}/{:<7}", chat::human_bytes(done_bytes), chat::human_bytes(total_bytes));
   if (bytes_per_second > 0) {
-    tail += fmt::format(" {:>9}/s {:>6}", human_bytes(bytes_per_second),
-                        human_seconds((total_bytes - std::min(done_bytes, total_bytes)) / bytes_per_second));
+    tail += fmt::format(" {:>9}/s {:>6}", chat::human_bytes(bytes_per_second),
+                        chat::human_seconds((total_bytes - std::min(done_bytes, total_bytes)) / bytes_per_second));
   }
   const size_t used = head.size() + tail.size() + 3;  // two ends of the bar, and the last column stays free
   if (used + 4 > columns) return (head + tail).substr(0, columns - 1);
@@ -64,7 +64,7 @@ uint64_t Progress::bytes_per_second() const {
 
 void Progress::on_progress(std::string_view what, uint64_t done_bytes, uint64_t total_bytes) {
   if (!on_terminal_) {
-    if (announced_ != what) fmt::print(stderr, "pulling {} ({})\n", what, human_bytes(total_bytes));
+    if (announced_ != what) fmt::print(stderr, "pulling {} ({})\n", what, chat::human_bytes(total_bytes));
     announced_ = what;
     return;
   }

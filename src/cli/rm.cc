@@ -1,8 +1,8 @@
 // carat rm: removes names, and with the last name of a blob the blob; --unused sweeps what no name uses.
 #include <fmt/core.h>
 
+#include "chat/human.h"
 #include "cli/commands.h"
-#include "cli/human.h"
 #include "cli/report.h"
 #include "store/store.h"
 
@@ -21,7 +21,7 @@ void explain(const RemovalReport& removal) {
   }
   if (removal.in_use_bytes > 0) {
     fmt::print(stderr, "{} in use by another carat; `carat rm --unused` frees them when it has ended\n",
-               human_bytes(removal.in_use_bytes));
+               chat::human_bytes(removal.in_use_bytes));
   }
 }
 
@@ -48,7 +48,7 @@ int run(const Options& options) {
   if (!options.unused) return code;
   const auto swept = store->sweep_unused();
   if (!swept.ok()) return report(swept.error());
-  fmt::print("freed {}\n", human_bytes(swept->freed_bytes));
+  fmt::print("freed {}\n", chat::human_bytes(swept->freed_bytes));
   std::fflush(stdout);
   explain(*swept);
   return code;

@@ -8,13 +8,15 @@
 #include <iostream>
 #include <iterator>
 
-#include "cli/answer.h"
+#include "chat/answer.h"
+#include "chat/generation_options.h"
+#include "chat/loaded_model.h"
+#include "chat/prompt_format.h"
 #include "cli/commands.h"
-#include "cli/generation_options.h"
-#include "cli/load_tokenizer.h"
-#include "cli/loaded_model.h"
-#include "cli/model_generation.h"
-#include "cli/prompt_format.h"
+#include "cli/fetch.h"
+#include "cli/generation_flags.h"
+#include "cli/interrupt.h"
+#include "cli/model_flags.h"
 #include "cli/repl/repl.h"
 #include "cli/report.h"
 #include "cli/verbose_stats.h"
@@ -27,8 +29,8 @@ struct RunFlags {
   std::vector<std::string> prompt;
   std::string system, format;
   bool has_system = false, raw = false, verbose = false, no_word_wrap = false;
-  ModelFlags running;
-  GenerationFlags generation;
+  chat::LoadOptions loading;
+  chat::GivenOptions generation;
 };
 
 // What is piped in comes before the prompt, as Ollama has it: all parts joined by spaces.
@@ -43,7 +45,7 @@ std::string whole_prompt(const RunFlags& flags) {
 }
 
 // Positions to reserve: what was asked for, or room for the prompt and a long answer.
-int64_t context_of(const GenerationOptions& options, size_t prompt_tokens, const ModelConfig& config) {
+int64_t context_of(const chat::GenerationOptions& options, size_t prompt_tokens, const ModelConfig& config) {
   constexpr int64_t kLeastContext = 4096, kRoomForAnswer = 2048;
   if (options.context > 0) return options.context;
   const auto prompt = static_cast<int64_t>(prompt_tokens);
@@ -54,13 +56,13 @@ int64_t context_of(const GenerationOptions& options, size_t prompt_tokens, const
 
 Status converse(const RunFlags& flags) {
   ReplOptions options;
-  options.chat.running = flags.running;
+  options.chat.loading = flags.loading;
   options.chat.generation = flags.generation;
   if (flags.has_system) options.chat.system = flags.system;
   options.chat.raw = flags.raw;
   options.word_wrap = !flags.no_word_wrap;
   options.verbose = flags.verbose;
-  CARAT_TRY(OpenModel model, open_model(flags.model));
+  CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_missing));
   return run_repl(std::move(model), flags.model, options);
 }
 
@@ -77,32 +79,32 @@ Status run(const RunFlags& flags, bool& interrupted) {
   if (prompt.empty() && !flags.raw) {
     return Error{ErrorCode::kInvalidArgument, "no prompt: give one after the model's name, or on standard input"};
   }
-  CARAT_TRY(OpenModel model, open_model(flags.model));
-  CARAT_TRY(GenerationOptions options, generation_of(model, flags.generation));
-  CARAT_TRY(const PromptFormat format, PromptFormat::of(model, flags.raw));
-  CARAT_TRY(const Tokenizer tokenizer, load_tokenizer(model.file));
+  CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_missing));
+  CARAT_TRY(chat::GenerationOptions options, chat::generation_of(model, flags.generation));
+  CARAT_TRY(const chat::PromptFormat format, chat::PromptFormat::of(model, flags.raw));
+  CARAT_TRY(const Tokenizer tokenizer, chat::load_tokenizer(model.file));
 
   std::vector<ChatMessage> messages;
   const std::string& system = flags.has_system ? flags.system : model.resolved.system;
   if (!system.empty() && !(flags.raw && !flags.has_system)) messages.push_back(ChatMessage::of_text("system", system));
   messages.push_back(ChatMessage::of_text("user", prompt));
-  AnswerRequest asked;
+  chat::AnswerRequest asked;
   CARAT_TRY(asked.request.prompt, format.encode(tokenizer, model.file.config.bos_id, messages));
   asked.request.sampling = options.sampling;
-  if (!flags.raw || !flags.generation.given.empty()) asked.stops = options.stops;
+  if (!flags.raw || !flags.generation.empty()) asked.stops = options.stops;
   asked.trim_leading_space = format.trims_leading_space();
 
-  CARAT_TRY(LoadedModel loaded, LoadedModel::load(std::move(model), flags.running));
+  CARAT_TRY(chat::LoadedModel loaded, chat::LoadedModel::load(std::move(model), flags.loading));
   CARAT_TRY(Engine * engine, loaded.engine_of(context_of(options, asked.request.prompt.size(), loaded.config())));
   VerboseStats stats;
   stats.load_seconds = seconds_so_far();
 
   const InterruptGuard interrupt;
-  CARAT_TRY(const Answer answer,
-            stream_answer(*engine, tokenizer, std::move(asked), interrupt, [](std::string_view text) {
-              std::fwrite(text.data(), 1, text.size(), stdout);
-              std::fflush(stdout);
-            }));
+  CARAT_TRY(const chat::Answer answer, chat::stream_answer(*engine, tokenizer, std::move(asked),
+                                                           InterruptGuard::interrupted, [](std::string_view text) {
+                                                             std::fwrite(text.data(), 1, text.size(), stdout);
+                                                             std::fflush(stdout);
+                                                           }));
   if (!answer.text.ends_with('\n')) std::fputc('\n', stdout);
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
     return Error{ErrorCode::kIo, "cannot write the answer to standard output"};
@@ -145,7 +147,7 @@ void add_run(CLI::App& app, Action& action) {
   command->add_flag("--nowordwrap", flags->no_word_wrap, "Do not wrap the answers of a conversation");
   command->add_option("--format", flags->format, "json: not there yet");
   add_generation_flags(*command, flags->generation);
-  add_model_flags(*command, flags->running);
+  add_model_flags(*command, flags->loading);
   add_accepted_flags(*command);
   command->callback([&action, flags] {
     action = [flags] {

@@ -4,12 +4,11 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "chat/model_facts.h"
+#include "chat/timestamp.h"
 #include "cli/commands.h"
-#include "cli/human.h"
-#include "cli/model_text.h"
+#include "cli/info_text.h"
 #include "cli/report.h"
-#include "cli/timestamp.h"
-#include "store/store.h"
 
 namespace carat::cli {
 namespace {
@@ -35,63 +34,73 @@ void print_or_say(const std::string& text, const char* what) {
   }
 }
 
-void print_json(const ModelFile& file, const ResolvedModel& model) {
-  nlohmann::ordered_json json{
-      {"name", model.name},
-      {"path", model.path.string()},
-      {"modelfile", modelfile_text(model)},
-      {"parameters", parameters_text(model)},
-      {"template", model.prompt_template.value_or("")},
-      {"system", model.system},
-      {"license", model.license_name},
-      {"details",
-       {{"format", model.path.filename() == "" || std::filesystem::is_directory(model.path) ? "safetensors" : "gguf"},
-        {"family", "gemma3"},
-        {"families", {"gemma3"}},
-        {"parameter_size", human_count(file.parameters)},
-        {"quantization_level", file.quantisation}}},
-      {"model_info",
-       {{"general.architecture", "gemma3"},
-        {"general.parameter_count", file.parameters},
-        {"gemma3.context_length", file.config.context_length},
-        {"gemma3.embedding_length", file.config.width},
-        {"gemma3.feed_forward_length", file.config.ffn_width},
-        {"gemma3.block_count", file.config.layers},
-        {"gemma3.attention.head_count", file.config.heads},
-        {"gemma3.attention.head_count_kv", file.config.kv_heads},
-        {"gemma3.attention.key_length", file.config.head_size},
-        {"gemma3.attention.sliding_window", file.config.window},
-        {"gemma3.vocab_size", file.config.vocabulary}}},
-      {"capabilities", {"completion"}},
-      {"base_model", !file.has_chat_template},
-      {"size", model.size_bytes},
-      {"modified_at", rfc3339(model.modified)}};
-  if (!model.is_local) json["digest"] = model.digest.hex();
+void print_json(const chat::ModelFacts& facts) {
+  const ModelConfig& config = facts.config;
+  nlohmann::ordered_json json{{"name", facts.name},
+                              {"path", facts.path.string()},
+                              {"modelfile", chat::modelfile_text(facts)},
+                              {"parameters", chat::parameters_text(facts)},
+                              {"template", facts.prompt_template},
+                              {"system", facts.system},
+                              {"license", facts.license_name},
+                              {"details",
+                               {{"format", facts.format},
+                                {"family", facts.family},
+                                {"families", facts.families},
+                                {"parameter_size", facts.parameter_size},
+                                {"quantization_level", facts.quantization_level}}},
+                              {"model_info",
+                               {{"general.architecture", facts.family},
+                                {"general.parameter_count", facts.parameter_count},
+                                {"gemma3.context_length", config.context_length},
+                                {"gemma3.embedding_length", config.width},
+                                {"gemma3.feed_forward_length", config.ffn_width},
+                                {"gemma3.block_count", config.layers},
+                                {"gemma3.attention.head_count", config.heads},
+                                {"gemma3.attention.head_count_kv", config.kv_heads},
+                                {"gemma3.attention.key_length", config.head_size},
+                                {"gemma3.attention.sliding_window", config.window},
+                                {"gemma3.vocab_size", config.vocabulary}}},
+                              {"capabilities", facts.capabilities},
+                              {"base_model", facts.is_base},
+                              {"size", facts.size_bytes},
+                              {"modified_at", chat::rfc3339(facts.modified)}};
+  if (!facts.digest.empty()) json["digest"] = facts.digest;
   fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
 }
 
+Status print_license(const ResolvedModel& model) {
+  std::string text;
+  if (model.license) {
+    CARAT_TRY(const Store store, Store::open());
+    CARAT_TRY(text, store.license_text(model.license));
+  }
+  print_or_say(text, "license");
+  return {};
+}
+
 Status run(const Options& options) {
-  CARAT_TRY(const Store store, Store::open());
-  CARAT_TRY(const ResolvedModel model, store.resolve(options.model));
+  CARAT_TRY(ResolvedModel resolved, chat::resolve_model(options.model));
+  const chat::ModelFacts facts = chat::facts_of(resolved);
   if (options.path) {
-    fmt::print("{}\n", model.path.string());
+    fmt::print("{}\n", facts.path.string());
   } else if (options.license) {
-    CARAT_TRY(const std::string text, store.license_text(model.license));
-    print_or_say(text, "license");
+    return print_license(resolved);
   } else if (options.modelfile) {
-    fmt::print("{}", modelfile_text(model));
+    fmt::print("{}", chat::modelfile_text(facts));
   } else if (options.parameters) {
-    print_or_say(parameters_text(model), "parameter");
+    print_or_say(chat::parameters_text(facts), "parameter");
   } else if (options.template_text) {
-    print_or_say(model.prompt_template.value_or(""), "template");
+    print_or_say(facts.prompt_template, "template");
   } else if (options.system) {
-    print_or_say(model.system, "system message");
+    print_or_say(facts.system, "system message");
   } else {
-    CARAT_TRY(const ModelFile file, ModelFile::open(model.path));
+    CARAT_TRY(ModelFile file, ModelFile::open(resolved.path));
+    const chat::ModelFacts all = chat::facts_of({std::move(resolved), std::move(file)});
     if (options.json) {
-      print_json(file, model);
+      print_json(all);
     } else {
-      fmt::print("{}", info_text(file, model));
+      fmt::print("{}", info_text(all));
     }
   }
   return {};

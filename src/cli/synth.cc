@@ -7,8 +7,8 @@
 #include <cstdio>
 #include <memory>
 
+#include "chat/human.h"
 #include "cli/commands.h"
-#include "cli/human.h"
 #include "cli/interrupt.h"
 #include "cli/report.h"
 
@@ -35,7 +35,7 @@ class Counter {
     const int percent = static_cast<int>(done_bytes * 100 / total_bytes);
     if (!on_terminal_ || percent == percent_) return;
     percent_ = percent;
-    fmt::print(stderr, "\rwriting {}: {:3}%", human_bytes(total_bytes), percent);
+    fmt::print(stderr, "\rwriting {}: {:3}%", chat::human_bytes(total_bytes), percent);
     std::fflush(stderr);
   }
 

@@ -9,9 +9,9 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "chat/open_model.h"
 #include "cli/commands.h"
-#include "cli/load_tokenizer.h"
-#include "cli/open_model.h"
+#include "cli/fetch.h"
 #include "cli/report.h"
 
 namespace carat::cli {
@@ -40,8 +40,8 @@ Result<std::string> encode_line(const Tokenizer& tokenizer, const TokenizeFlags&
 }
 
 Status tokenize(const TokenizeFlags& flags) {
-  CARAT_TRY(const OpenModel model, open_model(flags.model));
-  CARAT_TRY(const Tokenizer tokenizer, load_tokenizer(model.file));
+  CARAT_TRY(const chat::OpenModel model, chat::open_model(flags.model, fetch_missing));
+  CARAT_TRY(const Tokenizer tokenizer, chat::load_tokenizer(model.file));
   const int32_t bos = model.file.config.bos_id;
   if (flags.jsonl) {
     std::string line;

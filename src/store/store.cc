@@ -26,6 +26,20 @@ std::chrono::system_clock::time_point modified_time(const fs::path& path) {
       std::chrono::seconds(info.st_mtim.tv_sec) + std::chrono::nanoseconds(info.st_mtim.tv_nsec)));
 }
 
+// The names of the entries of one level of manifests/, sorted; what begins with a dot is not ours to list.
+std::vector<std::string> entries(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    if (name[0] != '.') names.push_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace
+
 Result<ResolvedModel> resolve_path(std::string_view text) {
   ResolvedModel model;
   model.name = text;
@@ -46,20 +60,6 @@ Result<ResolvedModel> resolve_path(std::string_view text) {
   model.modified = modified_time(model.path);
   return model;
 }
-
-// The names of the entries of one level of manifests/, sorted; what begins with a dot is not ours to list.
-std::vector<std::string> entries(const fs::path& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    if (name[0] != '.') names.push_back(name);
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-}  // namespace
 
 Result<Store> Store::open() {
   CARAT_TRY(fs::path home, store_home());

@@ -45,6 +45,9 @@ struct ResolvedModel {
   std::vector<FileLock> holds;  // while these live, no carat deletes the model's files
 };
 
+// A file or a folder as a model; needs no store. Error: kNotFound.
+Result<ResolvedModel> resolve_path(std::string_view path);
+
 struct StoredModel {
   ModelName name;
   Manifest manifest;

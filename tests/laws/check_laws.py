@@ -21,11 +21,13 @@ MAY_INCLUDE = {
     "tokenizer": {"base"},
     "image": {"base"},
     "model": {"base", "formats"},
-    "backend": {"base", "formats", "model"},
-    "engine": {"base", "model", "backend"},
+    "backend": {"base", "formats", "model", "sampling"},
+    "sampling": {"base"},
+    "engine": {"base", "model", "backend", "sampling"},
     "store": {"base", "formats", "model"},
-    "server": {"base", "model", "backend", "engine", "tokenizer", "store", "image"},
-    "cli": {"base", "formats", "model", "backend", "engine", "tokenizer", "store", "server", "image"},
+    "chat": {"base", "model", "backend", "engine", "sampling", "tokenizer", "store", "image"},
+    "server": {"base", "model", "backend", "engine", "sampling", "tokenizer", "store", "image", "chat"},
+    "cli": {"base", "formats", "model", "backend", "engine", "sampling", "tokenizer", "store", "image", "chat", "server"},
 }
 
 # From outside, a backend is this header: what lies below it is nobody else's business.
@@ -33,7 +35,7 @@ BACKEND_DOOR = "backend/backend.h"
 
 # System headers that have a place: the pattern, the folders where it may stand, and the reason.
 PLACED_HEADERS = [
-    (r"nlohmann/", {"formats", "model", "tokenizer", "store", "server", "cli"}, "text and JSON end before the engine"),
+    (r"nlohmann/", {"formats", "model", "tokenizer", "store", "chat", "server", "cli"}, "text and JSON end before the engine"),
     (r"(immintrin|x86intrin|arm_neon|cpuid)\.h", {"backend", "base"}, "intrinsics live in the backends"),
     (r"cuda", {"backend/cuda"}, "CUDA lives in its backend"),
     (r"(boost/(asio|beast)|curl/|openssl/ssl)", {"store", "server", "cli"}, "the network is the server's and the store's"),

@@ -24,12 +24,18 @@ class Dependencies(unittest.TestCase):
         self.check("src/engine/engine.cc", "backend/backend.h", caught=False)
         self.check("src/backend/cpu/pack.cc", "formats/quant.h", caught=False)
         self.check("src/cli/run.cc", "engine/engine.h", caught=False)
+        self.check("src/server/ollama_api.cc", "chat/answer.h", caught=False)
+        self.check("src/chat/answer.cc", "engine/engine.h", caught=False)
+        self.check("src/engine/engine.cc", "sampling/sampler.h", caught=False)
 
     def test_upwards_is_caught(self):
         self.check("src/base/log.h", "formats/dtype.h", caught=True)
         self.check("src/formats/gguf.cc", "model/config.h", caught=True)
         self.check("src/model/config.cc", "backend/backend.h", caught=True)
         self.check("src/backend/registry.cc", "engine/engine.h", caught=True)
+        self.check("src/chat/answer.cc", "cli/interrupt.h", caught=True)
+        self.check("src/server/http.cc", "cli/report.h", caught=True)
+        self.check("src/sampling/sampler.cc", "model/config.h", caught=True)
 
     def test_engine_sees_token_ids_only(self):
         self.check("src/engine/engine.cc", "tokenizer/tokenizer.h", caught=True)

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "cli/interrupt.h"
 #include "cli/model_list.h"
 #include "cli/repl/help_text.h"
 #include "store/store.h"
@@ -27,14 +28,6 @@ void run_help(const Words& words, ReplState&) {
   }
 }
 
-Result<OpenModel> open_stored(const std::string& name) {
-  CARAT_TRY(const Store store, Store::open());
-  OpenModel model;
-  CARAT_TRY(model.resolved, store.resolve(name));
-  CARAT_TRY(model.file, ModelFile::open(model.resolved.path));
-  return model;
-}
-
 // The model that runs stays until the other one is ready, so that a failure leaves the session as it was.
 void run_load(const Words& words, ReplState& state) {
   if (words.size() != 2) {
@@ -43,15 +36,15 @@ void run_load(const Words& words, ReplState& state) {
   }
   fmt::print("Loading model '{}'\n", words[1]);
   std::fflush(stdout);
-  auto model = open_stored(words[1]);
+  auto model = chat::open_model(words[1]);
   if (!model.ok()) {
     if (model.error().code != ErrorCode::kNotFound) return print_error(model.error());
     fmt::print("Couldn't find model '{}'\n", words[1]);
     return;
   }
-  ChatFlags flags = state.flags;
-  flags.system.reset();  // of the model that the command line named
-  auto session = ChatSession::open(std::move(*model), words[1], flags);
+  chat::ChatOptions options = state.options;
+  options.system.reset();  // of the model that the command line named
+  auto session = chat::ChatSession::open(std::move(*model), words[1], options, InterruptGuard::interrupted);
   if (!session.ok()) return print_error(session.error());
   state.session = std::move(*session);
 }

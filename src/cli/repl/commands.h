@@ -5,13 +5,13 @@
 #include <string>
 #include <vector>
 
-#include "cli/repl/chat_session.h"
+#include "chat/chat_session.h"
 
 namespace carat::cli {
 
 struct ReplState {
-  ChatFlags flags;
-  std::unique_ptr<ChatSession> session;
+  chat::ChatOptions options;
+  std::unique_ptr<chat::ChatSession> session;
   bool history = true;
   bool word_wrap = true;
   bool verbose = false;

@@ -58,10 +58,10 @@ std::string image_in(const std::string& message) {
 }
 
 // A base model is called one on the first line: somebody who expects a chat should know.
-void print_first_line(const ChatSession& session) {
+void print_first_line(const chat::ChatSession& session) {
   if (session.model().file.has_chat_template) return;
   fmt::print("{} is a base model: it completes text and was not trained to follow instructions{}.\n", session.name(),
-             session.prompt_kind() == PromptFormat::Kind::kTemplate
+             session.prompt_kind() == chat::PromptFormat::Kind::kTemplate
                  ? "; its template (/show template) wraps each message"
                  : "");
 }
@@ -76,8 +76,8 @@ class Repl {
   std::optional<std::string> read_line(const char* prompt, const char* placeholder);
   std::optional<std::string> read_to_quotes(std::string text);
   void remember(const std::string& line);
-  bool handle(const std::string& line, const InterruptGuard& interrupt);
-  void send(const std::string& message, const InterruptGuard& interrupt);
+  bool handle(const std::string& line);
+  void send(const std::string& message);
 
   ReplState state_;
   std::optional<HistoryFile> history_;
@@ -98,7 +98,7 @@ void Repl::run() {
   while (!ended_) {
     const InterruptGuard interrupt;  // from before the line to the end of its answer: no Ctrl-C falls in between
     const auto line = read_line(">>> ", "Send a message (/? for help)");
-    if (line && !handle(*line, interrupt)) return;
+    if (line && !handle(*line)) return;
   }
 }
 
@@ -148,7 +148,7 @@ void Repl::remember(const std::string& line) {
 }
 
 // False: the user leaves.
-bool Repl::handle(const std::string& line, const InterruptGuard& interrupt) {
+bool Repl::handle(const std::string& line) {
   const std::vector<std::string> words = split(line);
   if (words.empty()) return true;
   if (words.size() > 2 && words[0] == "/set" && words[1] == "system" && words[2].starts_with(kQuotes)) {
@@ -156,16 +156,16 @@ bool Repl::handle(const std::string& line, const InterruptGuard& interrupt) {
     if (text) set_system(std::move(*text), state_);
   } else if (line.starts_with(kQuotes)) {
     const auto message = read_to_quotes(line.substr(kQuotes.size()));
-    if (message) send(*message, interrupt);
+    if (message) send(*message);
   } else if (words[0].starts_with('/') && line.find('\n') == std::string::npos && !exists(words[0])) {
     return run_command(words, state_) == CommandResult::kDone;
   } else {
-    send(line, interrupt);
+    send(line);
   }
   return true;
 }
 
-void Repl::send(const std::string& message, const InterruptGuard& interrupt) {
+void Repl::send(const std::string& message) {
   if (strip_whitespace(message).empty()) return;
   if (state_.json_format) {
     return print_error(
@@ -184,7 +184,7 @@ void Repl::send(const std::string& message, const InterruptGuard& interrupt) {
     if (!shown.empty()) at_line_start = shown.back() == '\n';
   };
   const auto notice = [&](std::string_view text) { write(fmt::format("{}[{}]\n", at_line_start ? "" : "\n", text)); };
-  const auto reply = state_.session->ask(message, interrupt, write, notice);
+  const auto reply = state_.session->ask(message, InterruptGuard::interrupted, write, notice);
   if (!reply.ok()) return print_error(reply.error());
   write(at_line_start ? "\n" : "\n\n");
   if (!state_.verbose) return;
@@ -196,13 +196,17 @@ void Repl::send(const std::string& message, const InterruptGuard& interrupt) {
 
 }  // namespace
 
-Status run_repl(OpenModel model, const std::string& name, const ReplOptions& options) {
+Status run_repl(chat::OpenModel model, const std::string& name, const ReplOptions& options) {
   ReplState state;
-  state.flags = options.chat;
+  state.options = options.chat;
   state.word_wrap = options.word_wrap;
   state.verbose = options.verbose;
   state.history = !is_set("CARAT_NOHISTORY") && !is_set("OLLAMA_NOHISTORY");
-  CARAT_TRY(state.session, ChatSession::open(std::move(model), name, options.chat));
+  {
+    const InterruptGuard interrupt;
+    CARAT_TRY(state.session,
+              chat::ChatSession::open(std::move(model), name, options.chat, InterruptGuard::interrupted));
+  }
   std::optional<HistoryFile> history;
   if (const auto home = store_home(); home.ok()) history.emplace(*home / "history");
   Repl(std::move(state), std::move(history)).run();

@@ -2,18 +2,18 @@
 #pragma once
 
 #include "base/result.h"
-#include "cli/open_model.h"
-#include "cli/repl/chat_session.h"
+#include "chat/chat_session.h"
+#include "chat/open_model.h"
 
 namespace carat::cli {
 
 struct ReplOptions {
-  ChatFlags chat;
+  chat::ChatOptions chat;
   bool word_wrap = true;
   bool verbose = false;
 };
 
 // Standard input and output must be a terminal. Returns when the user leaves. Errors: those of loading the model.
-Status run_repl(OpenModel model, const std::string& name, const ReplOptions& options);
+Status run_repl(chat::OpenModel model, const std::string& name, const ReplOptions& options);
 
 }  // namespace carat::cli

@@ -1,7 +1,7 @@
 // /set in all its forms.
 #include <fmt/format.h>
 
-#include "cli/model_text.h"
+#include "chat/model_facts.h"
 #include "cli/repl/commands.h"
 #include "cli/repl/help_text.h"
 
@@ -20,7 +20,7 @@ void set_parameter(const Words& words, ReplState& state) {
   if (set.ok()) {
     fmt::print("Set parameter '{}' to '{}'\n", words[2], fmt::join(values, ", "));
   } else {
-    fmt::print("Couldn't set parameter: {}\n", quoted(set.error().message));
+    fmt::print("Couldn't set parameter: {}\n", chat::quoted(set.error().message));
   }
 }
 

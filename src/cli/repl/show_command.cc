@@ -1,7 +1,8 @@
 // /show in all its forms: what `carat show` prints, and what this session has set beside it.
 #include <fmt/format.h>
 
-#include "cli/model_text.h"
+#include "chat/model_facts.h"
+#include "cli/info_text.h"
 #include "cli/repl/commands.h"
 #include "cli/repl/help_text.h"
 #include "store/store.h"
@@ -9,8 +10,8 @@
 namespace carat::cli {
 namespace {
 
-void show_parameters(const ChatSession& session) {
-  const std::string own = parameters_text(session.model().resolved);
+void show_parameters(const chat::ChatSession& session) {
+  const std::string own = chat::parameters_text(chat::facts_of(session.model()));
   fmt::print("Model defined parameters:\n");
   if (own.empty()) fmt::print("  No additional parameters were specified for this model.\n");
   for (size_t at = 0; at < own.size();) {
@@ -23,13 +24,13 @@ void show_parameters(const ChatSession& session) {
   fmt::print("User defined parameters:\n");
   for (const auto& [name, values] : session.parameters()) {
     for (const std::string& value : values) {
-      fmt::print("  {:<30} {}\n", name, name == "stop" ? quoted(value) : value);
+      fmt::print("  {:<30} {}\n", name, name == "stop" ? chat::quoted(value) : value);
     }
   }
   fmt::print("\n");
 }
 
-void show_license(const ChatSession& session) {
+void show_license(const chat::ChatSession& session) {
   const auto store = Store::open();
   const auto text =
       store.ok() ? store->license_text(session.model().resolved.license) : Result<std::string>(store.error());
@@ -41,7 +42,7 @@ void show_license(const ChatSession& session) {
   }
 }
 
-void show_system(const ChatSession& session) {
+void show_system(const chat::ChatSession& session) {
   if (session.system().empty()) {
     fmt::print("No system message was specified for this model.\n");
   } else {
@@ -49,7 +50,7 @@ void show_system(const ChatSession& session) {
   }
 }
 
-void show_template(const ChatSession& session) {
+void show_template(const chat::ChatSession& session) {
   const auto& text = session.model().resolved.prompt_template;
   if (text) {
     fmt::print("{}\n", *text);
@@ -63,16 +64,16 @@ void show_template(const ChatSession& session) {
 }  // namespace
 
 void run_show(const std::vector<std::string>& words, const ReplState& state) {
-  const ChatSession& session = *state.session;
+  const chat::ChatSession& session = *state.session;
   const std::string what = words.size() > 1 ? words[1] : "";
   if (what.empty()) {
     fmt::print("{}", kHelpShow);
   } else if (what == "info") {
-    fmt::print("{}", info_text(session.model().file, session.model().resolved));
+    fmt::print("{}", info_text(chat::facts_of(session.model())));
   } else if (what == "license") {
     show_license(session);
   } else if (what == "modelfile") {
-    fmt::print("{}\n", modelfile_text(session.model().resolved));
+    fmt::print("{}\n", chat::modelfile_text(chat::facts_of(session.model())));
   } else if (what == "parameters") {
     show_parameters(session);
   } else if (what == "system") {

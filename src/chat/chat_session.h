@@ -1,0 +1,85 @@
+// A model and the conversation with it: what a prompt line or a slash command acts on. Nothing here knows the terminal.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "chat/answer.h"
+#include "chat/conversation.h"
+#include "chat/generation_options.h"
+#include "chat/loaded_model.h"
+#include "engine/request.h"
+#include "store/model_name.h"
+#include "tokenizer/tokenizer.h"
+
+namespace carat::chat {
+
+struct ChatOptions {
+  LoadOptions loading;
+  GivenOptions generation;
+  std::optional<std::string> system;  // instead of the model's own
+  bool raw = false;                   // goes on with the text, without a template
+};
+
+class ChatSession {
+ public:
+  using Sink = std::function<void(std::string_view)>;
+  using Cancelled = std::function<bool()>;  // asked after each step; may be null
+
+  // Loads the model and restores the conversation that it was saved with. `name` is what the user calls it.
+  static Result<std::unique_ptr<ChatSession>> open(OpenModel model, std::string name, const ChatOptions& options,
+                                                   const Cancelled& cancelled);
+
+  ChatSession(const ChatSession&) = delete;
+  ChatSession& operator=(const ChatSession&) = delete;
+
+  const std::string& name() const { return name_; }
+  const OpenModel& model() const { return loaded_.model(); }
+  PromptFormat::Kind prompt_kind() const { return format_.kind(); }
+  const std::string& system() const { return conversation_.system(); }
+  const GivenOptions& parameters() const { return parameters_; }  // set by the user
+
+  // Errors: kInvalidArgument in Ollama's words; nothing has changed then.
+  Status set_parameter(const std::string& name, const std::vector<std::string>& values);
+  Status set_system(std::string text) { return conversation_.set_system(std::move(text)); }
+  void clear() { conversation_.clear(); }
+
+  struct Reply {
+    Usage usage;  // of all that the answer took; reused_tokens: found in the KV cache of the turns before
+    bool cancelled = false;
+  };
+  // Streams the answer to `sink`; `cancelled` ends it, and the conversation goes on from what was said. A full context drops
+  // the oldest turns, which `notice` is told in a sentence. Errors: those of Engine::submit and of
+  // PromptFormat::encode, kTooLong if the question alone does not fit; the question is forgotten then.
+  Result<Reply> ask(const std::string& question, const Cancelled& cancelled, const Sink& sink, const Sink& notice);
+
+  // Names the model with this system text, these parameters and this conversation. Errors: kUnsupported for a model
+  // that is not in the store, those of Store::save.
+  Status save(const ModelName& name) const;
+
+ private:
+  ChatSession(LoadedModel loaded, Tokenizer tokenizer, PromptFormat format, std::string name);
+
+  Result<Reply> stream(const Cancelled& cancelled, const Sink& sink, const Sink& notice, std::string& text);
+  int64_t context_limit() const;
+  Status make_room(int64_t answer_tokens, const Sink& notice);
+  Result<Engine*> engine_for(int64_t answer_tokens);
+  Status warm_up(const Cancelled& cancelled);
+  AnswerRequest next_request() const;
+
+  std::string name_;
+  LoadedModel loaded_;
+  Tokenizer tokenizer_;
+  PromptFormat format_;
+  Conversation conversation_;
+  GenerationOptions options_;
+  GivenOptions parameters_;
+};
+
+}  // namespace carat::chat

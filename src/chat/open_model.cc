@@ -1,0 +1,32 @@
+#include "chat/open_model.h"
+
+namespace carat::chat {
+
+Result<ResolvedModel> resolve_model(const std::string& name_or_path, const Fetch& fetch) {
+  if (is_local_path(name_or_path)) return resolve_path(name_or_path);  // needs no store, nor a home folder
+  CARAT_TRY(const Store store, Store::open());
+  auto model = store.resolve(name_or_path);
+  if (model.ok() || model.error().code != ErrorCode::kNotFound || !fetch) return model;
+  CARAT_TRY(const ModelName name, ModelName::parse(name_or_path));
+  CARAT_CHECK(fetch(store, name));
+  return store.resolve(name_or_path);
+}
+
+Result<OpenModel> open_model(const std::string& name_or_path, const Fetch& fetch) {
+  OpenModel model;
+  CARAT_TRY(model.resolved, resolve_model(name_or_path, fetch));
+  CARAT_TRY(model.file, ModelFile::open(model.resolved.path));
+  return model;
+}
+
+Result<Tokenizer> load_tokenizer(const ModelFile& file) {
+  if (!file.tokenizer_json.empty()) return Tokenizer::from_file(file.tokenizer_json);
+  if (!file.tokenizer_model.empty()) return Tokenizer::from_file(file.tokenizer_model);
+  if (file.vocabulary.pieces.empty()) {
+    return Error{ErrorCode::kUnsupported, "the model came without a tokenizer: only token ids work (carat eval)"};
+  }
+  const auto& [pieces, scores, types] = file.vocabulary;
+  return Tokenizer::from_vocabulary(pieces, scores, types);
+}
+
+}  // namespace carat::chat

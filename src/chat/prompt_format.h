@@ -1,0 +1,48 @@
+// How a conversation becomes token ids, which depends on the model: instruction-tuned ones know Gemma's chat template;
+// a base model may come with a question/answer template of its manifest; any other base model just goes on with the
+// text.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "chat/open_model.h"
+#include "tokenizer/chat_template.h"
+#include "tokenizer/tokenizer.h"
+
+namespace carat::chat {
+
+class PromptFormat {
+ public:
+  enum class Kind {
+    kChat,      // Gemma's turns
+    kTemplate,  // the manifest's text around each question, in Ollama's notation: {{ .Prompt }}, {{ .System }}
+    kPlain,     // completes the text as it is
+  };
+
+  // `raw`: plain, whatever the model knows. Errors: kUnsupported, a template that needs more than the two variables.
+  static Result<PromptFormat> of(const OpenModel& model, bool raw);
+
+  Kind kind() const { return kind_; }
+  // After a template's "Answer:" a model begins with a space that nobody wants to see.
+  bool trims_leading_space() const { return kind_ == Kind::kTemplate; }
+  // The template has a place for the system text beside every question; elsewhere it stands before the first one.
+  bool repeats_system() const { return template_.find(".System") != std::string::npos; }
+
+  // The ids of the whole conversation, <bos> first, ending where the model's next answer begins. messages: an optional
+  // "system", then "user" and "assistant" in turns, the last one a user's.
+  // Errors: kInvalidArgument (no message, roles out of order, a system text where there is no place for one).
+  Result<std::vector<int32_t>> encode(const Tokenizer& tokenizer, int32_t bos_id,
+                                      const std::vector<ChatMessage>& messages) const;
+
+  // The text of kTemplate and kPlain.
+  Result<std::string> render_text(const std::vector<ChatMessage>& messages) const;
+
+ private:
+  Kind kind_ = Kind::kPlain;
+  std::string template_;
+};
+
+}  // namespace carat::chat
