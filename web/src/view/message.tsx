@@ -1,5 +1,5 @@
 // One turn: what was asked, or what was answered with its figures, its problem, and what can be done with it.
-import {useEffect, useRef, useState} from 'preact/hooks';
+import {useLayoutEffect, useRef, useState} from 'preact/hooks';
 import type {Problem} from '../api/problem';
 import {askForKey, edit, retry} from '../state/app';
 import {statsText, type Message} from '../state/conversation';
@@ -27,7 +27,7 @@ export function ProblemBox({problem, onRetry}: {problem: Problem; onRetry?: () =
 function Editor({message, onDone}: {message: Message; onDone: () => void}) {
   const [text, setText] = useState(message.text);
   const area = useRef<HTMLTextAreaElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => { // at once: what is typed next must not go into the composer
     area.current!.focus();
     area.current!.setSelectionRange(text.length, text.length);
   }, []);

@@ -184,7 +184,7 @@ page_test('a key that the server asks for', {prepare: (it) => { it.key = 'open s
 });
 
 page_test('errors in words: busy, cut off, in the middle, no model', {expected: [/503/, /404/, /ERR_/]}, async (page) => {
-  const ends = [{status: 503, body: {error: 'server busy'}}, {pieces: ['It begins'], cut: true}, {pieces: ['Half'], error: 'out of memory'},
+  const ends = [{status: 503, body: {error: 'server busy'}}, {pieces: ['It begins'], cut: true, wait: 200}, {pieces: ['Half'], error: 'out of memory'},
     {status: 404, body: {error: "model 'gemma3:1b' not found"}}, {pieces: ['Fine']}];
   server.answer = async () => ends.shift();
   await say(page, 'Try');
