@@ -88,6 +88,7 @@ class CpuBackend final : public Backend {
     context_.logits_count = L;
     reserve_last(L);
     context_.partials = partials_.data();
+    context_.arrived = plan_.arrived.data();
     context_.logits = logits.data();
     stage_start_ = Clock::now();
     team_.run([](void* self, int worker) { static_cast<CpuBackend*>(self)->forward(worker); }, this);
@@ -107,11 +108,12 @@ class CpuBackend final : public Backend {
 
   // Carves an Activations out of a layout: pass one adds the sizes, pass two sets the pointers.
   struct ActivationOffsets {
-    size_t values, ints, scales, sums;
+    size_t values, ints, scales, sums, factors;
   };
   static ActivationOffsets add_activations(Layout& layout, size_t rows, size_t columns) {
     return {layout.add<float>(rows * columns), layout.add<int16_t>(rows * columns),
-            layout.add<float>(rows * (columns / 32 + 1)), layout.add<int32_t>(rows * columns / 16)};
+            layout.add<float>(rows * (columns / 32 + 1)), layout.add<int32_t>(rows * columns / 16),
+            layout.add<float>(rows)};
   }
   Activations activations(uint8_t* base, const ActivationOffsets& at, int64_t columns) const {
     Activations x;
@@ -148,7 +150,7 @@ class CpuBackend final : public Backend {
     std::vector<ScratchOffsets> scratch;
     for (int worker = 0; worker < team_.workers(); ++worker) {
       const size_t rows = std::max<size_t>(T, 4) * kPanelRows;
-      scratch.push_back({layout.add<float>(rows), layout.add<float>(rows), layout.add<uint8_t>(kPanelScratchBytes),
+      scratch.push_back({layout.add<float>(2 * rows), layout.add<float>(rows), layout.add<uint8_t>(kPanelScratchBytes),
                          layout.add<float>(size_t{kTileRows} * kSplitKeys), layout.add<float>(kTileRows * E),
                          layout.add<float>(kTileRows * (E + 16))});
     }
@@ -159,6 +161,7 @@ class CpuBackend final : public Backend {
     context_.model = &weights_.model;
     context_.team = &team_;
     context_.norm = activations(buffers_.data(), norm, m.width);
+    context_.norm.factors = floats(norm.factors);
     context_.attended = activations(buffers_.data(), attended, static_cast<int64_t>(HE));
     context_.gated = activations(buffers_.data(), gated, m.ffn_width);
     context_.hidden = floats(hidden);
@@ -191,6 +194,7 @@ class CpuBackend final : public Backend {
     const auto address = reinterpret_cast<uintptr_t>(last_storage_.data());
     uint8_t* base = last_storage_.data() + (64 - address % 64) % 64;
     context_.last = activations(base, at, weights_.model.width);
+    context_.last.factors = reinterpret_cast<float*>(base + at.factors);
     last_rows_ = rows;
   }
 
@@ -265,7 +269,9 @@ Result<std::unique_ptr<Backend>> create_cpu_backend(const Kernels& kernels, cons
 }
 
 int64_t team_claim(Team& team, int64_t stage, int64_t chunk, int64_t count) { return team.claim(stage, chunk, count); }
-int64_t team_next_stage(Team& team, int64_t stage) { return team.next_stage(stage); }
+int64_t team_next_stage(Team& team, int64_t stage, void (*last)(void*), void* argument) {
+  return team.next_stage(stage, last, argument);
+}
 int team_workers(const Team& team) { return team.workers(); }
 
 }  // namespace carat::cpu

@@ -63,6 +63,7 @@ Status StepPlan::build(const Step& step, const ModelPack& model, const KvPlan& k
   // With few rows a task per kv head would leave workers idle: then every split is a task.
   const auto row_count = static_cast<int64_t>(rows.size());
   const bool by_split = row_count <= 8 && row_count * model.kv_heads < 4 * workers;
+  arrived.assign(by_split ? static_cast<size_t>(row_count * model.kv_heads) : 0, 0);
   for (const SeqRows& seq : step.seqs) {
     for (int kind = 0; kind < 2; ++kind) {
       for (int32_t row = seq.begin; row < seq.end; row += by_split ? 1 : tile) {

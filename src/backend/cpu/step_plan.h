@@ -15,6 +15,7 @@ struct StepPlan {
   std::vector<RowPlan> rows;       // [T]
   std::vector<AttnTask> tasks[2];  // sliding, global
   int64_t partial_slots = 0;       // results of single splits that `partials` must hold
+  std::vector<int32_t> arrived;    // [T][K] where splits are tasks, zero: the workers count them there
 
   // Errors: kInvalidArgument where a row's position lies outside its table, a page outside its pool, or a ring cannot
   // hold what the rows see.
