@@ -46,7 +46,7 @@ inline constexpr int32_t kImageRow = 1 << 29;  // token = kImageRow | i: row i o
 
 // What a row is, what it sees and where that lies. It attends to keys [0, last_key] on global layers, to
 // [position - W + 1, last_key] on sliding ones; last_key is its own position or, up to the end of its image or of its
-// sequence, a later one of the same step. Page tables as in model/step.h; StepPlan::build has checked them.
+// sequence, a later one of the same step. Page tables as in model/step.h; check_step has checked them.
 struct RowPlan {
   int32_t token;  // an id of the vocabulary, or kImageRow | i
   int32_t position;
