@@ -11,6 +11,7 @@
 namespace carat::chat {
 namespace {
 
+constexpr SessionId kSession = 1;
 constexpr int64_t kFirstContext = 8192;
 
 void add(Usage& sum, const Usage& usage) {
@@ -73,6 +74,7 @@ Status ChatSession::warm_up(const Cancelled& cancelled) {
 AnswerRequest ChatSession::next_request() const {
   AnswerRequest asked;
   asked.request.prompt = conversation_.prompt();
+  asked.request.session = kSession;
   return asked;
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "store/gemma_template.h"
+
 namespace carat::chat {
 namespace {
 
@@ -40,7 +42,9 @@ std::string text_of(const ChatMessage& message) {
 Result<PromptFormat> PromptFormat::of(const OpenModel& model, bool raw) {
   PromptFormat format;
   if (raw) return format;
-  if (model.resolved.prompt_template) {
+  if (model.resolved.prompt_template && is_gemma_template(*model.resolved.prompt_template)) {
+    format.kind_ = Kind::kChat;
+  } else if (model.resolved.prompt_template) {
     format.kind_ = Kind::kTemplate;
     format.template_ = *model.resolved.prompt_template;
     CARAT_TRY(const std::string filled, fill_template(format.template_, "", ""));

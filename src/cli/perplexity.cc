@@ -16,7 +16,7 @@
 #include "cli/interrupt.h"
 #include "cli/model_flags.h"
 #include "cli/report.h"
-#include "sampling/softmax.h"
+#include "engine/softmax.h"
 
 namespace carat::cli {
 namespace {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "chat/human.h"
 
@@ -18,6 +19,11 @@ constexpr auto kRateWindow = std::chrono::seconds(5);
 size_t terminal_columns() {
   winsize size{};
   return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+// Twelve digits of a digest, as Ollama shows them.
+std::string_view short_name(std::string_view what) {
+  return what.substr(0, 7) == "sha256:" ? what.substr(7, 12) : what;
 }
 
 }  // namespace
@@ -52,7 +58,7 @@ void Progress::end_line() {
 void Progress::on_status(std::string_view text) {
   end_line();
   samples_.clear();
-  fmt::print(stderr, "{}\n", text);
+  if (on_terminal_) fmt::print(stderr, "{}\n", text);
 }
 
 uint64_t Progress::bytes_per_second() const {
@@ -63,10 +69,11 @@ uint64_t Progress::bytes_per_second() const {
 }
 
 void Progress::on_progress(std::string_view what, uint64_t done_bytes, uint64_t total_bytes) {
-  if (!on_terminal_) {
-    if (announced_ != what) fmt::print(stderr, "pulling {} ({})\n", what, chat::human_bytes(total_bytes));
-    announced_ = what;
-    return;
+  if (!on_terminal_) return;
+  if (what_ != what) {
+    end_line();
+    samples_.clear();
+    what_ = what;
   }
   const auto now = Clock::now();
   const bool finished = done_bytes >= total_bytes;
@@ -75,9 +82,27 @@ void Progress::on_progress(std::string_view what, uint64_t done_bytes, uint64_t 
   while (now - samples_.front().time > kRateWindow) samples_.pop_front();
   // Back to the first column, draw, and clear what a longer line left.
   fmt::print(stderr, "\r{}\x1b[K",
-             progress_line(what, done_bytes, total_bytes, bytes_per_second(), terminal_columns()));
+             progress_line(short_name(what), done_bytes, total_bytes, bytes_per_second(), terminal_columns()));
   std::fflush(stderr);
   line_open_ = true;
+}
+
+void JsonProgress::on_status(std::string_view text) {
+  fmt::print("{}\n", nlohmann::ordered_json{{"status", text}}.dump());
+  std::fflush(stdout);
+}
+
+void JsonProgress::on_progress(std::string_view what, uint64_t done_bytes, uint64_t total_bytes) {
+  const auto now = std::chrono::steady_clock::now();
+  if (what == what_ && done_bytes < total_bytes && now - last_ < std::chrono::milliseconds(100)) return;
+  last_ = now;
+  what_ = what;
+  fmt::print("{}\n", nlohmann::ordered_json{{"status", fmt::format("pulling {}", short_name(what))},
+                                            {"digest", what},
+                                            {"total", total_bytes},
+                                            {"completed", done_bytes}}
+                         .dump());
+  std::fflush(stdout);
 }
 
 }  // namespace carat::cli

@@ -1,5 +1,5 @@
-// A pull on standard error: on a terminal one line that redraws itself, with bytes, rate and time left; elsewhere plain
-// lines, without a single escape code.
+// A pull on standard error: on a terminal a line for each blob that redraws itself, with bytes, rate and time left;
+// elsewhere nothing, for a script wants errors only, or JSON.
 #pragma once
 
 #include <chrono>
@@ -39,8 +39,21 @@ class Progress : public PullObserver {
 
   const bool on_terminal_;
   bool line_open_ = false;
-  std::string announced_;       // elsewhere than on a terminal: said once
+  std::string what_;            // that the open line is about
   std::deque<Sample> samples_;  // of the last seconds, for the rate
+  InterruptGuard interrupts_;
+};
+
+// The same for scripts: one JSON object a line on standard output, as Ollama's /api/pull streams them.
+class JsonProgress : public PullObserver {
+ public:
+  void on_status(std::string_view text) override;
+  void on_progress(std::string_view what, uint64_t done_bytes, uint64_t total_bytes) override;
+  bool cancelled() override { return InterruptGuard::interrupted(); }
+
+ private:
+  std::chrono::steady_clock::time_point last_;
+  std::string what_;
   InterruptGuard interrupts_;
 };
 

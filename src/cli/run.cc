@@ -28,7 +28,7 @@ struct RunFlags {
   std::string model;
   std::vector<std::string> prompt;
   std::string system, format;
-  bool has_system = false, raw = false, verbose = false, no_word_wrap = false;
+  bool has_system = false, raw = false, verbose = false, no_word_wrap = false, insecure = false;
   chat::LoadOptions loading;
   chat::GivenOptions generation;
 };
@@ -62,7 +62,7 @@ Status converse(const RunFlags& flags) {
   options.chat.raw = flags.raw;
   options.word_wrap = !flags.no_word_wrap;
   options.verbose = flags.verbose;
-  CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_missing));
+  CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_typed(flags.model, flags.insecure)));
   return run_repl(std::move(model), flags.model, options);
 }
 
@@ -79,7 +79,7 @@ Status run(const RunFlags& flags, bool& interrupted) {
   if (prompt.empty() && !flags.raw) {
     return Error{ErrorCode::kInvalidArgument, "no prompt: give one after the model's name, or on standard input"};
   }
-  CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_missing));
+  CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_typed(flags.model, flags.insecure)));
   CARAT_TRY(chat::GenerationOptions options, chat::generation_of(model, flags.generation));
   CARAT_TRY(const chat::PromptFormat format, chat::PromptFormat::of(model, flags.raw));
   CARAT_TRY(const Tokenizer tokenizer, chat::load_tokenizer(model.file));
@@ -120,7 +120,6 @@ Status run(const RunFlags& flags, bool& interrupted) {
 void add_accepted_flags(CLI::App& command) {
   const std::string group = "Accepted, without effect on Gemma 3";
   command.add_flag("--hidethinking")->description("Gemma 3 does not think aloud")->group(group);
-  command.add_flag("--insecure")->description("No registry is asked")->group(group);
   command.add_option("--think")->description("Gemma 3 does not think aloud")->expected(0, 1)->group(group);
   command.add_option("--keepalive")->description("The model is loaded for this run")->group(group);
 }
@@ -145,6 +144,7 @@ void add_run(CLI::App& app, Action& action) {
   command->add_flag("--raw", flags->raw, "Go on with the text as it is, without any template");
   command->add_flag("--verbose", flags->verbose, "Print eight figures about time and speed to standard error");
   command->add_flag("--nowordwrap", flags->no_word_wrap, "Do not wrap the answers of a conversation");
+  command->add_flag("--insecure", flags->insecure, "Pull from a registry without TLS");
   command->add_option("--format", flags->format, "json: not there yet");
   add_generation_flags(*command, flags->generation);
   add_model_flags(*command, flags->loading);

@@ -17,12 +17,19 @@
 namespace carat {
 
 Result<BlobWriter> BlobWriter::open(const Blobs& blobs, std::filesystem::path partial, std::optional<Digest> expected) {
+  CARAT_TRY(auto writer, try_open(blobs, partial, expected));
+  if (!writer)
+    return Error{ErrorCode::kIo, partial.string() + ": another carat is writing it; try again when it is done"};
+  return std::move(*writer);
+}
+
+Result<std::optional<BlobWriter>> BlobWriter::try_open(const Blobs& blobs, std::filesystem::path partial,
+                                                       std::optional<Digest> expected) {
   CARAT_CHECK(make_folders(blobs.folder()));
   OwnedFd fd(::open(partial.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!fd.valid()) return io_error(partial, "write it", errno);
   CARAT_TRY(auto lock, FileLock::try_adopt(std::move(fd), partial, LockMode::kExclusive));
-  if (!lock)
-    return Error{ErrorCode::kIo, partial.string() + ": another carat is writing it; try again when it is done"};
+  if (!lock) return std::optional<BlobWriter>();
 
   BlobWriter writer;
   writer.blobs_ = &blobs;
@@ -32,7 +39,7 @@ Result<BlobWriter> BlobWriter::open(const Blobs& blobs, std::filesystem::path pa
   struct stat info {};
   if (::fstat(writer.lock_.fd(), &info) != 0) return io_error(writer.partial_, "look at it", errno);
   writer.left_over_bytes_ = static_cast<uint64_t>(info.st_size);
-  return writer;
+  return std::optional<BlobWriter>(std::move(writer));
 }
 
 Status BlobWriter::keep(uint64_t bytes) {

@@ -29,6 +29,10 @@ class BlobWriter {
   // Makes the folder if need be. Errors: kIo; also if another process writes this file right now.
   static Result<BlobWriter> open(const Blobs& blobs, std::filesystem::path partial, std::optional<Digest> expected);
 
+  // The same, but none if another process (or thread) writes it.
+  static Result<std::optional<BlobWriter>> try_open(const Blobs& blobs, std::filesystem::path partial,
+                                                    std::optional<Digest> expected);
+
   uint64_t left_over_bytes() const { return left_over_bytes_; }  // what an earlier writer left in the file
   uint64_t written_bytes() const { return written_bytes_; }
 

@@ -53,6 +53,10 @@ Result<BlobWriter> Blobs::resume(const Digest& expected) const {
   return BlobWriter::open(*this, path_of(expected).string() + "-partial", expected);
 }
 
+Result<std::optional<BlobWriter>> Blobs::try_resume(const Digest& expected) const {
+  return BlobWriter::try_open(*this, path_of(expected).string() + "-partial", expected);
+}
+
 Result<BlobWriter> Blobs::create() const {
   static std::atomic<int> counter = 0;
   const std::string name = fmt::format("import-{}-{}-partial", ::getpid(), counter++);

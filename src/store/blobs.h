@@ -32,6 +32,8 @@ class Blobs {
   // Goes on with what an interrupted writer left of this blob; see BlobWriter::keep.
   // Errors: kIo; also if another process writes it right now.
   Result<BlobWriter> resume(const Digest& expected) const;
+  // The same, but none if another process writes it right now.
+  Result<std::optional<BlobWriter>> try_resume(const Digest& expected) const;
   // A blob whose digest is not known yet.
   Result<BlobWriter> create() const;
 

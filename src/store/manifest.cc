@@ -104,15 +104,6 @@ class Reader {
 
 Json to_json(const BlobRef& blob) { return Json{{"digest", blob.digest.text()}, {"size", blob.size_bytes}}; }
 
-// A name of a file in a folder of links: one part, and nothing hidden.
-bool is_file_name(std::string_view name) {
-  const auto safe = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-           c == '-';
-  };
-  return !name.empty() && name.size() <= 200 && name[0] != '.' && std::all_of(name.begin(), name.end(), safe);
-}
-
 Status read_files(const Json& list, const std::string& where, Manifest& manifest) {
   std::set<std::string> names;
   for (const Json& entry : list) {
@@ -121,7 +112,8 @@ Status read_files(const Json& list, const std::string& where, Manifest& manifest
     file.name = reader.text("name", true);
     file.blob = reader.blob();
     CARAT_CHECK(reader.finish());
-    if (!is_file_name(file.name)) reader.fail(fmt::format("'name' is '{}', no plain file name", escaped(file.name)));
+    if (!is_plain_file_name(file.name))
+      reader.fail(fmt::format("'name' is '{}', no plain file name", escaped(file.name)));
     if (!names.insert(file.name).second) reader.fail(fmt::format("the name '{}' is there twice", file.name));
     CARAT_CHECK(reader.finish());
     manifest.files.push_back(std::move(file));
@@ -163,6 +155,14 @@ Status read_texts(Reader& reader, const std::string& where, Manifest& manifest) 
 
 }  // namespace
 
+bool is_plain_file_name(std::string_view name) {
+  const auto safe = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
+  };
+  return !name.empty() && name.size() <= 200 && name[0] != '.' && std::all_of(name.begin(), name.end(), safe);
+}
+
 uint64_t Manifest::size_bytes() const {
   uint64_t sum = 0;
   for (const BlobRef& blob : blobs()) sum = checked_add(sum, blob.size_bytes).value_or(UINT64_MAX);
@@ -172,7 +172,10 @@ uint64_t Manifest::size_bytes() const {
 std::vector<BlobRef> Manifest::blobs() const {
   std::vector<BlobRef> all;
   for (const ManifestFile& file : files) all.push_back(file.blob);
+  if (projector) all.push_back(*projector);
+  all.insert(all.end(), adapters.begin(), adapters.end());
   if (license) all.push_back(*license);
+  all.insert(all.end(), texts.begin(), texts.end());
   return all;
 }
 

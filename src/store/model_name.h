@@ -1,5 +1,5 @@
 // Names of models: `[host/][namespace/]model[:tag]`, as Ollama writes them; `org/name` of Hugging Face is the same with
-// a namespace. A ModelName holds only parts that are safe as names of files (a letter, digit or '_' first, then those
+// a namespace, `org/name@revision` with a tag. A scheme before them (http://, https://) is no part of the name. A ModelName holds only parts that are safe as names of files (a letter, digit or '_' first, then those
 // and '.', '-'), so that path() cannot leave the folder it is put under, whatever text it was parsed from.
 #pragma once
 
@@ -11,6 +11,9 @@
 #include "base/result.h"
 
 namespace carat {
+
+inline constexpr std::string_view kDefaultHost = "registry.ollama.ai";  // also written ollama.com
+inline constexpr std::string_view kHuggingFaceHost = "hf.co";           // also written huggingface.co
 
 struct ModelName {
   std::string host;   // "registry.ollama.ai" unless given
@@ -26,6 +29,9 @@ struct ModelName {
 
   auto operator<=>(const ModelName&) const = default;
 };
+
+// True for "http://...": whoever typed that wants a registry without TLS.
+bool asks_for_plain_http(std::string_view text);
 
 // True if `text` means a file or folder rather than a name: it begins with ./ ../ or /, or ends in / or .gguf and
 // exists, or is a folder with a config.json in it.

@@ -5,22 +5,81 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <fstream>
 
 namespace carat {
 
+namespace {
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+// Empty if this user has none.
+std::filesystem::path user_home() {
+  if (std::string home = variable("HOME"); !home.empty()) return std::filesystem::absolute(home);
+  const passwd* user = ::getpwuid(::getuid());
+  if (user == nullptr || user->pw_dir == nullptr || *user->pw_dir == '\0') return {};
+  return std::filesystem::absolute(user->pw_dir);
+}
+
+std::filesystem::path huggingface_home() {
+  if (const std::string home = variable("HF_HOME"); !home.empty()) return home;
+  if (const std::string cache = variable("XDG_CACHE_HOME"); !cache.empty())
+    return std::filesystem::path(cache) / "huggingface";
+  const std::filesystem::path home = user_home();
+  return home.empty() ? home : home / ".cache" / "huggingface";
+}
+
+}  // namespace
+
 Result<std::filesystem::path> store_home() {
-  const char* carat_home = std::getenv("CARAT_HOME");
-  if (carat_home != nullptr && *carat_home != '\0') return std::filesystem::absolute(carat_home);
-  const char* home = std::getenv("HOME");
-  if (home == nullptr || *home == '\0') {
-    const passwd* user = ::getpwuid(::getuid());
-    home = user != nullptr ? user->pw_dir : nullptr;
-  }
-  if (home == nullptr || *home == '\0') {
+  if (const std::string home = variable("CARAT_HOME"); !home.empty()) return std::filesystem::absolute(home);
+  const std::filesystem::path home = user_home();
+  if (home.empty()) {
     return Error{ErrorCode::kInvalidArgument,
                  "this user has no home folder; set CARAT_HOME to a folder for the models"};
   }
-  return std::filesystem::absolute(home) / ".carat";
+  return home / ".carat";
+}
+
+ForeignFolders foreign_folders() {
+  ForeignFolders folders;
+  if (const std::string models = variable("OLLAMA_MODELS"); !models.empty()) {
+    folders.ollama.emplace_back(models);
+  } else {
+    if (const auto home = user_home(); !home.empty()) folders.ollama.push_back(home / ".ollama" / "models");
+    folders.ollama.emplace_back("/usr/share/ollama/.ollama/models");
+  }
+  if (const std::string cache = variable("HF_HUB_CACHE"); !cache.empty()) {
+    folders.huggingface.emplace_back(cache);
+  } else if (const auto home = huggingface_home(); !home.empty()) {
+    folders.huggingface.push_back(home / "hub");
+  }
+  return folders;
+}
+
+std::string ollama_registry() {
+  std::string url = variable("CARAT_REGISTRY");
+  while (url.ends_with('/')) url.pop_back();
+  return url.empty() ? "https://registry.ollama.ai" : url;
+}
+
+HuggingFaceSettings huggingface_settings() {
+  HuggingFaceSettings settings;
+  settings.endpoint = variable("HF_ENDPOINT");
+  if (settings.endpoint.empty()) settings.endpoint = "https://huggingface.co";
+  while (settings.endpoint.ends_with('/')) settings.endpoint.pop_back();
+  settings.token = variable("HF_TOKEN");
+  if (settings.token.empty()) {
+    std::filesystem::path file = variable("HF_TOKEN_PATH");
+    if (file.empty() && !huggingface_home().empty()) file = huggingface_home() / "token";
+    std::ifstream(file) >> settings.token;
+  }
+  const std::string offline = variable("HF_HUB_OFFLINE");
+  settings.offline = offline == "1" || offline == "true" || offline == "TRUE" || offline == "yes" || offline == "on";
+  return settings;
 }
 
 }  // namespace carat

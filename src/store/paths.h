@@ -2,6 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "base/result.h"
 
@@ -10,5 +12,24 @@ namespace carat {
 // CARAT_HOME, else ~/.carat; absolute. Error: kInvalidArgument if this user has no home folder and CARAT_HOME is not
 // set.
 Result<std::filesystem::path> store_home();
+
+// Folders in which other programs keep models, whether they exist or not.
+struct ForeignFolders {
+  std::vector<std::filesystem::path> ollama;  // OLLAMA_MODELS, ~/.ollama/models, and where its service keeps them
+  std::vector<std::filesystem::path>
+      huggingface;  // the hub's cache: HF_HUB_CACHE, HF_HOME/hub, ~/.cache/huggingface/hub
+};
+ForeignFolders foreign_folders();
+
+// Where names without a host are pulled from: CARAT_REGISTRY (a mirror), else https://registry.ollama.ai.
+std::string ollama_registry();
+
+// What the environment says about Hugging Face.
+struct HuggingFaceSettings {
+  std::string endpoint;  // HF_ENDPOINT, else https://huggingface.co; without a '/' at its end
+  std::string token;     // HF_TOKEN, else the file that `hf auth login` wrote; may be empty
+  bool offline = false;  // HF_HUB_OFFLINE=1: nothing is asked
+};
+HuggingFaceSettings huggingface_settings();
 
 }  // namespace carat

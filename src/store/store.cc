@@ -7,6 +7,8 @@
 #include <algorithm>
 
 #include "store/atomic_file.h"
+#include "store/huggingface_cache.h"
+#include "store/image_manifest.h"
 #include "store/paths.h"
 #include "store/view.h"
 
@@ -63,7 +65,11 @@ Result<ResolvedModel> resolve_path(std::string_view text) {
 
 Result<Store> Store::open() {
   CARAT_TRY(fs::path home, store_home());
-  return Store(std::move(home));
+  Store store(std::move(home));
+  const ForeignFolders folders = foreign_folders();
+  for (const fs::path& folder : folders.ollama) store.ollama_.emplace_back(folder);
+  store.huggingface_ = folders.huggingface;
+  return store;
 }
 
 Store::Store(fs::path home) : home_(std::move(home)), blobs_(home_ / "blobs") {}
@@ -79,8 +85,35 @@ Result<StoredModel> Store::read(const ModelName& name) const {
     if (text.error().code == ErrorCode::kNotFound) return not_found(name.text());
     return text.error();
   }
-  CARAT_TRY(Manifest manifest, parse_manifest(*text, path.string()));
-  return StoredModel{name, std::move(manifest), sha256(*text), modified_time(path)};
+  CARAT_TRY(Manifest manifest, parse(*text, path.string()));
+  return StoredModel{name, std::move(manifest), sha256(*text), modified_time(path), ""};
+}
+
+Result<Manifest> Store::parse(std::string_view text, const std::string& where) const {
+  if (!is_image_manifest(text)) return parse_manifest(text, where);
+  CARAT_TRY(const ImageManifest image, parse_image_manifest(text, where));
+  return manifest_of(image, where, [this](const BlobRef& blob, size_t limit) { return read_text(blob, limit); });
+}
+
+// A blob that is gone is damage: "not found" is what callers say of the model.
+Result<std::string> Store::read_text(const BlobRef& blob, size_t limit_bytes) const {
+  const fs::path path = blobs_.path_of(blob.digest);
+  auto text = read_small_file(path, limit_bytes);
+  if (text.ok() || text.error().code != ErrorCode::kNotFound) return text;
+  return Error{ErrorCode::kCorruptFile,
+               fmt::format("{}: this file of a model is gone; pull the model again", path.string())};
+}
+
+Result<std::string> Store::manifest_text(const ModelName& name) const {
+  auto text = read_small_file(manifest_path(name), kMaxManifestBytes);
+  if (!text.ok() && text.error().code == ErrorCode::kNotFound) return not_found(name.text());
+  if (!text.ok() || is_image_manifest(*text)) return text;
+  CARAT_TRY(const Manifest manifest, parse_manifest(*text, manifest_path(name).string()));
+  CARAT_TRY(const ImageManifest image, image_of(manifest, [this](std::string_view content) -> Result<BlobRef> {
+              CARAT_TRY(const StoredBlob blob, blobs_.put(content));
+              return blob.ref;
+            }));
+  return to_json(image);
 }
 
 Result<StoredModel> Store::find(const ModelName& name) const { return read(name); }
@@ -88,12 +121,27 @@ Result<StoredModel> Store::find(const ModelName& name) const { return read(name)
 Result<ResolvedModel> Store::resolve(std::string_view name_or_path) const {
   if (is_local_path(name_or_path)) return resolve_path(name_or_path);
   CARAT_TRY(const ModelName name, ModelName::parse(name_or_path));
-  auto stored = read(name);
-  if (!stored.ok()) {
-    if (stored.error().code == ErrorCode::kNotFound) return not_found(name_or_path);
-    return stored.error();
+  auto model = resolve_own(name);
+  if (model.ok() || model.error().code != ErrorCode::kNotFound) return model;
+  for (const Store& ollama : ollama_) {
+    auto theirs = ollama.resolve_own(name);
+    if (theirs.ok() || theirs.error().code != ErrorCode::kNotFound) return theirs;
   }
-  const Manifest& manifest = stored->manifest;
+  for (const fs::path& folder : huggingface_) {
+    if (auto cached = find_in_huggingface_cache(folder, name)) return std::move(*cached);
+  }
+  return not_found(name_or_path);
+}
+
+Result<ResolvedModel> Store::resolve_own(const ModelName& name) const {
+  CARAT_TRY(const StoredModel stored, read(name));
+  const Manifest& manifest = stored.manifest;
+  if (!manifest.adapters.empty()) {
+    return Error{ErrorCode::kUnsupported,
+                 fmt::format("model '{}' has a LoRA adapter, which Carat does not apply; merge it into the weights, or "
+                             "take the model without it",
+                             name.text())};
+  }
   ResolvedModel model;
   for (const BlobRef& blob : manifest.blobs()) {
     auto hold = blobs_.hold(blob.digest, blob.size_bytes);
@@ -117,9 +165,10 @@ Result<ResolvedModel> Store::resolve(std::string_view name_or_path) const {
   model.messages = manifest.messages;
   model.license = manifest.license;
   model.license_name = manifest.license_name;
-  model.digest = stored->digest;
+  if (manifest.projector) model.projector = blobs_.path_of(manifest.projector->digest);
+  model.digest = stored.digest;
   model.size_bytes = manifest.size_bytes();
-  model.modified = stored->modified;
+  model.modified = stored.modified;
   return model;
 }
 
@@ -153,6 +202,18 @@ Result<StoreListing> Store::read_all() const {
 
 Result<StoreListing> Store::list() const {
   CARAT_TRY(StoreListing listing, read_all());
+  const auto add = [&listing](std::vector<StoredModel> models, const fs::path& where) {
+    for (StoredModel& model : models) {
+      const bool hidden = std::any_of(listing.models.begin(), listing.models.end(),
+                                      [&](const StoredModel& m) { return m.name == model.name; });
+      model.place = where.string();
+      if (!hidden) listing.models.push_back(std::move(model));
+    }
+  };
+  for (const Store& ollama : ollama_) {  // what is damaged there is not ours to complain about
+    if (auto theirs = ollama.read_all(); theirs.ok()) add(std::move(theirs->models), ollama.home_);
+  }
+  for (const fs::path& folder : huggingface_) add(list_huggingface_cache(folder), folder);
   std::stable_sort(listing.models.begin(), listing.models.end(),
                    [](const StoredModel& a, const StoredModel& b) { return a.modified > b.modified; });
   return listing;
@@ -166,19 +227,36 @@ Result<std::string> Store::license_text(const std::optional<BlobRef>& license) c
 
 Status Store::save(const ModelName& name, const Manifest& manifest) const {
   CARAT_CHECK(make_folders(blobs_.folder()));
+  // Nobody deletes blobs meanwhile, so the texts that are put here are still there when the manifest names them.
   CARAT_TRY(const FileLock lock, FileLock::acquire(blobs_.folder(), LockMode::kShared));
+  CARAT_TRY(const ImageManifest image, image_of(manifest, [this](std::string_view text) -> Result<BlobRef> {
+              CARAT_TRY(const StoredBlob blob, blobs_.put(text));
+              return blob.ref;
+            }));
+  return write_manifest(name, manifest, to_json(image));
+}
+
+Status Store::save_image(const ModelName& name, std::string_view text) const {
+  CARAT_CHECK(make_folders(blobs_.folder()));
+  CARAT_TRY(const FileLock lock, FileLock::acquire(blobs_.folder(), LockMode::kShared));
+  CARAT_TRY(const Manifest manifest, parse(text, "the manifest"));
+  return write_manifest(name, manifest, text);
+}
+
+// Under the shared lock of the blobs folder.
+Status Store::write_manifest(const ModelName& name, const Manifest& manifest, std::string_view text) const {
   for (const BlobRef& blob : manifest.blobs()) {
     CARAT_TRY(const FileLock hold, blobs_.hold(blob.digest, blob.size_bytes));
   }
   CARAT_CHECK(make_view(home_, blobs_, manifest));
   const fs::path path = manifest_path(name);
   CARAT_CHECK(make_folders(path.parent_path()));
-  return write_atomically(path, to_json(manifest));
+  return write_atomically(path, text);
 }
 
 Status Store::copy(const ModelName& from, const ModelName& to) const {
-  CARAT_TRY(const StoredModel stored, read(from));
-  return save(to, stored.manifest);
+  CARAT_TRY(const std::string text, manifest_text(from));
+  return save_image(to, text);
 }
 
 Status Store::verify(const Manifest& manifest) const {

@@ -1,4 +1,5 @@
 // The store: ~/.carat, or CARAT_HOME. What is in it:
+// (Ollama lays out its folder in the same way, so that one is read as a store of its own.)
 //   blobs/sha256-<hex>                     files by the digest of their bytes, each there once
 //   manifests/host/namespace/model/tag     what a name stands for (manifest.h); written last, so it never names a blob
 //   that
@@ -39,7 +40,8 @@ struct ResolvedModel {
   std::vector<ManifestMessage> messages;  // a saved conversation (/save) to go on with
   std::optional<BlobRef> license;         // a text in the store
   std::string license_name;
-  Digest digest;  // of the manifest: the model's id
+  std::filesystem::path projector;  // the vision tower's file, where the model comes with one of its own
+  Digest digest;                    // of the manifest: the model's id
   uint64_t size_bytes = 0;
   std::chrono::system_clock::time_point modified;
   std::vector<FileLock> holds;  // while these live, no carat deletes the model's files
@@ -53,6 +55,7 @@ struct StoredModel {
   Manifest manifest;
   Digest digest;  // of the manifest: the model's id
   std::chrono::system_clock::time_point modified;
+  std::string place;  // the folder of another program that it lies in; empty: this store
 };
 
 struct StoreListing {
@@ -75,7 +78,8 @@ class Store {
   const std::filesystem::path& home() const { return home_; }
   const Blobs& blobs() const { return blobs_; }
 
-  // A path if it looks like one (is_local_path), else a name. Errors: kNotFound "model 'x' not found", kInvalidArgument
+  // A path if it looks like one (is_local_path), else a name: in this store, then in Ollama's folders, then in the
+  // Hugging Face cache; what lies there is used in place and never written to. Errors: kNotFound "model 'x' not found", kInvalidArgument
   // (no possible name), kCorruptFile (an edited manifest, a blob of another size).
   Result<ResolvedModel> resolve(std::string_view name_or_path) const;
 
@@ -85,9 +89,17 @@ class Store {
 
   // Names these blobs. Error: kNotFound if one is not in the store.
   Status save(const ModelName& name, const Manifest& manifest) const;
+  // The same with a registry's manifest, byte for byte.
+  Status save_image(const ModelName& name, std::string_view text) const;
+  // What a registry would answer for this name: the manifest's bytes.
+  Result<std::string> manifest_text(const ModelName& name) const;
+  // A small blob's text, of at most so many bytes.
+  Result<std::string> read_text(const BlobRef& blob, size_t limit_bytes) const;
   Status copy(const ModelName& from, const ModelName& to) const;
   // Removes the name, then what no other name uses. A model that runs keeps running: its files stay until it ends.
   Result<RemovalReport> remove(const ModelName& name) const;
+  // Of these blobs, those that no name uses: after a name got another manifest.
+  Result<RemovalReport> remove_unused(const std::vector<BlobRef>& blobs) const;
   // Everything that no manifest names and nobody is writing or using: blobs, partial files, downloads, views.
   Result<RemovalReport> sweep_unused() const;
   // Hashes every blob of the model.
@@ -98,10 +110,15 @@ class Store {
  private:
   std::filesystem::path manifest_path(const ModelName& name) const;
   Result<StoredModel> read(const ModelName& name) const;
+  Result<Manifest> parse(std::string_view text, const std::string& where) const;
   Result<StoreListing> read_all() const;
+  Result<ResolvedModel> resolve_own(const ModelName& name) const;
+  Status write_manifest(const ModelName& name, const Manifest& manifest, std::string_view text) const;
 
   std::filesystem::path home_;
   Blobs blobs_;
+  std::vector<Store> ollama_;                       // folders of that program: read, never written
+  std::vector<std::filesystem::path> huggingface_;  // the same
 };
 
 }  // namespace carat

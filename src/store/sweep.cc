@@ -104,6 +104,19 @@ Result<RemovalReport> Store::remove(const ModelName& name) const {
   return report;
 }
 
+Result<RemovalReport> Store::remove_unused(const std::vector<BlobRef>& blobs) const {
+  CARAT_TRY(const FileLock lock, FileLock::acquire(blobs_.folder(), LockMode::kExclusive));
+  RemovalReport report;
+  CARAT_TRY(StoreListing listing, read_all());
+  report.problems = std::move(listing.problems);
+  if (!report.problems.empty()) return report;
+  const std::set<Digest> used = used_by(listing);
+  for (const BlobRef& blob : blobs) {
+    if (!used.contains(blob.digest)) CARAT_CHECK(delete_unless_held(blobs_.path_of(blob.digest), report));
+  }
+  return report;
+}
+
 Result<RemovalReport> Store::sweep_unused() const {
   RemovalReport report;
   std::error_code error;

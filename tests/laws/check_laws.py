@@ -20,7 +20,7 @@ MAY_INCLUDE = {
     "formats": {"base"},
     "tokenizer": {"base"},
     "image": {"base"},
-    "model": {"base", "formats", "sampling"},
+    "model": {"base", "formats"},
     "backend": {"base", "formats", "model", "sampling"},
     "sampling": {"base"},
     "engine": {"base", "model", "backend", "sampling"},

@@ -1,8 +1,5 @@
 // The page begins here.
 import {render} from 'preact';
-import {start} from './state/app';
 import './style.css';
-import {Page} from './view/page';
 
-void start();
-render(<Page />, document.getElementById('app')!);
+render(<main>Carat</main>, document.getElementById('app')!);

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "model/model_file.h"
 #include "store/atomic_file.h"
+#include "store/describe.h"
 #include "store/io_error.h"
 #include "store/pull/pull.h"
 
@@ -120,10 +120,7 @@ class Importer {
 Status import_model(const Store& store, const ModelName& name, const fs::path& path, PullObserver& observer) {
   observer.on_status("checking the model");
   Manifest manifest;
-  {
-    CARAT_TRY(const ModelFile model, ModelFile::open(path));
-    manifest.is_base_model = !model.has_chat_template;
-  }
+  CARAT_CHECK(describe_model(path, manifest));
   CARAT_TRY(const std::vector<Source> sources, sources_of(path));
   uint64_t total_bytes = 0;
   for (const Source& source : sources) total_bytes += source.bytes;

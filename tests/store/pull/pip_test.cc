@@ -191,16 +191,22 @@ TEST_F(PipPullTest, PullAndRemoveAtOnceEndWell) {
 TEST(Pull, OtherWeightsAreNeverTheBaseModelInDisguise) {
   const test::TemporaryDirectory folder;
   const Store store(folder.path() / "home");
+  ::setenv("CARAT_REGISTRY", "http://127.0.0.1:9", 1);  // nobody is there
+  ::setenv("HF_ENDPOINT", "http://127.0.0.1:9", 1);
   for (const char* model :
        {"gemma3", "gemma3:270m", "gemma3:1b", "gemma3:latest", "google/gemma-3-1b-it", "gemma3:270M-PT",
         "google/gemma-3-270m-it", "google/gemma-3-270m:q4", "hf.co/google/gemma-3-270m"}) {
     test::RecordingObserver observer;
-    const Status status = pull(store, *ModelName::parse(model), observer);
-    EXPECT_TRUE(
-        test::fails_with(status, ErrorCode::kNotFound,
-                         {ModelName::parse(model)->text(), "tried", "gemma3:270m-pt", "base model", "carat pull ./"}))
+    PullOptions options;
+    options.http.first_wait_ms = 1;
+    const Status status = pull(store, *ModelName::parse(model), observer, options);
+    EXPECT_TRUE(test::fails_with(status, ErrorCode::kNetwork,
+                                 {ModelName::parse(model)->text(), "127.0.0.1:9", "carat pull ./"}))
         << model;
+    EXPECT_EQ(status.error().message.find("pip"), std::string::npos) << model;
   }
+  ::unsetenv("CARAT_REGISTRY");
+  ::unsetenv("HF_ENDPOINT");
   EXPECT_FALSE(fs::exists(store.home()));
   for (const char* base : {"gemma3:270m-pt", "google/gemma-3-270m"}) {
     EXPECT_NE(find_pip_package(*ModelName::parse(base)), nullptr) << base;

@@ -1,0 +1,187 @@
+// The filters, in the order that sampling_params.h gives. Probabilities are sums of e^(logit - largest) in double, in a
+// fixed order; with top_k on (Gemma's default) everything after one scan of the row touches 64 candidates.
+#include "engine/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "engine/random.h"
+#include "engine/softmax.h"
+
+namespace carat {
+namespace {
+
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+
+void weigh(std::span<const Candidate> candidates, double temperature, std::vector<double>& weights) {
+  double peak = kMinusInfinity;
+  for (const Candidate& c : candidates) peak = std::max<double>(peak, c.logit);
+  weights.resize(candidates.size());
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    weights[i] = exp_nonpositive((candidates[i].logit - peak) / temperature);
+  }
+}
+
+double sum(std::span<const double> weights) {
+  double total = 0;
+  for (double w : weights) total += w;
+  return total;
+}
+
+void penalize(std::span<const int32_t> sorted_window, const SamplingParams& params, std::vector<float>& logits) {
+  for (size_t i = 0; i < sorted_window.size();) {
+    const int32_t id = sorted_window[i];
+    size_t end = i;
+    while (end < sorted_window.size() && sorted_window[end] == id) ++end;
+    float& logit = logits[static_cast<size_t>(id)];
+    logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
+    logit -= params.frequency_penalty * static_cast<float>(end - i) + params.presence_penalty;
+    i = end;
+  }
+}
+
+}  // namespace
+
+std::vector<TokenLogprob> top_logprobs(std::span<const float> logits, int32_t count) {
+  std::vector<Candidate> best;
+  select_top(logits, static_cast<size_t>(count), best);
+  const double total = log_sum_exp(logits);
+  std::vector<TokenLogprob> top;
+  top.reserve(best.size());
+  for (const Candidate& c : best) top.push_back({c.id, static_cast<float>(c.logit - total)});
+  return top;
+}
+
+Result<Sampled> Sampler::sample(std::span<const float> logits, const SamplingParams& params,
+                                const SampleContext& context) {
+  const int32_t best = argmax(logits);
+  if (best < 0 || !std::isfinite(logits[static_cast<size_t>(best)])) {
+    return Error{ErrorCode::kCorruptFile, "the model computed no finite logit: its weights are damaged"};
+  }
+  Sampled sampled;
+  const std::span<const float> row = adjusted(logits, params, context);
+  if (params.temperature == 0) {
+    sampled.token = row.data() == logits.data() ? best : argmax(row);
+  } else {
+    collect(row, params);
+    const auto number = static_cast<uint64_t>(context.generated);
+    sampled.token = draw(params.temperature, uniform_draw(context.seed, number));
+  }
+  if (sampled.token < 0) sampled.token = best;  // bias and stop rules left nothing: the model's own choice
+  if (params.logprobs) {
+    sampled.logprob = static_cast<float>(logits[static_cast<size_t>(sampled.token)] - log_sum_exp(logits));
+    if (params.top_logprobs > 0) sampled.top = top_logprobs(logits, params.top_logprobs);
+  }
+  return sampled;
+}
+
+std::span<const float> Sampler::adjusted(std::span<const float> logits, const SamplingParams& params,
+                                         const SampleContext& context) {
+  const bool no_penalty =
+      params.repetition_penalty == 1 && params.presence_penalty == 0 && params.frequency_penalty == 0;
+  const bool bars_end = context.generated < params.min_tokens && !context.end_ids.empty();
+  window_.clear();
+  if (!no_penalty) {
+    const size_t all = context.history.size();
+    const size_t count = params.repeat_last_n < 0 ? all : std::min(all, static_cast<size_t>(params.repeat_last_n));
+    const auto window = context.history.last(count);
+    window_.assign(window.begin(), window.end());
+    std::sort(window_.begin(), window_.end());
+  }
+  if (window_.empty() && params.logit_bias.empty() && !bars_end) return logits;
+
+  logits_.assign(logits.begin(), logits.end());
+  for (const auto& [id, bias] : params.logit_bias) logits_[static_cast<size_t>(id)] += bias;
+  penalize(window_, params, logits_);
+  if (bars_end) {
+    for (int32_t id : context.end_ids) logits_[static_cast<size_t>(id)] = kMinusInfinity;
+  }
+  return logits_;
+}
+
+void Sampler::collect(std::span<const float> logits, const SamplingParams& params) {
+  const bool nucleus_of_all = params.top_k <= 0 && params.typical_p >= 1 && params.top_p < 1;
+  if (nucleus_of_all) {
+    collect_nucleus(logits, params.top_p);
+  } else if (params.top_k > 0) {
+    select_top(logits, static_cast<size_t>(params.top_k), candidates_);
+  } else {
+    candidates_.clear();
+    for (size_t i = 0; i < logits.size(); ++i) {
+      if (logits[i] > kMinusInfinity) candidates_.push_back({static_cast<int32_t>(i), logits[i]});
+    }
+  }
+  if (candidates_.empty()) return;
+  if (params.typical_p < 1) keep_typical(params.typical_p);
+  if (params.top_p < 1 && !nucleus_of_all) keep_top_p(params.top_p);
+  if (params.min_p > 0) keep_min_p(params.min_p);
+}
+
+// Enough of the most probable tokens of the whole vocabulary to hold top_p, found without sorting all of it.
+void Sampler::collect_nucleus(std::span<const float> logits, float top_p) {
+  const double total = log_sum_exp(logits);
+  for (size_t k = 256;; k *= 8) {
+    select_top(logits, k, candidates_);
+    double held = 0;
+    for (size_t i = 0; i < candidates_.size(); ++i) {
+      held += exp_nonpositive(std::min(0.0, candidates_[i].logit - total));
+      if (held >= top_p) return candidates_.resize(i + 1);
+    }
+    if (candidates_.size() < k) return;
+  }
+}
+
+// Keeps the tokens whose surprise, -log p, lies nearest to its mean, until they hold typical_p.
+void Sampler::keep_typical(float typical_p) {
+  weigh(candidates_, 1, weights_);
+  const double total = sum(weights_);
+  double peak = kMinusInfinity;
+  for (const Candidate& c : candidates_) peak = std::max<double>(peak, c.logit);
+  const double log_total = peak + log_positive(total);
+  double entropy = 0;
+  for (size_t i = 0; i < candidates_.size(); ++i) entropy += weights_[i] / total * (log_total - candidates_[i].logit);
+
+  const auto distance = [&](const Candidate& c) { return std::abs(log_total - c.logit - entropy); };
+  std::sort(candidates_.begin(), candidates_.end(), [&](const Candidate& a, const Candidate& b) {
+    const double da = distance(a), db = distance(b);
+    return da < db || (da == db && a.id < b.id);
+  });
+  weigh(candidates_, 1, weights_);
+  double held = 0;
+  size_t count = 0;
+  while (count < candidates_.size() && held < typical_p * total) held += weights_[count++];
+  candidates_.resize(std::max<size_t>(count, 1));
+  std::sort(candidates_.begin(), candidates_.end(), ranks_before);
+}
+
+// candidates_ are in order of rank here: top_k or keep_typical has sorted them.
+void Sampler::keep_top_p(float top_p) {
+  weigh(candidates_, 1, weights_);
+  const double wanted = top_p * sum(weights_);
+  double held = 0;
+  size_t count = 0;
+  while (count < candidates_.size() && held < wanted) held += weights_[count++];
+  candidates_.resize(std::max<size_t>(count, 1));
+}
+
+void Sampler::keep_min_p(float min_p) {
+  double peak = kMinusInfinity;
+  for (const Candidate& c : candidates_) peak = std::max<double>(peak, c.logit);
+  const double least = peak + log_positive(min_p);
+  std::erase_if(candidates_, [&](const Candidate& c) { return c.logit < least; });
+}
+
+int32_t Sampler::draw(float temperature, double uniform) {
+  if (candidates_.empty()) return -1;
+  weigh(candidates_, temperature, weights_);
+  const double target = uniform * sum(weights_);
+  double passed = 0;
+  for (size_t i = 0; i < candidates_.size(); ++i) {
+    passed += weights_[i];
+    if (passed > target) return candidates_[i].id;
+  }
+  return candidates_.back().id;
+}
+
+}  // namespace carat
