@@ -1,6 +1,6 @@
 // Everything lies beside the page and is asked for by relative paths, so that it works behind a proxy's prefix too. Nothing is
 // put inline: the page is served with a Content-Security-Policy that forbids it.
-import {defineConfig} from 'vite';
+import {defineConfig} from 'vitest/config';
 
 const server = process.env.CARAT_SERVER ?? 'http://127.0.0.1:11434'; // `npm run dev` passes the API on to a running server
 
@@ -15,7 +15,9 @@ const tidyTags = {
 export default defineConfig({
   plugins: [tidyTags],
   base: './',
-  esbuild: {jsx: 'automatic', jsxImportSource: 'preact'},
+  resolve: {alias: {entities: new URL('./src/text/entities.ts', import.meta.url).pathname}},
+  esbuild: {jsx: 'automatic', jsxImportSource: 'preact', charset: 'utf8'},
   build: {target: 'es2021', assetsDir: 'web', assetsInlineLimit: 0, modulePreload: false, cssCodeSplit: false},
+  test: {include: ['tests/unit/*.test.ts']},
   server: {proxy: {'/api': server, '/v1': server}},
 });

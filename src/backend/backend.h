@@ -32,6 +32,7 @@ struct KvPlan {
   int32_t global_pages = 0;  // pages of P tokens on every global layer
   int32_t local_pages = 0;   // pages of P tokens on every sliding layer
   int32_t max_rows = 0;      // the largest T of a step
+  int32_t slots = 1;         // sampled tokens that are kept for rows of later steps
 };
 
 struct StageTime {
@@ -53,15 +54,23 @@ class Backend {
   virtual ~Backend() = default;
 
   virtual BackendInfo info() const = 0;
-  // Allocates the KV cache; what it held is gone. Errors: kOutOfMemory.
+  // Allocates the KV cache and the slots; what they held is gone. No step may be in flight. Errors: kOutOfMemory.
   virtual Status reserve_kv(const KvPlan& plan) = 0;
-  // Starts a step. The spans must stay valid until wait() returns. At most two tickets in flight.
-  virtual Ticket submit(const Step& step) = 0;
-  // Waits for a step: logits [L][V], valid until the second submit() from now.
-  virtual std::span<const float> wait(Ticket ticket) = 0;
-  // Time and bytes per stage since the last call.
+  // Starts a step; steps are computed in the order of their submission. What the step's spans point to must stay valid
+  // until its wait() has returned. At most two tickets are in flight.
+  // Errors: kInvalidArgument for a step that does not fit the plan (rows, pages, slots, ids out of range): nothing is
+  // computed then.
+  virtual Result<Ticket> submit(const Step& step) = 0;
+  // Waits for a step, the oldest first. The result is valid until the second submit() from now.
+  // Errors: kOutOfMemory; a device's own failure.
+  virtual Result<StepResult> wait(Ticket ticket) = 0;
+  // Time and bytes per stage of the steps waited for since the last call.
   virtual std::array<StageTime, kStageCount> stage_times() = 0;
 };
+
+// Checks a step against the plan, for every backend alike: rows cover the sequences in order, ids, pages, slots,
+// embeddings and visible ranges lie in range. Errors: kInvalidArgument, naming what was found.
+Status check_step(const Step& step, const KvPlan& plan, const ModelConfig& config);
 
 // Loads the weights (their mapped pages are released as they are packed; `reference` keeps reading them).
 // Errors: kInvalidArgument for an unknown name, listing what there is and what this machine lacks; kOutOfMemory.

@@ -75,9 +75,10 @@ void Team::worker_loop(int worker) {
   }
 }
 
-void Team::barrier() {
+void Team::barrier(void (*last)(void*), void* argument) {
   const uint32_t generation = generation_.load(std::memory_order_acquire);
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) == workers_ - 1) {
+    if (last != nullptr) last(argument);
     arrived_.store(0, std::memory_order_relaxed);
     generation_.fetch_add(1, std::memory_order_release);
     return;
@@ -91,11 +92,11 @@ void Team::barrier() {
   }
 }
 
-int64_t Team::next_stage(int64_t stage) {
+int64_t Team::next_stage(int64_t stage, void (*last)(void*), void* argument) {
   // Everybody who still claims from this stage's counter has seen it run out before arriving here; the counter of the
   // next stage was last used a stage ago, so whoever arrives may reset it, before the barrier releases anyone.
   counters_[(stage + 1) & 1].next.store(0, std::memory_order_relaxed);
-  barrier();
+  barrier(last, argument);
   return stage + 1;
 }
 

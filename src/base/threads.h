@@ -30,11 +30,12 @@ class Team {
   // Calls body(argument, worker) on every worker and returns when all have returned.
   void run(void (*body)(void* argument, int worker), void* argument);
 
-  // Every worker of a running body waits here for the others; what they wrote before is visible after.
-  void barrier();
+  // Every worker of a running body waits here for the others; what they wrote before is visible after. The last one to
+  // arrive runs `last` before anybody goes on: a little work between two stages without a barrier of its own.
+  void barrier(void (*last)(void* argument) = nullptr, void* argument = nullptr);
 
   // Claims the next `chunk` of `count` items: the begin of the claimed range, or `count` when nothing is left.
-  // The counter is one of two used in turn by stage number; barrier_and_next_stage() moves every worker on.
+  // The counter is one of two used in turn by stage number; next_stage() moves every worker on.
   int64_t claim(int64_t stage, int64_t chunk, int64_t count) {
     auto& next = counters_[stage & 1].next;
     const int64_t begin = next.fetch_add(chunk, std::memory_order_relaxed);
@@ -42,7 +43,7 @@ class Team {
   }
 
   // A barrier that also makes the counter of stage + 1 ready. Returns stage + 1.
-  int64_t next_stage(int64_t stage);
+  int64_t next_stage(int64_t stage, void (*last)(void* argument) = nullptr, void* argument = nullptr);
 
  private:
   void worker_loop(int worker);

@@ -6,9 +6,7 @@ AnswerText::AnswerText(const Tokenizer& tokenizer, std::vector<std::string> stop
     : detokenizer_(tokenizer), matcher_(stops), trimming_(trim_leading_space) {}
 
 Result<std::string> AnswerText::push(const Event& event) {
-  if (event.finish == FinishReason::kError) {
-    return Error{ErrorCode::kCorruptFile, "the model computed no finite logits: its weights are damaged"};
-  }
+  if (event.error) return *event.error;
   answer_.usage = event.usage;
   answer_.finish = event.finish;
   std::string text;

@@ -11,7 +11,6 @@
 namespace carat::chat {
 namespace {
 
-constexpr SessionId kSession = 1;
 constexpr int64_t kFirstContext = 8192;
 
 void add(Usage& sum, const Usage& usage) {
@@ -74,7 +73,6 @@ Status ChatSession::warm_up(const Cancelled& cancelled) {
 AnswerRequest ChatSession::next_request() const {
   AnswerRequest asked;
   asked.request.prompt = conversation_.prompt();
-  asked.request.session = kSession;
   return asked;
 }
 

@@ -11,8 +11,8 @@
 
 #include "base/result.h"
 #include "chat/open_model.h"
-#include "engine/sampling_params.h"
 #include "model/model_file.h"
+#include "sampling/sampling_params.h"
 
 namespace carat::chat {
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 
 #include "base/topology.h"
 #include "chat/open_model.h"
@@ -55,27 +56,49 @@ class Sequence {
 
   void rewind(int32_t past) { past_ = past; }
 
-  // Seconds to compute `count` tokens, at most `chunk` a step, logits for the last one only.
-  double feed(int32_t count, int32_t chunk) {
+  // Seconds to compute `count` tokens, at most `chunk` a step, logits for the last one only. As the engine does it,
+  // a step is submitted while the one before it is computed.
+  Result<double> feed(int32_t count, int32_t chunk) {
     const auto start = std::chrono::steady_clock::now();
-    for (int32_t done = 0; done < count;) {
+    std::optional<Backend::Ticket> before;
+    Status failed;
+    int64_t number = 0;
+    for (int32_t done = 0; done < count && failed.ok(); ++number) {
       const int32_t rows = std::min(chunk, count - done);
-      std::vector<int32_t> tokens(static_cast<size_t>(rows));
-      for (int32_t& token : tokens) token = next_token();
-      const SeqRows seq{0, rows, past_, global_, local_};
-      const int32_t last = rows - 1;
+      InFlight& step = in_flight_[number % 2];
+      step.rows.clear();
+      for (int32_t i = 0; i < rows; ++i) step.rows.push_back({next_token(), past_ + i});
+      step.seq = {0, rows, past_, global_, local_};
+      step.logits = {rows - 1, OutputKind::kLogits};
       const bool wants_logits = done + rows == count || chunk == 1;
-      const Step step{tokens, {&seq, 1}, {&last, wants_logits ? 1u : 0u}};
-      backend_.wait(backend_.submit(step));
+      const auto ticket = backend_.submit({step.rows, {&step.seq, 1}, {&step.logits, wants_logits ? 1u : 0u}});
+      if (!ticket.ok()) failed = ticket.error();
+      if (before) failed = waited(*before, failed);
+      before = ticket.ok() ? std::optional(*ticket) : std::nullopt;
       past_ += rows;
       done += rows;
     }
+    if (before) failed = waited(*before, failed);
+    CARAT_CHECK(failed);
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
-  double prefill(int32_t count) { return feed(count, chunk_); }
-  double decode(int32_t count) { return feed(count, 1); }
+  Result<double> prefill(int32_t count) { return feed(count, chunk_); }
+  Result<double> decode(int32_t count) { return feed(count, 1); }
 
  private:
+  struct InFlight {  // what a step's spans point to
+    std::vector<Row> rows;
+    SeqRows seq;
+    Output logits;
+  };
+
+  // The first of two failures.
+  Status waited(Backend::Ticket ticket, const Status& before) {
+    const auto result = backend_.wait(ticket);
+    if (before.ok() && !result.ok()) return result.error();
+    return before;
+  }
+
   // Any tokens will do: the work does not depend on them.
   int32_t next_token() {
     random_ = random_ * 1664525u + 1013904223u;
@@ -86,6 +109,7 @@ class Sequence {
   int32_t chunk_, vocabulary_, past_ = 0;
   uint32_t random_ = 1;
   std::vector<int32_t> global_, local_;
+  InFlight in_flight_[2];
 };
 
 struct Measurement {
@@ -111,14 +135,17 @@ nlohmann::ordered_json to_json(const Measurement& m, double bandwidth) {
   return out;
 }
 
-Measurement measure(const BenchFlags& flags, Backend& backend, Sequence& sequence, std::vector<double>& bandwidths,
-                    Team& team, const std::string& what, int32_t tokens, int32_t depth) {
+Result<Measurement> measure(const BenchFlags& flags, Backend& backend, Sequence& sequence,
+                            std::vector<double>& bandwidths, Team& team, const std::string& what, int32_t tokens,
+                            int32_t depth) {
   sequence.rewind(0);
-  if (depth > 0) sequence.prefill(depth);
+  if (depth > 0) {
+    CARAT_TRY([[maybe_unused]] const double seconds, sequence.prefill(depth));
+  }
   std::vector<double> rates;
   for (int32_t i = 0; i <= flags.repetitions; ++i) {
     sequence.rewind(depth);
-    const double seconds = what == "prefill" ? sequence.prefill(tokens) : sequence.decode(tokens);
+    CARAT_TRY(const double seconds, what == "prefill" ? sequence.prefill(tokens) : sequence.decode(tokens));
     if (i == 0) {  // warm-up: first touch of buffers and clocks
       backend.stage_times();
       continue;
@@ -163,7 +190,7 @@ Status bench(const BenchFlags& flags) {
   const auto load_start = std::chrono::steady_clock::now();
   CARAT_TRY(auto backend, create_backend(flags.loading.backend, config, model.file.weights));
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - load_start).count();
-  const KvPlan plan = plan_kv(config, {static_cast<int32_t>(context), flags.loading.chunk, 1});
+  const KvPlan plan = plan_kv(config, {static_cast<int32_t>(context), flags.loading.chunk, 1, 0});
   CARAT_CHECK(backend->reserve_kv(plan));
 
   const BackendInfo info = backend->info();
@@ -173,11 +200,13 @@ Status bench(const BenchFlags& flags) {
   std::vector<Measurement> measurements;
   for (int32_t depth : flags.depths) {
     for (int32_t prompt : flags.prompts) {
-      if (prompt > 0)
-        measurements.push_back(measure(flags, *backend, sequence, bandwidths, team, "prefill", prompt, depth));
+      if (prompt == 0) continue;
+      CARAT_TRY(Measurement m, measure(flags, *backend, sequence, bandwidths, team, "prefill", prompt, depth));
+      measurements.push_back(std::move(m));
     }
-    if (flags.generate > 0)
-      measurements.push_back(measure(flags, *backend, sequence, bandwidths, team, "decode", flags.generate, depth));
+    if (flags.generate == 0) continue;
+    CARAT_TRY(Measurement m, measure(flags, *backend, sequence, bandwidths, team, "decode", flags.generate, depth));
+    measurements.push_back(std::move(m));
   }
   const double bandwidth = spread_of(bandwidths).median;
 

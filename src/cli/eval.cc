@@ -115,9 +115,7 @@ Result<Json> Evaluator::evaluate(const std::string& line) {
   }
   Json greedy = Json::array();
   for (const Event& event : events) {
-    if (event.finish == FinishReason::kError) {
-      return Error{ErrorCode::kCorruptFile, "the model computed no finite logits: its weights are damaged"};
-    }
+    if (event.error) return *event.error;
     if (event.token >= 0) greedy.push_back(event.token);
   }
   return Json{{"ids", ids}, {"greedy", std::move(greedy)}, {"top", std::move(top)}};

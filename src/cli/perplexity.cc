@@ -16,7 +16,7 @@
 #include "cli/interrupt.h"
 #include "cli/model_flags.h"
 #include "cli/report.h"
-#include "engine/softmax.h"
+#include "sampling/softmax.h"
 
 namespace carat::cli {
 namespace {

@@ -1,11 +1,11 @@
+// Requests in and events out. What lies between, the planning of steps, is in engine_steps.cc.
 #include "engine/engine.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <random>
-
-#include "base/checked.h"
 
 namespace carat {
 namespace {
@@ -23,12 +23,37 @@ uint64_t random_seed() {
   return (uint64_t{device()} << 32) | device();
 }
 
+Error damaged() {
+  return Error{ErrorCode::kCorruptFile, "the model computed a number that is not finite: its weights are damaged"};
+}
+
+Error error_of(SampleFault fault) {
+  if (fault == SampleFault::kNotFinite) return damaged();
+  return Error{ErrorCode::kInvalidArgument, "no token is left: the grammar, the logit_bias or min_tokens bar them all"};
+}
+
+Status check_images(const std::vector<ImageSpan>& images, int64_t prompt, int32_t width, int32_t max_rows) {
+  int32_t free_from = 0;
+  for (const ImageSpan& image : images) {
+    const int64_t rows = int64_t{image.end} - image.begin;
+    if (image.begin < free_from || rows < 1 || image.end > prompt) {
+      return invalid(fmt::format("a picture at positions {} to {} of a prompt of {}", image.begin, image.end, prompt));
+    }
+    if (rows > max_rows) {
+      return invalid(fmt::format("a picture of {} rows does not fit a step of {}", rows, max_rows));
+    }
+    if (!image.embeddings || image.embeddings->size() != static_cast<size_t>(rows) * static_cast<size_t>(width)) {
+      return invalid("a picture's embeddings are not as large as its place in the prompt");
+    }
+    free_from = image.end;
+  }
+  return {};
+}
+
 }  // namespace
 
-Result<std::unique_ptr<Engine>> Engine::create(Backend& backend, const ModelConfig& config,
-                                               const EngineOptions& options) {
+Result<EngineOptions> Engine::checked(const ModelConfig& config, const EngineOptions& options) {
   constexpr int32_t kMostSequences = 4096, kMostRows = 16384;
-  EngineOptions checked = options;
   if (options.context < 1 || options.context > config.context_length) {
     return invalid(
         fmt::format("a context of {} tokens, expected 1 to the model's {}", options.context, config.context_length));
@@ -39,20 +64,62 @@ Result<std::unique_ptr<Engine>> Engine::create(Backend& backend, const ModelConf
   if (options.max_rows < 1 || options.max_rows > kMostRows) {
     return invalid(fmt::format("a chunk of {} rows, expected 1 to {}", options.max_rows, kMostRows));
   }
-  checked.max_rows = std::max(std::min(options.max_rows, options.context), options.max_sequences);
-  checked.max_logits_rows = std::min(std::max(options.max_logits_rows, options.max_sequences), checked.max_rows);
-  const KvPlan plan = plan_kv(config, {checked.context, checked.max_rows, checked.max_sequences});
-  CARAT_CHECK(backend.reserve_kv(plan));
-  return std::unique_ptr<Engine>(new Engine(backend, config, checked, plan));
+  if (options.steps_in_flight < 1 || options.steps_in_flight > 2) {
+    return invalid(fmt::format("{} steps in flight, expected 1 or 2", options.steps_in_flight));
+  }
+  EngineOptions out = options;
+  out.max_rows = std::max(std::min(options.max_rows, options.context), options.max_sequences);
+  out.max_logits_rows = std::min(std::max(options.max_logits_rows, options.max_sequences), out.max_rows);
+  const int32_t blocks = blocks_of(options.context);
+  if (out.cache_pages < 0) out.cache_pages = std::max(blocks, 4 * blocks_of(config.window));
+  const KvPlan enough = plan_kv(config, {options.context, out.max_rows, options.max_sequences, out.cache_pages});
+  const KvPlan least = plan_kv(config, {options.context, out.max_rows, 1, 1});
+  if (out.global_pages == 0) out.global_pages = enough.global_pages;
+  if (out.local_pages == 0) out.local_pages = enough.local_pages;
+  if (out.global_pages < least.global_pages || out.local_pages < least.local_pages) {
+    return invalid(fmt::format("{} global and {} local pages; one sequence of {} tokens needs {} and {}",
+                               out.global_pages, out.local_pages, options.context, least.global_pages,
+                               least.local_pages));
+  }
+  return out;
+}
+
+KvPlan Engine::plan(const ModelConfig&, const EngineOptions& checked) {
+  KvPlan plan;
+  plan.global_pages = checked.global_pages;
+  plan.local_pages = checked.local_pages;
+  plan.max_rows = checked.max_rows;
+  plan.slots = checked.max_sequences;
+  return plan;
+}
+
+Result<std::unique_ptr<Engine>> Engine::create(Backend& backend, const ModelConfig& config,
+                                               const EngineOptions& options) {
+  CARAT_TRY(const EngineOptions all, checked(config, options));
+  const KvPlan pages = plan(config, all);
+  CARAT_CHECK(backend.reserve_kv(pages));
+  return std::unique_ptr<Engine>(new Engine(backend, config, all, pages));
 }
 
 Engine::Engine(Backend& backend, const ModelConfig& config, const EngineOptions& options, const KvPlan& plan)
     : backend_(backend),
       config_(config),
       options_(options),
-      ring_pages_(plan.local_pages / options.max_sequences),
+      ring_pages_(local_ring_pages(config, {options.context, options.max_rows, options.max_sequences, 0})),
       global_pool_(plan.global_pages),
-      local_pool_(plan.local_pages) {}
+      local_pool_(plan.local_pages),
+      cache_(global_pool_, local_pool_, config.window) {
+  for (int32_t slot = options.max_sequences - 1; slot >= 0; --slot) free_slots_.push_back(slot);
+}
+
+// Steps in flight point into this engine: they end before it does.
+Engine::~Engine() {
+  for (; in_flight_ > 0; --in_flight_) {
+    const auto result = backend_.wait(flights_[oldest_].ticket);
+    static_cast<void>(result);
+    oldest_ = 1 - oldest_;
+  }
+}
 
 Status Engine::check(const Request& request) const {
   const auto length = static_cast<int64_t>(request.prompt.size());
@@ -71,24 +138,36 @@ Status Engine::check(const Request& request) const {
   if (request.observe_from < -1 || request.observe_from >= length) {
     return invalid(fmt::format("logits from position {} on, expected -1 to {}", request.observe_from, length - 1));
   }
-  if (session_is_busy(request.session)) return invalid("the session's previous request has not ended");
-  return {};
-}
-
-bool Engine::session_is_busy(SessionId session) const {
-  if (session == kNoSession) return false;
-  const auto has_session = [&](const SequencePtr& s) { return s->request.session == session; };
-  return std::any_of(running_.begin(), running_.end(), has_session) ||
-         std::any_of(waiting_.begin(), waiting_.end(), has_session);
+  if (request.hidden_from < 0 || request.hidden_from >= length) {
+    return invalid(fmt::format("hidden states from position {} on, expected 0 to {}", request.hidden_from, length - 1));
+  }
+  return check_images(request.images, length, config_.width, options_.max_rows);
 }
 
 Result<RequestId> Engine::submit(Request request) {
+  constexpr int32_t kNever = std::numeric_limits<int32_t>::max();
   CARAT_CHECK(check(request));
-  auto sequence = std::make_unique<Sequence>();
+  auto sequence = std::make_shared<Sequence>();
   sequence->id = next_id_++;
+  sequence->tokens = std::move(request.prompt);
+  const SamplingParams& sampling = request.sampling;
+  sequence->usage.prompt_tokens = sequence->known();
+  sequence->seed = sampling.seed ? *sampling.seed : random_seed();
+  sequence->end_ids = sampling.stop_ids;
+  if (!sampling.ignore_eos) {
+    sequence->end_ids.insert(sequence->end_ids.end(), config_.eos_ids.begin(), config_.eos_ids.end());
+  }
+  for (const ImageSpan& image : request.images) sequence->whole.emplace_back(image.begin, image.end);
+  const int32_t observe_from = request.observe_from >= 0 ? request.observe_from : sequence->known() - 1;
+  sequence->observe_next = request.on_logits ? observe_from : kNever;
+  sequence->hidden_next = request.on_hidden ? request.hidden_from : kNever;
   sequence->request = std::move(request);
-  waiting_.push_back(std::move(sequence));
-  return waiting_.back()->id;
+  const auto later = [&](const SequencePtr& other) {
+    return other->request.priority < sequence->request.priority && !other->was_admitted;
+  };
+  const RequestId id = sequence->id;
+  waiting_.insert(std::find_if(waiting_.begin(), waiting_.end(), later), std::move(sequence));
+  return id;
 }
 
 bool Engine::cancel(RequestId id) {
@@ -97,183 +176,113 @@ bool Engine::cancel(RequestId id) {
   event.request = id;
   if (const auto it = std::find_if(waiting_.begin(), waiting_.end(), has_id); it != waiting_.end()) {
     event.finish = FinishReason::kCancelled;
-    event.usage.prompt_tokens = static_cast<int32_t>((*it)->request.prompt.size());
-    cancelled_.push_back(std::move(event));
+    event.usage = (*it)->usage;
+    told_later_.push_back(std::move(event));
     waiting_.erase(it);
     return true;
   }
   const auto it = std::find_if(running_.begin(), running_.end(), has_id);
   if (it == running_.end()) return false;
-  finish(*it, FinishReason::kCancelled, std::move(event), cancelled_);
-  running_.erase(it);
+  const SequencePtr sequence = *it;
+  finish(sequence, FinishReason::kCancelled, std::move(event), told_later_);
   return true;
-}
-
-void Engine::drop_session(SessionId session) {
-  if (SequencePtr sequence = take_resting(session)) release_pages(sequence->pages);
 }
 
 bool Engine::step(std::vector<Event>& events) {
-  const bool anything_to_tell = !cancelled_.empty();
-  std::move(cancelled_.begin(), cancelled_.end(), std::back_inserter(events));
-  cancelled_.clear();
-
-  admit_waiting();
-  std::vector<PendingRows> pending;
-  for (const SequencePtr& sequence : running_) pending.push_back(pending_of(*sequence));
-  const std::vector<PlannedRows> plan = plan_step(pending, {options_.max_rows, options_.max_logits_rows});
-  if (plan.empty()) return anything_to_tell;
-  compute(plan, events);
-  std::erase(running_, nullptr);
-  return true;
+  bool worked = !told_later_.empty();
+  std::move(told_later_.begin(), told_later_.end(), std::back_inserter(events));
+  told_later_.clear();
+  const bool submitted = submit_next(events);
+  worked = worked || submitted;
+  if (in_flight_ > 0 && (!submitted || in_flight_ == static_cast<size_t>(options_.steps_in_flight))) {
+    publish(events);
+    worked = true;
+  }
+  return worked;
 }
 
-void Engine::admit_waiting() {
-  while (!waiting_.empty()) {
-    SequencePtr& next = waiting_.front();
-    SequencePtr resting = take_resting(next->request.session);
-    if (resting) {
-      next->tokens = std::move(resting->tokens);
-      next->cached = resting->cached;
-      next->written = resting->written;
-      next->pages = std::move(resting->pages);
-    } else {
-      if (!make_room()) return;
-      for (int32_t i = 0; i < ring_pages_; ++i) next->pages.local.push_back(local_pool_.take());
+// The oldest step in flight: its outcome becomes events, and its blocks are known to the cache.
+void Engine::publish(std::vector<Event>& events) {
+  Flight& flight = flights_[oldest_];
+  Result<StepResult> result = backend_.wait(flight.ticket);
+  oldest_ = 1 - oldest_;
+  --in_flight_;
+  if (!result.ok()) {
+    // What the step in flight behind it builds on was not computed either.
+    for (const Flight::Part& part : flight.parts) fail(part.sequence, result.error(), events);
+    if (in_flight_ > 0) {
+      for (const Flight::Part& part : flights_[oldest_].parts) fail(part.sequence, result.error(), events);
     }
-    keep_common_prefix(*next, next->request.prompt);
-    const SamplingParams& sampling = next->request.sampling;
-    next->tokens = std::move(next->request.prompt);
-    next->usage.prompt_tokens = static_cast<int32_t>(next->tokens.size());
-    next->usage.reused_tokens = next->cached;
-    next->seed = sampling.seed ? *sampling.seed : random_seed();
-    next->end_ids = sampling.stop_ids;
-    if (!sampling.ignore_eos) {
-      next->end_ids.insert(next->end_ids.end(), config_.eos_ids.begin(), config_.eos_ids.end());
+    return flight.clear();
+  }
+  size_t sample = 0, logits = 0, hidden = 0;
+  for (const Flight::Part& part : flight.parts) {
+    const SequencePtr& sequence = part.sequence;
+    if (part.samples) --sequence->sampling;
+    const Status observed = observe(part, *result, logits, hidden);
+    const size_t own_sample = sample;
+    if (part.samples) ++sample;
+    if (sequence->ended) continue;
+    if (!observed.ok()) {
+      fail(sequence, observed.error(), events);
+      continue;
     }
-    next->admitted = Clock::now();
-    running_.push_back(std::move(next));
-    waiting_.pop_front();
-  }
-}
-
-Engine::SequencePtr Engine::take_resting(SessionId session) {
-  const auto it = resting_.find(session);
-  if (it == resting_.end()) return nullptr;
-  SequencePtr sequence = std::move(it->second);
-  resting_.erase(it);
-  return sequence;
-}
-
-// Room for one more sequence, if need be by forgetting the session that has rested longest.
-bool Engine::make_room() {
-  if (running_.size() + resting_.size() < static_cast<size_t>(options_.max_sequences)) return true;
-  if (resting_.empty()) return false;
-  const auto oldest = std::min_element(resting_.begin(), resting_.end(), [](const auto& a, const auto& b) {
-    return a.second->last_used < b.second->last_used;
-  });
-  drop_session(oldest->first);
-  return true;
-}
-
-// Keeps of the KV cache what the prompt begins with. One token at least is left to compute, for its logits. Sliding
-// layers can go back only as far as their ring still holds the window before; else everything is computed anew.
-void Engine::keep_common_prefix(Sequence& sequence, std::span<const int32_t> prompt) {
-  const Request& request = sequence.request;
-  auto limit = std::min(sequence.cached, static_cast<int32_t>(prompt.size()) - 1);
-  if (request.on_logits && request.observe_from >= 0) limit = std::min(limit, request.observe_from);
-  int32_t common = 0;
-  while (common < limit && prompt[static_cast<size_t>(common)] == sequence.tokens[static_cast<size_t>(common)])
-    ++common;
-  if (!ring_still_holds_window(common, sequence.written, ring_pages_, config_.window)) common = 0;
-
-  sequence.cached = common;
-  if (common == 0) sequence.written = 0;
-  auto& pages = sequence.pages.global;
-  while (static_cast<int32_t>(pages.size()) > div_ceil(common, kPageTokens)) {
-    global_pool_.give(pages.back());
-    pages.pop_back();
-  }
-}
-
-PendingRows Engine::pending_of(const Sequence& sequence) const {
-  const Request& request = sequence.request;
-  const int32_t rows = sequence.pending();
-  int32_t first_wanted = sequence.cached + rows - 1;
-  if (request.on_logits && request.observe_from >= 0) {
-    first_wanted = std::min(first_wanted, request.observe_from);
-  } else if (!request.on_logits && request.sampling.max_tokens == 0) {
-    first_wanted = sequence.cached + rows;
-  }
-  return {rows, std::max(0, first_wanted - sequence.cached)};
-}
-
-void Engine::compute(std::span<const PlannedRows> plan, std::vector<Event>& events) {
-  lay_out_rows(plan);
-  const std::span<const float> logits = backend_.wait(backend_.submit({row_tokens_, row_spans_, logits_rows_}));
-  const auto vocabulary = static_cast<size_t>(config_.vocabulary);
-  CARAT_ASSERT(logits.size() >= logits_rows_.size() * vocabulary);
-
-  size_t next_row = 0;
-  for (const PlannedRows& planned : plan) {
-    SequencePtr& sequence = running_[static_cast<size_t>(planned.sequence)];
-    const PendingRows pending = pending_of(*sequence);
-    std::span<const float> row;
-    for (int32_t i = pending.quiet; i < planned.rows; ++i) {
-      row = logits.subspan(next_row++ * vocabulary, vocabulary);
-      if (sequence->request.on_logits) sequence->request.on_logits(sequence->cached + i, row);
+    sequence->computed = part.past + part.rows;
+    store_blocks(*sequence);
+    if (part.samples) {
+      take_sample(sequence, result->samples[own_sample], events);
+    } else if (sequence->computed == sequence->known() && sequence->request.sampling.max_tokens == 0) {
+      Event event;
+      event.request = sequence->id;
+      sequence->usage.prompt_seconds = seconds_between(sequence->admitted, Clock::now());
+      finish(sequence, FinishReason::kLength, std::move(event), events);
     }
-    sequence->cached += planned.rows;
-    sequence->written = std::max(sequence->written, sequence->cached);
-    if (planned.rows == pending.rows) advance(sequence, row, events);
   }
+  flight.clear();
 }
 
-void Engine::lay_out_rows(std::span<const PlannedRows> plan) {
-  row_tokens_.clear();
-  row_spans_.clear();
-  logits_rows_.clear();
-  for (const PlannedRows& planned : plan) {
-    Sequence& sequence = *running_[static_cast<size_t>(planned.sequence)];
-    const int32_t begin = static_cast<int32_t>(row_tokens_.size());
-    const int32_t past = sequence.cached;
-    while (static_cast<int32_t>(sequence.pages.global.size()) * kPageTokens < past + planned.rows) {
-      sequence.pages.global.push_back(global_pool_.take());
-    }
-    for (int32_t i = pending_of(sequence).quiet; i < planned.rows; ++i) logits_rows_.push_back(begin + i);
-    const auto first = sequence.tokens.begin() + past;
-    row_tokens_.insert(row_tokens_.end(), first, first + planned.rows);
-    row_spans_.push_back({begin, begin + planned.rows, past, sequence.pages.global, sequence.pages.local});
+// Hands logits and hidden states to whoever asked. Errors: kCorruptFile where they are not finite.
+Status Engine::observe(const Flight::Part& part, const StepResult& result, size_t& logits, size_t& hidden) const {
+  const Request& request = part.sequence->request;
+  const bool ended = part.sequence->ended;
+  bool finite = true;
+  for (const int32_t position : part.observed) {
+    const std::span<const float> row = result.logits[logits++];
+    if (ended || !finite) continue;
+    finite = usable(row);
+    if (finite) request.on_logits(position, row);
   }
+  for (const int32_t position : part.hidden) {
+    const std::span<const float> row = result.hidden[hidden++];
+    if (ended || !finite) continue;
+    finite = usable(row);
+    if (finite) request.on_hidden(position, row);
+  }
+  if (finite) return {};
+  return damaged();
 }
 
-// The whole sequence is computed; logits: [V] of its last token (empty when only the prompt was to be computed).
-void Engine::advance(SequencePtr& sequence, std::span<const float> logits, std::vector<Event>& events) {
+// The token that follows all that is known of a sequence.
+void Engine::take_sample(const SequencePtr& sequence, Sampled sampled, std::vector<Event>& events) {
+  if (sampled.fault != SampleFault::kNone) return fail(sequence, error_of(sampled.fault), events);
   Usage& usage = sequence->usage;
-  const SamplingParams& sampling = sequence->request.sampling;
   Event event;
   event.request = sequence->id;
+  event.token = sampled.token;
+  event.logprob = sampled.logprob;
+  event.top = std::move(sampled.top);
   if (usage.generated_tokens == 0) {
     sequence->prompt_done = Clock::now();
     usage.prompt_seconds = seconds_between(sequence->admitted, sequence->prompt_done);
-    if (sampling.max_tokens == 0) return finish(sequence, FinishReason::kLength, std::move(event), events);
   }
-  Result<Sampled> sampled =
-      sampler_.sample(logits, sampling, {sequence->tokens, usage.generated_tokens, sequence->seed, sequence->end_ids});
-  if (!sampled) return finish(sequence, FinishReason::kError, std::move(event), events);
-
-  event.token = sampled->token;
-  event.logprob = sampled->logprob;
-  event.top = std::move(sampled->top);
   sequence->tokens.push_back(event.token);
   ++usage.generated_tokens;
   usage.generate_seconds = seconds_between(sequence->prompt_done, Clock::now());
 
   const auto& ends = sequence->end_ids;
-  const bool full = static_cast<int32_t>(sequence->tokens.size()) >= options_.context;
   if (std::find(ends.begin(), ends.end(), event.token) != ends.end()) {
     finish(sequence, FinishReason::kStop, std::move(event), events);
-  } else if (usage.generated_tokens == sampling.max_tokens || full) {
+  } else if (usage.generated_tokens == sequence->request.sampling.max_tokens || sequence->known() >= options_.context) {
     finish(sequence, FinishReason::kLength, std::move(event), events);
   } else {
     event.usage = usage;
@@ -281,23 +290,47 @@ void Engine::advance(SequencePtr& sequence, std::span<const float> logits, std::
   }
 }
 
-void Engine::finish(SequencePtr& sequence, FinishReason reason, Event event, std::vector<Event>& events) {
+// Every block that is complete goes into the cache.
+void Engine::store_blocks(Sequence& sequence) {
+  for (;;) {
+    const auto block = sequence.path.size();
+    const auto begin = static_cast<int32_t>(block) * kPageTokens;
+    if (begin + kPageTokens > sequence.computed) return;
+    std::array<CacheKey, kPageTokens> keys;
+    for (int32_t i = 0; i < kPageTokens; ++i) keys[static_cast<size_t>(i)] = sequence.cache_key(begin + i);
+    CacheBlock* stored = cache_.insert(sequence.request.cache_salt, sequence.path, keys, sequence.global_pages[block],
+                                       sequence.local_pages[block]);
+    sequence.global_pages[block] = cache_.global_page(stored);
+    sequence.local_pages[block] = cache_.local_page(stored);
+    sequence.path.push_back(stored);
+  }
+}
+
+void Engine::finish(const SequencePtr& sequence, FinishReason reason, Event event, std::vector<Event>& events) {
   event.finish = reason;
   event.usage = sequence->usage;
   events.push_back(std::move(event));
-  SequencePtr done = std::move(sequence);
-  if (done->request.session == kNoSession) return release_pages(done->pages);
-  const SessionId session = done->request.session;
-  done->request = {};
-  done->tokens.resize(static_cast<size_t>(done->cached));
-  done->last_used = ++clock_;
-  resting_.insert_or_assign(session, std::move(done));
+  release(*sequence);
+  sequence->ended = true;
+  std::erase(running_, sequence);
 }
 
-void Engine::release_pages(PageTables& pages) {
-  for (int32_t page : pages.global) global_pool_.give(page);
-  for (int32_t page : pages.local) local_pool_.give(page);
-  pages = {};
+void Engine::fail(const SequencePtr& sequence, Error error, std::vector<Event>& events) {
+  if (sequence->ended) return;
+  Event event;
+  event.request = sequence->id;
+  event.error = std::move(error);
+  sequence->computed = static_cast<int32_t>(sequence->path.size()) * kPageTokens;  // nothing more is worth keeping
+  finish(sequence, FinishReason::kError, std::move(event), events);
+}
+
+CacheKey Sequence::cache_key(int32_t position) const {
+  for (size_t i = 0; i < whole.size(); ++i) {
+    if (position < whole[i].first || position >= whole[i].second) continue;
+    const auto row = static_cast<uint64_t>(position - whole[i].first);
+    return (request.images[i].hash + row * 0x9E3779B97F4A7C15u) | uint64_t{1} << 63;
+  }
+  return static_cast<CacheKey>(tokens[static_cast<size_t>(position)]);
 }
 
 }  // namespace carat

@@ -12,8 +12,8 @@ PagePool::PagePool(int32_t total) : held_(static_cast<size_t>(total)) {
   for (int32_t page = total - 1; page >= 0; --page) free_.push_back(page);
 }
 
-int32_t PagePool::take() {
-  CARAT_ASSERT(!free_.empty());
+std::optional<int32_t> PagePool::take() {
+  if (free_.empty()) return std::nullopt;
   const int32_t page = free_.back();
   free_.pop_back();
   held_[static_cast<size_t>(page)] = true;
@@ -28,20 +28,19 @@ void PagePool::give(int32_t page) {
 
 int32_t local_ring_pages(const ModelConfig& config, const KvShape& shape) {
   const int32_t ring = div_ceil(config.window + shape.max_rows, kPageTokens) + 1;
-  return std::min(ring, div_ceil(shape.context, kPageTokens));
+  return std::min(ring, blocks_of(shape.context));
 }
 
 KvPlan plan_kv(const ModelConfig& config, const KvShape& shape) {
+  const int32_t blocks = blocks_of(shape.context);
+  // A window begins and ends within a page; the rows of two steps in flight lie beyond it.
+  const int32_t window = std::min(div_ceil(config.window, kPageTokens) + 2, blocks);
   KvPlan plan;
-  plan.global_pages = shape.max_sequences * div_ceil(shape.context, kPageTokens);
-  plan.local_pages = shape.max_sequences * local_ring_pages(config, shape);
+  plan.global_pages = shape.max_sequences * blocks + shape.cache_pages;
+  plan.local_pages = shape.max_sequences * window + 2 * blocks_of(shape.max_rows) + shape.cache_pages;
   plan.max_rows = shape.max_rows;
+  plan.slots = shape.max_sequences;
   return plan;
-}
-
-bool ring_still_holds_window(int32_t position, int32_t written, int32_t ring_pages, int32_t window) {
-  const int32_t oldest_needed = std::max(0, position - window + 1);
-  return written - ring_pages * kPageTokens <= oldest_needed;
 }
 
 }  // namespace carat

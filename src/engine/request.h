@@ -3,28 +3,42 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
-#include "engine/sampler.h"
-#include "engine/sampling_params.h"
+#include "base/result.h"
+#include "sampling/sampler.h"
+#include "sampling/sampling_params.h"
 
 namespace carat {
 
 using RequestId = uint64_t;
-using SessionId = uint64_t;
-inline constexpr SessionId kNoSession = 0;
+
+// Positions [begin, end) of a prompt hold a picture: its rows see each other, and are computed in one step.
+struct ImageSpan {
+  int32_t begin = 0;
+  int32_t end = 0;
+  uint64_t hash = 0;                                     // of the picture's content: what the prefix cache knows it by
+  std::shared_ptr<const std::vector<float>> embeddings;  // [end - begin][D]
+};
+
+using RowObserver = std::function<void(int32_t position, std::span<const float> values)>;
 
 struct Request {
-  std::vector<int32_t> prompt;  // all of it, BOS included, also what a session already holds
+  std::vector<int32_t> prompt;    // all of it, BOS included; the prefix cache finds what is known already
+  std::vector<ImageSpan> images;  // in order, not overlapping; the prompt's ids there are any valid ids
   SamplingParams sampling;
-  // A session keeps its KV cache when the answer is done; the next request of the same session computes only what
-  // differs from it at the end. The caller always gives the whole prompt.
-  SessionId session = kNoSession;
+  int32_t priority = 0;     // higher goes first among those that wait
+  uint64_t cache_salt = 0;  // requests of different salts share nothing of the prefix cache
   // Observes raw logits [V] of every position from `observe_from` on (of the last prompt position and of each answer
   // token by default): the prediction of what follows `position`. The span is valid during the call only.
-  std::function<void(int32_t position, std::span<const float> logits)> on_logits;
+  RowObserver on_logits;
   int32_t observe_from = -1;  // -1: the last prompt position
+  // Observes the hidden states [D], after the final norm, of the prompt's positions from `hidden_from` on.
+  RowObserver on_hidden;
+  int32_t hidden_from = 0;
 };
 
 enum class FinishReason : uint8_t {
@@ -32,12 +46,12 @@ enum class FinishReason : uint8_t {
   kStop,       // an end token of the model, or one of stop_ids; it is the event's token
   kLength,     // max_tokens, or the context is full
   kCancelled,  // cancel() was called
-  kError,      // the model computed no finite logits
+  kError,      // the event says which
 };
 
 struct Usage {
   int32_t prompt_tokens = 0;     // all of the prompt
-  int32_t reused_tokens = 0;     // of them, found in the session's KV cache
+  int32_t reused_tokens = 0;     // of them, found in the prefix cache
   int32_t generated_tokens = 0;  // sampled so far, a stop token included
   double prompt_seconds = 0;     // from admission to the first token's logits
   double generate_seconds = 0;   // from there to the last token
@@ -49,6 +63,7 @@ struct Event {
   float logprob = 0;              // when asked for
   std::vector<TokenLogprob> top;  // when asked for
   FinishReason finish = FinishReason::kNone;
+  std::optional<Error> error;  // with kError
   Usage usage;
 };
 

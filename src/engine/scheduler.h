@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace carat {
@@ -11,6 +12,8 @@ namespace carat {
 struct PendingRows {
   int32_t rows = 0;
   int32_t quiet = 0;  // the first of them, whose logits nobody wants; in [0, rows]
+  std::span<const std::pair<int32_t, int32_t>> whole = {};  // ranges [begin, end) of positions that no step may cut
+  int32_t position = 0;                                     // of the first row
 };
 
 struct PlannedRows {

@@ -65,39 +65,57 @@ void ReferenceForward::tap(Stage stage, int32_t layer, std::span<const float> va
   if (tap_) tap_(stage, layer, values);
 }
 
-std::vector<float> ReferenceForward::forward(std::span<const int32_t> tokens, int32_t past,
-                                             std::span<const int32_t> logits_rows, ReferenceKv& kv) const {
-  std::vector<float> x = embed(tokens);
+std::vector<float> ReferenceForward::hidden(const ReferenceRows& rows, ReferenceKv& kv) const {
+  std::vector<float> x = embed(rows);
   for (int32_t layer = 0; layer < config_.layers; ++layer) {
-    attention_block(layer, past, x, kv);
+    attention_block(layer, rows, x, kv);
     feed_forward_block(layer, x);
   }
-  const size_t width = to_size(config_.width);
-  std::vector<float> wanted;
-  for (const int32_t row : logits_rows) {
-    const auto begin = x.begin() + static_cast<std::ptrdiff_t>(to_size(row) * width);
-    wanted.insert(wanted.end(), begin, begin + static_cast<std::ptrdiff_t>(width));
-  }
-  rms_norm_ref(wanted, final_norm_, config_.norm_epsilon);
-  std::vector<float> logits(logits_rows.size() * to_size(config_.vocabulary));
-  matmul_ref(weights_.head_or_embedding(), config_.vocabulary, wanted, logits);
+  rms_norm_ref(x, final_norm_, config_.norm_epsilon);
+  return x;
+}
+
+std::vector<float> ReferenceForward::logits(std::span<const float> hidden) const {
+  std::vector<float> logits(hidden.size() / to_size(config_.width) * to_size(config_.vocabulary));
+  matmul_ref(weights_.head_or_embedding(), config_.vocabulary, hidden, logits);
   tap(Stage::kLogits, -1, logits);
   return logits;
 }
 
-std::vector<float> ReferenceForward::embed(std::span<const int32_t> tokens) const {
+std::vector<float> ReferenceForward::forward(std::span<const int32_t> tokens, int32_t past,
+                                             std::span<const int32_t> logits_rows, ReferenceKv& kv) const {
+  std::vector<Row> rows;
+  for (const int32_t token : tokens) rows.push_back({token, past + static_cast<int32_t>(rows.size())});
+  const std::vector<float> x = hidden({rows, past, {}}, kv);
   const size_t width = to_size(config_.width);
-  std::vector<float> x(tokens.size() * width);
-  for (size_t t = 0; t < tokens.size(); ++t) {
+  std::vector<float> wanted;
+  for (const int32_t row : logits_rows) {
+    const std::span<const float> values = std::span(x).subspan(to_size(row) * width, width);
+    wanted.insert(wanted.end(), values.begin(), values.end());
+  }
+  return logits(wanted);
+}
+
+std::vector<float> ReferenceForward::embed(const ReferenceRows& rows) const {
+  const size_t width = to_size(config_.width);
+  std::vector<float> x(rows.rows.size() * width);
+  for (size_t t = 0; t < rows.rows.size(); ++t) {
     const std::span<float> row = std::span(x).subspan(t * width, width);
-    dequantize(weights_.embedding.type, weights_.embedding.row(tokens[t]), row.data(), config_.width);
+    const int32_t token = rows.rows[t].token;
+    if ((token & kImageRow) != 0) {
+      const auto from = rows.embeddings.subspan(to_size(token - kImageRow) * width, width);
+      std::copy(from.begin(), from.end(), row.begin());
+      continue;
+    }
+    dequantize(weights_.embedding.type, weights_.embedding.row(token), row.data(), config_.width);
     for (float& value : row) value *= config_.embedding_scale;
   }
   tap(Stage::kEmbed, -1, x);
   return x;
 }
 
-void ReferenceForward::attention_block(int32_t layer, int32_t past, std::vector<float>& x, ReferenceKv& kv) const {
+void ReferenceForward::attention_block(int32_t layer, const ReferenceRows& input, std::vector<float>& x,
+                                       ReferenceKv& kv) const {
   const LayerWeights& w = weights_.layers[to_size(layer)];
   const LayerNorms& norm = norms_[to_size(layer)];
   const bool is_global = config_.is_global[to_size(layer)];
@@ -113,7 +131,7 @@ void ReferenceForward::attention_block(int32_t layer, int32_t past, std::vector<
   const std::vector<float> v = product(w.v, a);
   std::vector<float> qkv;
   for (size_t t = 0; t < rows; ++t) {
-    const int32_t position = past + static_cast<int32_t>(t);
+    const int32_t position = input.past + static_cast<int32_t>(t);
     const std::span<float> q_t = std::span(q).subspan(t * q_row, q_row);
     const std::span<float> k_t = std::span(k).subspan(t * kv_row, kv_row);
     const std::span<const float> v_t = std::span(v).subspan(t * kv_row, kv_row);
@@ -129,24 +147,24 @@ void ReferenceForward::attention_block(int32_t layer, int32_t past, std::vector<
 
   std::vector<float> heads(rows * q_row);
   for (size_t t = 0; t < rows; ++t) {
-    attend(layer, past + static_cast<int32_t>(t), std::span(q).subspan(t * q_row, q_row),
-           std::span(heads).subspan(t * q_row, q_row), kv);
+    attend(layer, input.past + static_cast<int32_t>(t), input.rows[t].sees_until,
+           std::span(q).subspan(t * q_row, q_row), std::span(heads).subspan(t * q_row, q_row), kv);
   }
   tap(Stage::kAttn, layer, heads);
   add(x, normed(product(w.attn_out, heads), norm.post_attn, config_.norm_epsilon));
   tap(Stage::kAttnOut, layer, x);
 }
 
-// One row: position sees itself and what came before, on sliding layers only the last W positions, itself included.
-void ReferenceForward::attend(int32_t layer, int32_t position, std::span<const float> q, std::span<float> out,
-                              ReferenceKv& kv) const {
+// One row: it sees positions up to `sees_until`, on sliding layers only from the W-th last on, itself counted.
+void ReferenceForward::attend(int32_t layer, int32_t position, int32_t sees_until, std::span<const float> q,
+                              std::span<float> out, ReferenceKv& kv) const {
   const size_t size = to_size(config_.head_size);
   const int32_t first = config_.is_global[to_size(layer)] ? 0 : std::max(0, position - config_.window + 1);
   const int32_t group = config_.heads / config_.kv_heads;
   for (int32_t head = 0; head < config_.heads; ++head) {
     const size_t q_begin = to_size(head) * size, kv_begin = to_size(head / group) * size;
     std::vector<double> scores;
-    for (int32_t p = first; p <= position; ++p) {
+    for (int32_t p = first; p <= sees_until; ++p) {
       const std::span<const float> key = kv.key(layer, p).subspan(kv_begin, size);
       double sum = 0;
       for (size_t i = 0; i < size; ++i) sum += double{q[q_begin + i]} * double{key[i]};
@@ -154,7 +172,7 @@ void ReferenceForward::attend(int32_t layer, int32_t position, std::span<const f
     }
     softmax_ref(scores);
     std::vector<double> mix(size);
-    for (int32_t p = first; p <= position; ++p) {
+    for (int32_t p = first; p <= sees_until; ++p) {
       const std::span<const float> value = kv.value(layer, p).subspan(kv_begin, size);
       for (size_t i = 0; i < size; ++i) mix[i] += scores[to_size(p - first)] * double{value[i]};
     }

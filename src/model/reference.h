@@ -34,6 +34,13 @@ class GrowingKv : public ReferenceKv {
   std::vector<std::vector<float>> keys_, values_;  // [layer][position][K * E]
 };
 
+// The rows of one sequence at positions past, past + 1, ...
+struct ReferenceRows {
+  std::span<const Row> rows;  // [T]; none from a slot
+  int32_t past = 0;
+  std::span<const float> embeddings;  // [N][D], what kImageRow names
+};
+
 class ReferenceForward {
  public:
   // What a stage computed, called as it ends. layer is -1 for kEmbed and kLogits. The values:
@@ -48,8 +55,12 @@ class ReferenceForward {
 
   void set_tap(Tap tap) { tap_ = std::move(tap); }
 
-  // Runs `tokens` at positions past, past + 1, ... of the sequence that `kv` holds, and returns the logits [L][V] of
-  // `logits_rows` (ascending indices into tokens).
+  // The hidden states [T][D] after the final norm; keys and values go into `kv`, which holds what came before.
+  std::vector<float> hidden(const ReferenceRows& rows, ReferenceKv& kv) const;
+  // hidden: [L][D] -> [L][V]
+  std::vector<float> logits(std::span<const float> hidden) const;
+
+  // Both, for texts: the logits [L][V] of `logits_rows` (ascending indices into tokens).
   std::vector<float> forward(std::span<const int32_t> tokens, int32_t past, std::span<const int32_t> logits_rows,
                              ReferenceKv& kv) const;
 
@@ -58,9 +69,10 @@ class ReferenceForward {
     std::vector<float> attn, q, k, post_attn, ffn, post_ffn;
   };
 
-  std::vector<float> embed(std::span<const int32_t> tokens) const;
-  void attention_block(int32_t layer, int32_t past, std::vector<float>& x, ReferenceKv& kv) const;
-  void attend(int32_t layer, int32_t position, std::span<const float> q, std::span<float> out, ReferenceKv& kv) const;
+  std::vector<float> embed(const ReferenceRows& rows) const;
+  void attention_block(int32_t layer, const ReferenceRows& rows, std::vector<float>& x, ReferenceKv& kv) const;
+  void attend(int32_t layer, int32_t position, int32_t sees_until, std::span<const float> q, std::span<float> out,
+              ReferenceKv& kv) const;
   void feed_forward_block(int32_t layer, std::vector<float>& x) const;
   void tap(Stage stage, int32_t layer, std::span<const float> values) const;
 

@@ -1,5 +1,6 @@
-// The files of the web page, as web/CMakeLists.txt embeds them. They hold no secret: they are served without an API key, so
-// that the page can ask for one. Where the build had no Node.js, "/" is a page that says so, and is the only file.
+// The files of the web page, as web/CMakeLists.txt embeds them. They hold no secret: they are served without an API
+// key, so that the page can ask for one. Where the build had no Node.js, "/" is a page that says so, and is the only
+// file.
 #pragma once
 
 #include <span>

@@ -5,7 +5,7 @@
 #include <map>
 
 #include "engine/fake_backend.h"
-#include "engine/random.h"
+#include "sampling/random.h"
 
 namespace carat {
 namespace {
@@ -26,7 +26,9 @@ Request greedy(std::vector<int32_t> prompt, int32_t max_tokens) {
 
 struct Answer {
   std::vector<int32_t> tokens;
+  std::vector<float> logprobs;
   FinishReason finish = FinishReason::kNone;
+  std::optional<Error> error;
   Usage usage;
 };
 
@@ -39,7 +41,9 @@ std::map<RequestId, Answer> run(Engine& engine) {
     Answer& answer = answers[event.request];
     EXPECT_EQ(answer.finish, FinishReason::kNone) << "an event after the last";
     if (event.token >= 0) answer.tokens.push_back(event.token);
+    answer.logprobs.push_back(event.logprob);
     answer.finish = event.finish;
+    answer.error = event.error;
     answer.usage = event.usage;
   }
   return answers;
@@ -93,7 +97,7 @@ TEST(Engine, DecodingGoesOnWhileALongPromptIsRead) {
   Rig rig({.context = 1000, .max_rows = 16, .max_sequences = 2});
   ASSERT_TRUE(rig.engine->submit(greedy(prompt_of(4), 20)).ok());
   std::vector<Event> events;
-  rig.engine->step(events);
+  rig.engine->step(events);  // its first token is being computed
   ASSERT_TRUE(rig.engine->submit(greedy(prompt_of(200), 3)).ok());
   for (int i = 0; i < 10; ++i) {
     events.clear();
@@ -119,6 +123,7 @@ TEST(Engine, AllPagesComeBack) {
   }
   run(*rig.engine);
   EXPECT_EQ(rig.engine->running(), 0);
+  rig.engine->clear_cache();
   EXPECT_EQ(rig.engine->free_global_pages(), global);
   EXPECT_EQ(rig.engine->free_local_pages(), local);
 }
@@ -242,6 +247,7 @@ TEST(Engine, CancelEndsWhereverTheRequestIs) {
   EXPECT_TRUE(rig.engine->cancel(waiting));
   EXPECT_FALSE(rig.engine->cancel(running));
   EXPECT_FALSE(rig.engine->cancel(999));
+  rig.engine->clear_cache();
   EXPECT_EQ(rig.engine->free_global_pages(), free_pages);
   auto answers = run(*rig.engine);
   EXPECT_EQ(answers[running].finish, FinishReason::kCancelled);
@@ -267,11 +273,168 @@ TEST(Engine, TheSameSeedGivesTheSameTokensAloneAndInCompany) {
 
 TEST(Engine, BrokenLogitsEndTheRequestWithAnError) {
   Rig rig({.context = 100});
-  rig.backend.tamper = [](std::span<float> logits) {
-    std::fill(logits.begin(), logits.end(), std::numeric_limits<float>::quiet_NaN());
-  };
-  ASSERT_TRUE(rig.engine->submit(greedy(prompt_of(10), 5)).ok());
+  for (size_t bad : {0, 17, 39}) {
+    rig.backend.tamper = [&](std::span<float> logits) { logits[bad] = std::numeric_limits<float>::quiet_NaN(); };
+    ASSERT_TRUE(rig.engine->submit(greedy(prompt_of(10), 5)).ok());
+    const Answer answer = run(*rig.engine).begin()->second;
+    EXPECT_EQ(answer.finish, FinishReason::kError);
+    ASSERT_TRUE(answer.error);
+    EXPECT_EQ(answer.error->code, ErrorCode::kCorruptFile);
+  }
+}
+
+TEST(Engine, ObserversNeverSeeWhatIsNotFinite) {
+  Rig rig({.context = 100});
+  rig.backend.tamper = [](std::span<float> logits) { logits[3] = std::numeric_limits<float>::infinity(); };
+  Request request = greedy(prompt_of(10), 0);
+  request.observe_from = 4;
+  request.on_logits = [](int32_t, std::span<const float>) { ADD_FAILURE() << "observed"; };
+  ASSERT_TRUE(rig.engine->submit(request).ok());
   EXPECT_EQ(run(*rig.engine).begin()->second.finish, FinishReason::kError);
+}
+
+TEST(Engine, TheNextStepIsSubmittedBeforeTheLastIsWaitedFor) {
+  std::map<int32_t, std::map<RequestId, Answer>> answers;
+  std::string order;
+  for (int32_t in_flight : {1, 2}) {
+    Rig rig({.context = 400, .max_rows = 32, .max_sequences = 3, .steps_in_flight = in_flight});
+    for (uint64_t i = 0; i < 5; ++i) {
+      Request request = greedy(prompt_of(20 + 50 * i, i), 25);
+      if (i % 2 == 1) {  // what depends on the history and the number of a token
+        request.sampling.temperature = 1;
+        request.sampling.seed = i;
+        request.sampling.repetition_penalty = 1.3f;
+        request.sampling.frequency_penalty = 0.5f;
+        request.sampling.repeat_last_n = i == 1 ? 3 : -1;
+        request.sampling.logprobs = true;
+      }
+      ASSERT_TRUE(rig.engine->submit(request).ok());
+    }
+    answers[in_flight] = run(*rig.engine);
+    order = rig.backend.order;
+    if (in_flight == 1) {
+      EXPECT_EQ(order.find("ss"), std::string::npos);
+    }
+  }
+  for (const auto& [id, answer] : answers[1]) {
+    EXPECT_EQ(answers[2][id].tokens, answer.tokens) << id;
+    EXPECT_EQ(answers[2][id].logprobs, answer.logprobs) << id;
+  }
+  // Always one behind the other, until there is no more to submit.
+  EXPECT_EQ(order.substr(0, 2), "ss");
+  EXPECT_EQ(order.find("ww"), order.size() - 2) << order;
+}
+
+TEST(Engine, AFailedStepEndsWhatItComputedAndNothingElse) {
+  Rig rig({.context = 300, .max_rows = 32, .max_sequences = 2});
+  const RequestId first = rig.engine->submit(greedy(prompt_of(20, 1), 10)).value();
+  const RequestId second = rig.engine->submit(greedy(prompt_of(20, 2), 10)).value();
+  rig.backend.fails = [](size_t step) { return step == 3; };
+  auto answers = run(*rig.engine);
+  for (const RequestId id : {first, second}) {
+    EXPECT_EQ(answers[id].finish, FinishReason::kError);
+    EXPECT_EQ(answers[id].error.value().message, "the device is gone");
+  }
+  rig.backend.fails = nullptr;
+  ASSERT_TRUE(rig.engine->submit(greedy(prompt_of(20, 1), 10)).ok());
+  EXPECT_EQ(run(*rig.engine).begin()->second.tokens, FakeBackend::continuation(rig.config, prompt_of(20, 1), 10));
+}
+
+TEST(Engine, WhenPagesRunOutTheYoungestIsComputedAgainWithTheSameText) {
+  // Three answers of 300 tokens need 5 pages each at their end; there are 9.
+  EngineOptions options{.context = 400, .max_rows = 64, .max_sequences = 3};
+  options.global_pages = 9;
+  Rig rig(options);
+  std::map<RequestId, std::vector<int32_t>> expected;
+  for (uint64_t i = 0; i < 4; ++i) {
+    const RequestId id = rig.engine->submit(greedy(prompt_of(20, i), 280)).value();
+    expected[id] = FakeBackend::continuation(rig.config, prompt_of(20, i), 280);
+  }
+  auto answers = run(*rig.engine);
+  EXPECT_GT(rig.engine->preemptions(), 0u);
+  for (const auto& [id, tokens] : expected) {
+    EXPECT_EQ(answers[id].tokens, tokens) << id;
+    EXPECT_EQ(answers[id].finish, FinishReason::kLength);
+    EXPECT_EQ(answers[id].usage.prompt_tokens, 20);
+  }
+}
+
+TEST(Engine, AHigherPriorityIsAdmittedFirst) {
+  Rig rig({.context = 100});
+  std::vector<RequestId> ids;
+  for (int32_t priority : {0, 0, 5, -1, 5}) {
+    Request request = greedy(prompt_of(5), 1);
+    request.priority = priority;
+    ids.push_back(rig.engine->submit(request).value());
+  }
+  std::vector<Event> events;
+  while (rig.engine->step(events)) {
+  }
+  std::vector<RequestId> order;
+  for (const Event& event : events) order.push_back(event.request);
+  EXPECT_EQ(order, (std::vector<RequestId>{ids[2], ids[4], ids[0], ids[1], ids[3]}));
+}
+
+TEST(Engine, PicturesAreNeverCutAndSeeThemselvesWhole) {
+  Rig rig({.context = 400, .max_rows = 32});
+  const auto picture = [](int32_t begin, int32_t rows, float value) {
+    ImageSpan image;
+    image.begin = begin;
+    image.end = begin + rows;
+    image.hash = static_cast<uint64_t>(value * 1000);
+    image.embeddings = std::make_shared<std::vector<float>>(static_cast<size_t>(rows), value);
+    return image;
+  };
+  Request request = greedy(prompt_of(100), 0);
+  request.images = {picture(20, 30, 7), picture(60, 16, 9)};
+  std::map<int32_t, std::vector<float>> seen;
+  request.observe_from = 0;
+  request.on_logits = [&](int32_t position, std::span<const float> logits) {
+    seen[position].assign(logits.begin(), logits.end());
+  };
+  ASSERT_TRUE(rig.engine->submit(request).ok());
+  run(*rig.engine);
+  EXPECT_EQ(rig.backend.steps, (std::vector<std::vector<int32_t>>{{20}, {32}, {32}, {16}}));
+  std::vector<int32_t> tokens = prompt_of(100);
+  std::fill(tokens.begin() + 20, tokens.begin() + 50, 1007);
+  std::fill(tokens.begin() + 60, tokens.begin() + 76, 1009);
+  const auto first = [&](int32_t count) { return std::vector<int32_t>(tokens.begin(), tokens.begin() + count); };
+  EXPECT_EQ(seen[19], FakeBackend::logits_after(rig.config, first(20)));
+  for (int32_t position : {20, 33, 49}) EXPECT_EQ(seen[position], FakeBackend::logits_after(rig.config, first(50)));
+  EXPECT_EQ(seen[50], FakeBackend::logits_after(rig.config, first(51)));
+
+  // The cache knows pictures by what they show, and goes back to their beginning.
+  const auto reused = [&](float value, int32_t prompt) {
+    Request again = greedy(prompt_of(static_cast<size_t>(prompt)), 1);
+    again.images = {picture(20, 30, value)};
+    EXPECT_TRUE(rig.engine->submit(again).ok());
+    return run(*rig.engine).begin()->second.usage.reused_tokens;
+  };
+  EXPECT_EQ(reused(8, 55), 20);
+  EXPECT_EQ(reused(7, 55), 54);
+  EXPECT_EQ(reused(7, 51), 50);
+
+  request.images = {picture(20, 33, 7)};
+  EXPECT_EQ(error_of(rig.engine->submit(request)), "a picture of 33 rows does not fit a step of 32");
+  request.images = {picture(90, 20, 7)};
+  EXPECT_FALSE(rig.engine->submit(request).ok());
+}
+
+TEST(Engine, HiddenStatesOfThePromptAreObserved) {
+  Rig rig({.context = 300, .max_rows = 32});
+  Request request = greedy(prompt_of(100), 0);
+  request.hidden_from = 10;
+  std::map<int32_t, float> seen;
+  request.on_hidden = [&](int32_t position, std::span<const float> values) {
+    EXPECT_EQ(values.size(), 1u);
+    EXPECT_TRUE(seen.emplace(position, values[0]).second);
+  };
+  ASSERT_TRUE(rig.engine->submit(request).ok());
+  run(*rig.engine);
+  ASSERT_EQ(seen.size(), 90u);
+  const auto tokens = prompt_of(100);
+  const std::vector<int32_t> before(tokens.begin(), tokens.begin() + 43);
+  EXPECT_EQ(seen[42], FakeBackend::logits_after(rig.config, before)[0]);
 }
 
 }  // namespace

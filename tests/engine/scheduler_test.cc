@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "engine/random.h"
+#include "sampling/random.h"
 
 namespace carat {
 namespace {

@@ -20,7 +20,7 @@ MAY_INCLUDE = {
     "formats": {"base"},
     "tokenizer": {"base"},
     "image": {"base"},
-    "model": {"base", "formats"},
+    "model": {"base", "formats", "sampling"},
     "backend": {"base", "formats", "model", "sampling"},
     "sampling": {"base"},
     "engine": {"base", "model", "backend", "sampling"},

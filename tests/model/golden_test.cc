@@ -9,6 +9,7 @@
 #include "backend/backend.h"
 #include "model/fixture.h"
 #include "support/real_model.h"
+#include "support/text_step.h"
 
 namespace carat::test {
 namespace {
@@ -74,12 +75,13 @@ void run_prompt(Backend& backend, const ModelConfig& config, const GoldenPrompt&
     std::vector<int32_t> wanted;
     for (int32_t row = std::max(0, first_wanted - past); row < rows; ++row) wanted.push_back(row);
     const std::vector<SeqRows> seqs{{0, rows, past, global_pages, ring}};
-    const Step step{std::span(tokens).subspan(static_cast<size_t>(past), static_cast<size_t>(rows)), seqs, wanted};
-    const std::span<const float> logits = backend.wait(backend.submit(step));
+    const std::vector<float> logits =
+        test::TextStep(std::span(tokens).subspan(static_cast<size_t>(past), static_cast<size_t>(rows)), seqs, wanted)
+            .run(backend);
     ASSERT_EQ(logits.size(), wanted.size() * vocabulary);
     for (size_t i = 0; i < wanted.size(); ++i) {
       const auto position = static_cast<size_t>(past + wanted[i] - first_wanted);
-      compare(prompt, position, logits.subspan(i * vocabulary, vocabulary), deviation);
+      compare(prompt, position, std::span(logits).subspan(i * vocabulary, vocabulary), deviation);
     }
   }
 }

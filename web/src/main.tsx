@@ -1,5 +1,8 @@
 // The page begins here.
 import {render} from 'preact';
+import {start} from './state/app';
 import './style.css';
+import {Page} from './view/page';
 
-render(<main>Carat</main>, document.getElementById('app')!);
+void start();
+render(<Page />, document.getElementById('app')!);

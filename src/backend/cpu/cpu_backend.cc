@@ -6,16 +6,22 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 
 #include "backend/cpu/arena.h"
 #include "backend/cpu/cpu_weights.h"
+#include "backend/cpu/forward_buffers.h"
 #include "backend/cpu/rope_table.h"
 #include "backend/cpu/step_plan.h"
+#include "backend/step_outputs.h"
+#include "backend/step_thread.h"
 #include "base/threads.h"
 #include "base/topology.h"
 
 namespace carat::cpu {
 namespace {
+
+static_assert(kImageRow == carat::kImageRow);
 
 using Clock = std::chrono::steady_clock;
 
@@ -23,13 +29,14 @@ class CpuBackend final : public Backend {
  public:
   CpuBackend(const Kernels& kernels, const BackendOptions& options, const ModelConfig& config)
       : kernels_(kernels),
+        config_(config),
         limit_(options.precision == Precision::kFast ? 127.0f : 16383.0f),
         team_(options.threads > 0 ? options.threads : usable_cores()),
         frequencies_{rope_frequencies(config.rope_base_local, 1, config.head_size),
                      rope_frequencies(config.rope_base_global, config.rope_factor_global, config.head_size)} {}
 
-  Status load(const ModelConfig& config, const Weights& weights) {
-    CARAT_TRY(weights_, CpuWeights::pack(config, weights, kernels_, team_));
+  Status load(const Weights& weights) {
+    CARAT_TRY(weights_, CpuWeights::pack(config_, weights, kernels_, team_));
     return {};
   }
 
@@ -38,12 +45,14 @@ class CpuBackend final : public Backend {
   }
 
   Status reserve_kv(const KvPlan& plan) override {
+    CARAT_ASSERT(thread_.idle());
     ModelPack& model = weights_.model;
-    kv_plan_ = plan;
+    plan_ = plan;
+    slots_.assign(static_cast<size_t>(plan.slots), 0);
     // K and V of one layer: a page is [K][P][E] halves each.
-    const size_t page = static_cast<size_t>(model.kv_heads) * kPageTokens * static_cast<size_t>(model.head_size);
+    page_halves_ = static_cast<size_t>(model.kv_heads) * kPageTokens * static_cast<size_t>(model.head_size);
     const auto layer_halves = [&](const LayerPack& layer) {  // of K, and of V
-      return page * static_cast<size_t>(layer.global == 1 ? plan.global_pages : plan.local_pages);
+      return page_halves_ * static_cast<size_t>(layer.global == 1 ? plan.global_pages : plan.local_pages);
     };
     size_t halves = 0;
     for (const LayerPack& layer : weights_.layers) halves += 2 * layer_halves(layer);
@@ -57,168 +66,163 @@ class CpuBackend final : public Backend {
       layer.v_cache = next + size;
       next += 2 * size;
     }
-    return allocate_buffers();
+    samplers_.resize(static_cast<size_t>(team_.workers()));
+    return buffers_.allocate(model, plan.max_rows, team_.workers(), limit_);
   }
 
-  Ticket submit(const Step& step) override {
-    const auto T = static_cast<int64_t>(step.tokens.size());
-    const auto L = static_cast<int64_t>(step.logits_rows.size());
-    CARAT_ASSERT(T > 0 && T <= kv_plan_.max_rows);
-    CARAT_ASSERT(plan_.build(step, weights_.model, kv_plan_, team_.workers()).ok());
-    const size_t slot_floats = static_cast<size_t>(weights_.model.head_size) + 16;
-    partials_.resize(static_cast<size_t>(plan_.partial_slots) * slot_floats);
-    std::vector<float>& logits = logits_[ticket_ & 1];
-    logits.resize(static_cast<size_t>(L) * static_cast<size_t>(weights_.model.vocabulary));
-
-    const size_t half = frequencies_[0].size();
-    for (int64_t row = 0; row < T; ++row) {
+  Result<Ticket> submit(const Step& step) override {
+    CARAT_CHECK(check_step(step, plan_, config_));
+    const int index = thread_.next_half();
+    Half& half = halves_[static_cast<size_t>(index)];
+    half.step = step;
+    half.outputs.plan(step);
+    half.plan.build(step, weights_.model, team_.workers());
+    const size_t columns = frequencies_[0].size();
+    for (size_t row = 0; row < step.rows.size(); ++row) {
       for (int kind = 0; kind < 2; ++kind) {
-        const size_t offset = static_cast<size_t>(row) * half;
-        rope_row(frequencies_[kind], plan_.rows[static_cast<size_t>(row)].position, context_.rope_cos[kind] + offset,
-                 context_.rope_sin[kind] + offset);
+        rope_row(frequencies_[kind], half.plan.rows[row].position, buffers_.rope_cos(index, kind) + row * columns,
+                 buffers_.rope_sin(index, kind) + row * columns);
       }
     }
-    context_.rows = T;
-    context_.plan = plan_.rows.data();
-    for (int kind = 0; kind < 2; ++kind) {
-      context_.tasks[kind] = plan_.tasks[kind].data();
-      context_.task_count[kind] = static_cast<int64_t>(plan_.tasks[kind].size());
-    }
-    context_.logits_rows = step.logits_rows.data();
-    context_.logits_count = L;
-    reserve_last(L);
-    context_.partials = partials_.data();
-    context_.logits = logits.data();
-    stage_start_ = Clock::now();
-    team_.run([](void* self, int worker) { static_cast<CpuBackend*>(self)->forward(worker); }, this);
-    for (int stage = 0; stage < kStageCount; ++stage) {
-      if (stage == static_cast<int>(Stage::kLogits) && L == 0) continue;
-      times_[static_cast<size_t>(stage)].weight_bytes += weights_.stage_bytes[static_cast<size_t>(stage)];
-    }
-    return ticket_++;
+    return thread_.submit();
   }
 
-  std::span<const float> wait(Ticket ticket) override { return logits_[ticket & 1]; }
+  Result<StepResult> wait(Ticket ticket) override {
+    CARAT_CHECK(thread_.wait(ticket));
+    Half& half = halves_[ticket % 2];
+    for (size_t stage = 0; stage < times_.size(); ++stage) {
+      times_[stage].seconds += half.times[stage].seconds;
+      if (stage == static_cast<size_t>(Stage::kLogits) && half.outputs.logits_rows().empty()) continue;
+      times_[stage].weight_bytes += weights_.stage_bytes[stage];
+    }
+    return half.outputs.result(half.logits, half.hidden);
+  }
 
   std::array<StageTime, kStageCount> stage_times() override { return std::exchange(times_, {}); }
 
  private:
-  void forward(int worker) { kernels_.forward(context_, worker); }
-
-  // Carves an Activations out of a layout: pass one adds the sizes, pass two sets the pointers.
-  struct ActivationOffsets {
-    size_t values, ints, scales, sums;
+  struct Half {  // of a step in flight
+    Step step;
+    StepOutputs outputs;
+    StepPlan plan;
+    std::vector<float> logits, hidden;
+    std::array<StageTime, kStageCount> times{};
   };
-  static ActivationOffsets add_activations(Layout& layout, size_t rows, size_t columns) {
-    return {layout.add<float>(rows * columns), layout.add<int16_t>(rows * columns),
-            layout.add<float>(rows * (columns / 32 + 1)), layout.add<int32_t>(rows * columns / 16)};
-  }
-  Activations activations(uint8_t* base, const ActivationOffsets& at, int64_t columns) const {
-    Activations x;
-    x.values = reinterpret_cast<float*>(base + at.values);
-    x.ints = reinterpret_cast<int16_t*>(base + at.ints);
-    x.scales = reinterpret_cast<float*>(base + at.scales);
-    x.sums = reinterpret_cast<int32_t*>(base + at.sums);
-    x.columns = columns;
-    x.limit = limit_;
-    return x;
-  }
 
-  Status allocate_buffers() {
-    const ModelPack& m = weights_.model;
-    const auto T = static_cast<size_t>(kv_plan_.max_rows);
-    const auto D = static_cast<size_t>(m.width);
-    const auto HE = static_cast<size_t>(m.heads) * static_cast<size_t>(m.head_size);
-    const auto KE = static_cast<size_t>(m.kv_heads) * static_cast<size_t>(m.head_size);
-    const auto F = static_cast<size_t>(m.ffn_width);
-    const auto E = static_cast<size_t>(m.head_size);
-    Layout layout;
-    const auto norm = add_activations(layout, T, D);
-    const auto attended = add_activations(layout, T, HE);
-    const auto gated = add_activations(layout, T, F);
-    const size_t hidden = layout.add<float>(T * D);
-    const size_t projected = layout.add<float>(T * D);
-    const size_t query = layout.add<float>(T * HE);
-    const size_t key = layout.add<float>(T * KE);
-    const size_t value = layout.add<float>(T * KE);
-    const size_t rope = layout.add<float>(4 * T * E / 2);
-    struct ScratchOffsets {
-      size_t sums, sums_2, panel, scores, part, running;
-    };
-    std::vector<ScratchOffsets> scratch;
-    for (int worker = 0; worker < team_.workers(); ++worker) {
-      const size_t rows = std::max<size_t>(T, 4) * kPanelRows;
-      scratch.push_back({layout.add<float>(rows), layout.add<float>(rows), layout.add<uint8_t>(kPanelScratchBytes),
-                         layout.add<float>(size_t{kTileRows} * kSplitKeys), layout.add<float>(kTileRows * E),
-                         layout.add<float>(kTileRows * (E + 16))});
-    }
-    buffers_ = Arena();
-    CARAT_TRY(buffers_, Arena::allocate(layout.bytes(), "activations"));
-    auto floats = [&](size_t offset) { return reinterpret_cast<float*>(buffers_.data() + offset); };
+  // Computes a step, on the step thread and the team.
+  Status run(int index) {
+    Half& half = halves_[static_cast<size_t>(index)];
+    running_ = &half;
+    half.times = {};
+    stage_start_ = Clock::now();
+    for (const PageCopy& copy : half.step.copies) copy_page(copy);
+    for (RowPlan& row : half.plan.rows) row.token = resolved(row.token);
+
+    const ModelPack& model = weights_.model;
+    const auto logits_rows = std::span(half.outputs.logits_rows());
+    const auto hidden_rows = std::span(half.outputs.hidden_rows());
+    half.logits.resize(logits_rows.size() * static_cast<size_t>(model.vocabulary));
+    half.hidden.resize(hidden_rows.size() * static_cast<size_t>(model.width));
+    partials_.resize(static_cast<size_t>(half.plan.partial_slots) * (static_cast<size_t>(model.head_size) + 16));
+    buffers_.reserve_last(static_cast<int64_t>(logits_rows.size()));
+
     context_ = {};
-    context_.model = &weights_.model;
+    buffers_.put_into(context_, index);
+    context_.model = &model;
     context_.team = &team_;
-    context_.norm = activations(buffers_.data(), norm, m.width);
-    context_.attended = activations(buffers_.data(), attended, static_cast<int64_t>(HE));
-    context_.gated = activations(buffers_.data(), gated, m.ffn_width);
-    context_.hidden = floats(hidden);
-    context_.projected = floats(projected);
-    context_.query = floats(query);
-    context_.key = floats(key);
-    context_.value = floats(value);
-    for (size_t kind = 0; kind < 2; ++kind) {
-      context_.rope_cos[kind] = floats(rope) + (2 * kind) * T * E / 2;
-      context_.rope_sin[kind] = floats(rope) + (2 * kind + 1) * T * E / 2;
+    context_.rows = static_cast<int64_t>(half.step.rows.size());
+    context_.plan = half.plan.rows.data();
+    for (int kind = 0; kind < 2; ++kind) {
+      context_.tasks[kind] = half.plan.tasks[kind].data();
+      context_.task_count[kind] = static_cast<int64_t>(half.plan.tasks[kind].size());
     }
-    scratch_.clear();
-    for (const ScratchOffsets& s : scratch) {
-      scratch_.push_back({floats(s.sums), floats(s.sums_2), buffers_.data() + s.panel, floats(s.scores), floats(s.part),
-                          floats(s.running)});
-    }
-    context_.scratch = scratch_.data();
-    context_.stage_done = [](void* self, int stage, int) { static_cast<CpuBackend*>(self)->stage_done(stage); };
+    context_.embeddings = half.step.embeddings.data();
+    context_.logits_rows = logits_rows.data();
+    context_.logits_count = static_cast<int64_t>(logits_rows.size());
+    context_.logits = half.logits.data();
+    context_.hidden_rows = hidden_rows.data();
+    context_.hidden_count = static_cast<int64_t>(hidden_rows.size());
+    context_.hidden_out = half.hidden.data();
+    context_.partials = partials_.data();
+    context_.arrived = half.plan.arrived.data();
+    context_.stage_done = [](void* self, int stage, int) {
+      static_cast<CpuBackend*>(self)->stage_done(static_cast<size_t>(stage));
+    };
     context_.user = this;
-    last_rows_ = 0;
+    team_.run([](void* self, int worker) { static_cast<CpuBackend*>(self)->forward(worker); }, this);
+    if (!half.outputs.samples().empty()) sample(half);
     return {};
   }
 
-  // The head's input grows with the rows that want logits: one in most steps, many for prompt log-probabilities.
-  void reserve_last(int64_t rows) {
-    if (rows <= last_rows_) return;
-    Layout layout;
-    const auto at = add_activations(layout, static_cast<size_t>(rows), static_cast<size_t>(weights_.model.width));
-    last_storage_.resize(layout.bytes() + 64);
-    const auto address = reinterpret_cast<uintptr_t>(last_storage_.data());
-    uint8_t* base = last_storage_.data() + (64 - address % 64) % 64;
-    context_.last = activations(base, at, weights_.model.width);
-    last_rows_ = rows;
+  void forward(int worker) { kernels_.forward(context_, worker); }
+
+  int32_t resolved(int32_t token) const {
+    return (token & kFromSlot) != 0 ? slots_[static_cast<size_t>(token - kFromSlot)] : token;
   }
 
-  void stage_done(int stage) {
+  // Draws the samples, each by whichever worker claims it.
+  void sample(Half& half) {
+    team_.run([](void* self, int worker) { static_cast<CpuBackend*>(self)->sample_some(worker); }, this);
+    for (size_t i = 0; i < half.outputs.samples().size(); ++i) {
+      const int32_t slot = half.outputs.samples()[i].output.slot;
+      // A sample that failed ends its sequence; whatever follows in flight is computed on any token and thrown away.
+      if (slot >= 0) slots_[static_cast<size_t>(slot)] = std::max(0, half.outputs.sampled()[i].token);
+    }
+    stage_done(static_cast<size_t>(Stage::kSample));
+  }
+
+  void sample_some(int worker) {
+    Half& half = *running_;
+    const auto vocabulary = static_cast<size_t>(config_.vocabulary);
+    const auto count = static_cast<int64_t>(half.outputs.samples().size());
+    for (int64_t i = team_.claim(0, 1, count); i < count; i = team_.claim(0, 1, count)) {
+      const auto& [output, row_index] = half.outputs.samples()[static_cast<size_t>(i)];
+      const int32_t own = half.plan.rows[static_cast<size_t>(output.row)].token;
+      const auto logits = std::span<const float>(half.logits).subspan(row_index * vocabulary, vocabulary);
+      half.outputs.sampled()[static_cast<size_t>(i)] =
+          samplers_[static_cast<size_t>(worker)].sample(logits, output.sample, own < kImageRow ? own : -1);
+    }
+  }
+
+  void copy_page(const PageCopy& copy) {
+    for (LayerPack& layer : weights_.layers) {
+      if ((layer.global == 1) != copy.global) continue;
+      for (uint16_t* cache : {layer.k_cache, layer.v_cache}) {
+        std::memcpy(cache + static_cast<size_t>(copy.to) * page_halves_,
+                    cache + static_cast<size_t>(copy.from) * page_halves_, page_halves_ * sizeof(uint16_t));
+      }
+    }
+  }
+
+  void stage_done(size_t stage) {
     const auto now = Clock::now();
-    times_[static_cast<size_t>(stage)].seconds += std::chrono::duration<double>(now - stage_start_).count();
+    running_->times[stage].seconds += std::chrono::duration<double>(now - stage_start_).count();
     stage_start_ = now;
   }
 
   const Kernels& kernels_;
+  const ModelConfig config_;
   const float limit_;  // of rounded activations
   Team team_;
   const std::vector<double> frequencies_[2];  // sliding, global
   CpuWeights weights_;
   Arena kv_;
-  Arena buffers_;
+  size_t page_halves_ = 0;
   uint64_t kv_bytes_ = 0;
-  KvPlan kv_plan_;
-  int64_t last_rows_ = 0;
-  std::vector<uint8_t> last_storage_;
-  std::vector<Scratch> scratch_;
-  ForwardContext context_{};
-  StepPlan plan_;
-  std::vector<float> partials_;
-  std::vector<float> logits_[2];
-  Ticket ticket_ = 0;
-  Clock::time_point stage_start_;
+  KvPlan plan_;
+  ForwardBuffers buffers_;
+  std::array<Half, 2> halves_;
   std::array<StageTime, kStageCount> times_{};
+
+  // The step thread's own.
+  Half* running_ = nullptr;
+  ForwardContext context_{};
+  std::vector<float> partials_;
+  std::vector<int32_t> slots_;
+  std::vector<Sampler> samplers_;  // [workers]
+  Clock::time_point stage_start_;
+
+  StepThread thread_{[this](int half) { return run(half); }};  // last: it ends first
 };
 
 #if defined(__x86_64__)
@@ -260,12 +264,14 @@ std::vector<std::string> missing_kernels() {
 Result<std::unique_ptr<Backend>> create_cpu_backend(const Kernels& kernels, const BackendOptions& options,
                                                     const ModelConfig& config, const Weights& weights) {
   auto backend = std::make_unique<CpuBackend>(kernels, options, config);
-  CARAT_CHECK(backend->load(config, weights));
+  CARAT_CHECK(backend->load(weights));
   return std::unique_ptr<Backend>(std::move(backend));
 }
 
 int64_t team_claim(Team& team, int64_t stage, int64_t chunk, int64_t count) { return team.claim(stage, chunk, count); }
-int64_t team_next_stage(Team& team, int64_t stage) { return team.next_stage(stage); }
+int64_t team_next_stage(Team& team, int64_t stage, void (*last)(void*), void* argument) {
+  return team.next_stage(stage, last, argument);
+}
 int team_workers(const Team& team) { return team.workers(); }
 
 }  // namespace carat::cpu

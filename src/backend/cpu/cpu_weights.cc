@@ -61,11 +61,15 @@ struct PackRun {
 
 Result<CpuWeights> CpuWeights::pack(const ModelConfig& config, const Weights& weights, const Kernels& kernels,
                                     Team& team) {
-  for (const auto& [name, value] : {std::pair{"width", config.width}, std::pair{"ffn width", config.ffn_width},
-                                    std::pair{"head size", config.head_size}}) {
-    if (value % 16 != 0) {
+  struct Multiple {
+    const char* name;
+    int32_t value, of;
+  };
+  for (const Multiple& m : {Multiple{"width", config.width, 16}, Multiple{"ffn width", config.ffn_width, 16},
+                            Multiple{"head size", config.head_size, 32}}) {
+    if (m.value % m.of != 0) {
       return Error{ErrorCode::kUnsupported,
-                   fmt::format("{} is {}; the CPU backend takes multiples of 16", name, value)};
+                   fmt::format("{} is {}; the CPU backend takes multiples of {}", m.name, m.value, m.of)};
     }
   }
   if (config.heads / config.kv_heads > kTileRows) {

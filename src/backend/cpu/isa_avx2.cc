@@ -10,6 +10,8 @@ namespace {
 constexpr int kMatvecRows = 4;  // rows of activations that decoding multiplies as it unpacks
 constexpr int kGemmRows =
     3;  // rows of activations that a prefill tile keeps in registers: with 4, GCC spills one (78 GOPS, not 129)
+constexpr int kScoreChains = 1;   // of a head, side by side, when four rows read a key
+constexpr int kValueVectors = 1;  // of sixteen columns, side by side, when keys are weighed
 // clang-format off
 #include "backend/cpu/kernels/iq4_table.inl"
 #include "backend/cpu/kernels/simd_avx2.inl"
@@ -17,7 +19,7 @@ constexpr int kGemmRows =
 // clang-format on
 
 constexpr Kernels kKernels = {"cpu/avx2", pack,    forward,    matmul,          round_row, rms_norm,
-                              gelu_mul,   exp_row, unpack_row, store_key_value, attend,    combine_splits};
+                              gelu_mul,   exp_row, unpack_row, store_key_value, attend};
 
 }  // namespace
 }  // namespace isa_avx2

@@ -7,8 +7,10 @@ namespace carat::cpu {
 namespace isa_avx512 {
 namespace {
 
-constexpr int kMatvecRows = 4;  // rows of activations that decoding multiplies as it unpacks
-constexpr int kGemmRows = 8;    // rows of activations that a prefill tile keeps in registers
+constexpr int kMatvecRows = 4;    // rows of activations that decoding multiplies as it unpacks
+constexpr int kGemmRows = 8;      // rows of activations that a prefill tile keeps in registers
+constexpr int kScoreChains = 2;   // of a head, side by side, when four rows read a key
+constexpr int kValueVectors = 2;  // of sixteen columns, side by side, when keys are weighed
 // clang-format off
 #include "backend/cpu/kernels/iq4_table.inl"
 #include "backend/cpu/kernels/simd_avx512.inl"
@@ -16,7 +18,7 @@ constexpr int kGemmRows = 8;    // rows of activations that a prefill tile keeps
 // clang-format on
 
 constexpr Kernels kKernels = {"cpu/avx512", pack,    forward,    matmul,          round_row, rms_norm,
-                              gelu_mul,     exp_row, unpack_row, store_key_value, attend,    combine_splits};
+                              gelu_mul,     exp_row, unpack_row, store_key_value, attend};
 
 }  // namespace
 }  // namespace isa_avx512

@@ -23,12 +23,13 @@ struct Activations {
   int32_t* sums = nullptr;  // [T][columns / 16]: sums of 16 neighbouring ints, for offsets and minima
   int64_t columns = 0;
   float limit = 16383;
+  float* factors = nullptr;  // [T]: multiplies the products of rounded rows, where the norm is still to be applied
 };
 
 // Working memory of one worker.
 struct Scratch {
-  float* sums = nullptr;     // [max rows][16]: float accumulators of one panel
-  float* sums_2 = nullptr;   // the same for a second matrix (gate and up together)
+  float* sums = nullptr;     // [2][max rows][16]: products with one panel, or with two that make a block
+  float* sums_2 = nullptr;   // [max rows][16]: the same for a second matrix (gate and up together)
   uint8_t* panel = nullptr;  // kPanelScratchBytes: a piece of a panel, expanded to 16-bit integers and float scales
   float* scores = nullptr;   // [kTileRows][kSplitKeys]
   float* part = nullptr;     // [kTileRows][E]: one split's weighted values
@@ -45,7 +46,7 @@ inline constexpr int32_t kImageRow = 1 << 29;  // token = kImageRow | i: row i o
 
 // What a row is, what it sees and where that lies. It attends to keys [0, last_key] on global layers, to
 // [position - W + 1, last_key] on sliding ones; last_key is its own position or, up to the end of its image or of its
-// sequence, a later one of the same step. Page tables as in model/step.h; StepPlan::build has checked them.
+// sequence, a later one of the same step. Page tables as in model/step.h; check_step has checked them.
 struct RowPlan {
   int32_t token;  // an id of the vocabulary, or kImageRow | i
   int32_t position;
@@ -58,7 +59,7 @@ struct RowPlan {
 // Rows [row, row + rows) of one sequence against the keys of splits [split_begin, split_end), one kv head.
 struct AttnTask {
   int32_t row, rows, kv_head, split_begin, split_end;
-  bool partial;  // leave the split's result in `partials`, to be combined when the row is rounded
+  bool partial;  // leave the split's result in `partials`, for whoever finishes the row's last split
 };
 
 struct LayerPack {
@@ -95,6 +96,7 @@ struct ForwardContext {
   float *hidden, *projected;         // [T][D]
   float *query, *key, *value;        // [T][H*E], [T][K*E] twice
   float* partials;                   // [slot][E + 16]: attention of one split
+  int32_t* arrived;                  // [T][K]: split tasks that are done, where they are separate; zero in between
   Activations norm, attended, gated,
       last;           // inputs of qkv and gate_up [T][D], attn_out [T][H*E], down [T][F], logits [L][D]
   float* logits;      // [L][V]
@@ -119,11 +121,11 @@ struct Kernels {
   void (*exp)(const float* x, float* out, int64_t count);
   // One row of a packed matrix back to float32.
   void (*unpack_row)(const PackedMatrix& matrix, int64_t row, float* out);
-  // Keys and values of one row and kv head into the cache; a task's attention; what the tasks of single splits left.
+  // Keys and values of one row and kv head into the cache; a task's attention, rounded if asked for.
   void (*store_key_value)(const ModelPack& model, const LayerPack& layer, const RowPlan& plan, int64_t kv_head,
                           const float* key, const float* value);
-  void (*attend)(const ForwardContext& context, const LayerPack& layer, const AttnTask& task, const Scratch& scratch);
-  void (*combine_splits)(const ForwardContext& context, int kind, int64_t row, const Scratch& scratch);
+  void (*attend)(const ForwardContext& context, const LayerPack& layer, const AttnTask& task, bool round,
+                 const Scratch& scratch);
 };
 
 const Kernels& portable_kernels();
@@ -134,7 +136,7 @@ const Kernels& avx512_kernels();
 
 // Thin doors to the team, so that ISA objects instantiate nothing of the standard library.
 int64_t team_claim(Team& team, int64_t stage, int64_t chunk, int64_t count);
-int64_t team_next_stage(Team& team, int64_t stage);
+int64_t team_next_stage(Team& team, int64_t stage, void (*last)(void*), void* argument);
 int team_workers(const Team& team);
 
 }  // namespace carat::cpu

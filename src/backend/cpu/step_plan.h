@@ -4,9 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "backend/backend.h"
 #include "backend/cpu/kernels.h"
-#include "base/result.h"
 #include "model/step.h"
 
 namespace carat::cpu {
@@ -15,10 +13,10 @@ struct StepPlan {
   std::vector<RowPlan> rows;       // [T]
   std::vector<AttnTask> tasks[2];  // sliding, global
   int64_t partial_slots = 0;       // results of single splits that `partials` must hold
+  std::vector<int32_t> arrived;    // [T][K] where splits are tasks, zero: the workers count them there
 
-  // Errors: kInvalidArgument where a row's position lies outside its table, a page outside its pool, or a ring cannot
-  // hold what the rows see.
-  Status build(const Step& step, const ModelPack& model, const KvPlan& kv, int workers);
+  // The step has been checked (check_step).
+  void build(const Step& step, const ModelPack& model, int workers);
 };
 
 }  // namespace carat::cpu

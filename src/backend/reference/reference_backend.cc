@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <limits>
 #include <new>
 #include <utility>
 
+#include "backend/step_outputs.h"
+#include "backend/step_thread.h"
 #include "model/reference.h"
 
 namespace carat {
@@ -83,6 +86,9 @@ class ReferenceBackend final : public Backend {
   }
 
   Status reserve_kv(const KvPlan& plan) override {
+    CARAT_ASSERT(thread_.idle());
+    plan_ = plan;
+    slots_.assign(static_cast<size_t>(plan.slots), 0);
     store_ = {};
     store_.row = static_cast<size_t>(config_.kv_heads) * static_cast<size_t>(config_.head_size);
     std::vector<size_t> floats;  // of keys, and as many of values, by layer
@@ -111,38 +117,109 @@ class ReferenceBackend final : public Backend {
     return {};
   }
 
-  Ticket submit(const Step& step) override {
-    const Ticket ticket = next_ticket_++;
-    std::vector<float>& logits = logits_[ticket % logits_.size()];
-    logits.clear();
-    last_mark_ = Clock::now();
-    for (const SeqRows& seq : step.seqs) {
-      std::vector<int32_t> wanted;  // rows of this sequence, counted from its first
-      for (const int32_t row : step.logits_rows) {
-        if (row >= seq.begin && row < seq.end) wanted.push_back(row - seq.begin);
-      }
-      PagedKv kv(config_, store_, seq);
-      const auto tokens = step.tokens.subspan(static_cast<size_t>(seq.begin), static_cast<size_t>(seq.end - seq.begin));
-      const std::vector<float> rows = reference_.forward(tokens, seq.past, wanted, kv);
-      logits.insert(logits.end(), rows.begin(), rows.end());
-    }
-    return ticket;
+  Result<Ticket> submit(const Step& step) override {
+    CARAT_CHECK(check_step(step, plan_, config_));
+    Half& half = halves_[static_cast<size_t>(thread_.next_half())];
+    half.step = step;
+    half.outputs.plan(step);
+    return thread_.submit();
   }
 
-  std::span<const float> wait(Ticket ticket) override {
-    CARAT_ASSERT(ticket < next_ticket_ && ticket + logits_.size() >= next_ticket_);
-    return logits_[ticket % logits_.size()];
+  Result<StepResult> wait(Ticket ticket) override {
+    CARAT_CHECK(thread_.wait(ticket));
+    Half& half = halves_[ticket % 2];
+    for (size_t stage = 0; stage < times_.size(); ++stage) {
+      times_[stage].seconds += half.times[stage].seconds;
+      times_[stage].weight_bytes += half.times[stage].weight_bytes;
+    }
+    return half.outputs.result(half.logits, half.hidden);
   }
 
   std::array<StageTime, kStageCount> stage_times() override { return std::exchange(times_, {}); }
 
  private:
+  struct Half {  // of a step in flight
+    Step step;
+    StepOutputs outputs;
+    std::vector<float> logits, hidden;
+    std::array<StageTime, kStageCount> times{};
+  };
+
+  void copy_page(const PageCopy& copy) {
+    const size_t page = kPageTokens * store_.row;
+    for (size_t layer = 0; layer < config_.is_global.size(); ++layer) {
+      if (config_.is_global[layer] != copy.global) continue;
+      for (auto* rows : {&store_.keys[layer], &store_.values[layer]}) {
+        std::copy_n(rows->begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(copy.from) * page), page,
+                    rows->begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(copy.to) * page));
+      }
+    }
+  }
+
+  // The rows of one sequence, slots resolved: hidden states [rows][D].
+  std::vector<float> compute(const Step& step, const SeqRows& seq) {
+    std::vector<Row> rows;
+    for (int32_t r = seq.begin; r < seq.end; ++r) {
+      rows.push_back(step.rows[static_cast<size_t>(r)]);
+      rows.back().token = resolved(rows.back().token);
+    }
+    PagedKv kv(config_, store_, seq);
+    return reference_.hidden({rows, seq.past, step.embeddings}, kv);
+  }
+
+  int32_t resolved(int32_t token) const {
+    return (token & kFromSlot) != 0 ? slots_[static_cast<size_t>(token - kFromSlot)] : token;
+  }
+
+  Status run(Half& half) {
+    const Step& step = half.step;
+    running_ = &half;
+    half.times = {};
+    last_mark_ = Clock::now();
+    for (const PageCopy& copy : step.copies) copy_page(copy);
+    std::vector<float> all;  // [T][D]
+    for (const SeqRows& seq : step.seqs) {
+      const std::vector<float> x = compute(step, seq);
+      all.insert(all.end(), x.begin(), x.end());
+    }
+    const std::vector<float> wanted = rows_of(all, half.outputs.logits_rows());
+    half.hidden = rows_of(all, half.outputs.hidden_rows());
+    half.logits = wanted.empty() ? wanted : reference_.logits(wanted);
+    sample(half);
+    charge(Stage::kSample);
+    return {};
+  }
+
+  std::vector<float> rows_of(std::span<const float> all, std::span<const int32_t> rows) const {
+    const auto width = static_cast<size_t>(config_.width);
+    std::vector<float> out;
+    for (const int32_t row : rows) {
+      const auto values = all.subspan(static_cast<size_t>(row) * width, width);
+      out.insert(out.end(), values.begin(), values.end());
+    }
+    return out;
+  }
+
+  void sample(Half& half) {
+    const auto vocabulary = static_cast<size_t>(config_.vocabulary);
+    for (size_t i = 0; i < half.outputs.samples().size(); ++i) {
+      const auto& [output, row_index] = half.outputs.samples()[i];
+      const int32_t own = resolved(half.step.rows[static_cast<size_t>(output.row)].token);
+      const auto logits = std::span(half.logits).subspan(row_index * vocabulary, vocabulary);
+      half.outputs.sampled()[i] = sampler_.sample(logits, output.sample, own < kImageRow ? own : -1);
+    }
+    for (size_t i = 0; i < half.outputs.samples().size(); ++i) {
+      const int32_t slot = half.outputs.samples()[i].output.slot;
+      if (slot >= 0) slots_[static_cast<size_t>(slot)] = std::max(0, half.outputs.sampled()[i].token);
+    }
+  }
+
   // The time since the last tap belongs to the stage that now ends.
   void charge(Stage stage) {
     const Clock::time_point now = Clock::now();
-    StageTime& time = times_[static_cast<size_t>(stage)];
+    StageTime& time = running_->times[static_cast<size_t>(stage)];
     time.seconds += std::chrono::duration<double>(now - last_mark_).count();
-    const bool per_layer = stage != Stage::kEmbed && stage != Stage::kLogits;
+    const bool per_layer = stage != Stage::kEmbed && stage < Stage::kLogits;
     const uint64_t divisor = per_layer ? static_cast<uint64_t>(config_.layers) : 1;
     time.weight_bytes += weight_bytes_[static_cast<size_t>(stage)] / divisor;
     last_mark_ = now;
@@ -152,11 +229,15 @@ class ReferenceBackend final : public Backend {
   ReferenceForward reference_;
   BackendInfo info_;
   PagedStore store_;
-  std::array<std::vector<float>, 3> logits_;  // a result outlives one more submit()
-  Ticket next_ticket_ = 0;
+  KvPlan plan_;
+  std::vector<int32_t> slots_;
+  Sampler sampler_;
+  std::array<Half, 2> halves_;
+  Half* running_ = nullptr;  // the thread's own, as last_mark_ is
   Clock::time_point last_mark_;
   std::array<StageTime, kStageCount> times_{};
   std::array<uint64_t, kStageCount> weight_bytes_{};
+  StepThread thread_{[this](int half) { return run(halves_[static_cast<size_t>(half)]); }};  // last: it ends first
 };
 
 }  // namespace

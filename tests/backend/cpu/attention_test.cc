@@ -171,8 +171,10 @@ std::vector<float> attend(const Kernels& kernels, const Sequence& s, int kind, i
   context.query = query.data();
   context.attended.values = out.data();
   context.partials = partials.data();
-  for (const AttnTask& task : tasks) kernels.attend(context, layer, task, scratch);
-  for (int64_t r = 0; by_split && r < s.rows; ++r) kernels.combine_splits(context, kind, r, scratch);
+  std::vector<int32_t> arrived(static_cast<size_t>(s.rows * s.shape.kv_heads), 0);
+  context.arrived = arrived.data();
+  for (const AttnTask& task : tasks) kernels.attend(context, layer, task, false, scratch);
+  EXPECT_EQ(arrived, std::vector<int32_t>(arrived.size(), 0));
   return out;
 }
 
@@ -205,6 +207,36 @@ TEST(Attention, RandomVisibleRanges) {
     const int32_t rows = 1 + below(90);
     const Shape shape{1 + below(2), 1 << below(4), 64, 1 + below(400)};
     check(Sequence(shape, rows + below(600), rows, true, seed));
+  }
+}
+
+// Rows that see a damaged key or value are NaN where it counts; the others do not notice it.
+TEST(Attention, WhatIsNotFiniteReachesWhoSeesItAndNobodyElse) {
+  constexpr size_t kSize = 64;
+  for (const float damage : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+    for (const bool in_key : {true, false}) {
+      const Sequence whole({1, 2, kSize, 40}, 300, 70, true, 3);
+      Sequence broken = whole;
+      constexpr int32_t kAt = 262;
+      (in_key ? broken.key : broken.value)[kAt * kSize + 5] = damage;
+      for (int kind = 0; kind < 2; ++kind) {
+        for (const Kernels* kernels : available_kernels()) {
+          for (const bool by_split : {false, true}) {
+            const std::vector<float> expected = attend(*kernels, whole, kind, 8, by_split);
+            const std::vector<float> out = attend(*kernels, broken, kind, 8, by_split);
+            for (size_t i = 0; i < out.size(); ++i) {
+              const auto row = static_cast<int32_t>(i / (2 * kSize));
+              const bool sees = whole.first_key(row, kind) <= kAt && whole.last_key[static_cast<size_t>(row)] >= kAt;
+              if (sees && (in_key || i % kSize == 5)) {
+                ASSERT_TRUE(std::isnan(out[i])) << kernels->name << ' ' << row;
+              } else {
+                ASSERT_EQ(out[i], expected[i]) << kernels->name << ' ' << row;
+              }
+            }
+          }
+        }
+      }
+    }
   }
 }
 

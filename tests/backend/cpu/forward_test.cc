@@ -9,6 +9,7 @@
 #include "backend/cpu/random_model.h"
 #include "base/checked.h"
 #include "support/compare.h"
+#include "support/text_step.h"
 
 namespace carat {
 namespace {
@@ -58,8 +59,8 @@ std::vector<float> logits(Backend& backend, const ModelConfig& config, const std
     const SeqRows seq{0, count, past, pages.global, pages.local};
     std::vector<int32_t> rows(static_cast<size_t>(count));
     for (int32_t r = 0; r < count; ++r) rows[static_cast<size_t>(r)] = r;
-    const Step step{std::span(tokens).subspan(static_cast<size_t>(past), static_cast<size_t>(count)), {&seq, 1}, rows};
-    const auto chunk = backend.wait(backend.submit(step));
+    const auto part = std::span(tokens).subspan(static_cast<size_t>(past), static_cast<size_t>(count));
+    const std::vector<float> chunk = test::TextStep(part, {&seq, 1}, rows).run(backend);
     out.insert(out.end(), chunk.begin(), chunk.end());
     past += count;
   }
@@ -127,7 +128,7 @@ TEST_P(ForwardTest, ARowDoesNotDependOnItsNeighbours) {
     if (count_b > 0) seqs.push_back({count_a, count_a + count_b, past_b, pages_b.global, pages_b.local});
     std::vector<int32_t> rows(tokens.size());
     for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int32_t>(i);
-    const auto out = backend->wait(backend->submit({tokens, seqs, rows}));
+    const std::vector<float> out = test::TextStep(tokens, seqs, rows).run(*backend);
     const auto split = out.begin() + count_a * model.config.vocabulary;
     together_a.insert(together_a.end(), out.begin(), split);
     together_b.insert(together_b.end(), split, out.end());

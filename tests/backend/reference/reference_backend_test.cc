@@ -7,6 +7,7 @@
 #include "model/fixture.h"
 #include "model/reference.h"
 #include "support/compare.h"
+#include "support/text_step.h"
 
 namespace carat::test {
 namespace {
@@ -34,10 +35,7 @@ class ReferenceBackendTest : public testing::Test {
     return reference.forward(ids, 0, rows, kv);
   }
 
-  std::vector<float> run(const Step& step) {
-    const std::span<const float> logits = backend_->wait(backend_->submit(step));
-    return {logits.begin(), logits.end()};
-  }
+  std::vector<float> run(const TextStep& step) { return step.run(*backend_); }
 
   ModelFile model_;
   std::unique_ptr<Backend> backend_;
@@ -88,8 +86,11 @@ TEST_F(ReferenceBackendTest, TwoTicketsInFlightKeepTheirLogits) {
   ASSERT_TRUE(backend_->reserve_kv({.global_pages = 2, .local_pages = 2, .max_rows = 8}).ok());
   const std::vector<int32_t> a = some_ids(2, 5), b = some_ids(2, 6), page_a{0}, page_b{1}, wanted{1};
   const std::vector<SeqRows> seqs_a{{0, 2, 0, page_a, page_a}}, seqs_b{{0, 2, 0, page_b, page_b}};
-  const Backend::Ticket first = backend_->submit({a, seqs_a, wanted}), second = backend_->submit({b, seqs_b, wanted});
-  const std::span<const float> of_first = backend_->wait(first), of_second = backend_->wait(second);
+  const TextStep step_a(a, seqs_a, wanted), step_b(b, seqs_b, wanted);
+  const Backend::Ticket first = backend_->submit(step_a.step()).value();
+  const Backend::Ticket second = backend_->submit(step_b.step()).value();
+  const std::span<const float> of_first = backend_->wait(first).value().logits[0];
+  const std::span<const float> of_second = backend_->wait(second).value().logits[0];
   EXPECT_TRUE(same_bits(of_first, std::span<const float>(plain(a)).last(vocabulary_)));
   EXPECT_TRUE(same_bits(of_second, std::span<const float>(plain(b)).last(vocabulary_)));
 }

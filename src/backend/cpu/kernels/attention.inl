@@ -1,8 +1,9 @@
 // Attention of a tile of query rows (tokens x the heads that share a kv head) over the paged KV cache.
 //
 // Keys are taken in splits of 256 positions, cut at multiples of 256 whatever the row, batch or chunk: inside a split a
-// plain softmax, between splits the usual rescaling, in order of position. That order is the whole definition, so a row
-// gets the same bits alone, in a chunk, or with its splits computed by different workers.
+// plain softmax, between splits the usual rescaling, in order of position. So a row gets the same bits alone, in a
+// chunk, or with its splits computed by different workers. Nothing is read that the row does not see, but for keys of
+// its group of sixteen, whose scores are dropped.
 //   k_cache: f16 [page][K][P / 16][E][16 keys]     v_cache: f16 [page][K][P][E]
 //   a running result: [0] largest score so far (M), [1] sum of exp(score - M), [16..16+E) values weighted by exp(score
 //   - M)
@@ -18,73 +19,134 @@ static inline int64_t first_key(const ModelPack& m, int kind, int64_t position) 
   return kind == 1 ? 0 : most(0, position - m.window + 1);
 }
 
+// To f16. Finite numbers are clamped to its range, the others become NaN.
+static inline void store_half(uint16_t* out, F x) {
+  const F clamped = f_max(f_set(-65504.0f), f_min(f_set(65504.0f), x));
+  f_store_f16(out, f_fma(x, f_set(0.0f), clamped));
+}
+
 static void store_key_value(const ModelPack& m, const LayerPack& layer, const RowPlan& plan, int64_t kv_head,
                             const float* key, const float* value) {
   const int64_t E = m.head_size;
-  const F largest = f_set(65504.0f);
-  const F smallest = f_set(-65504.0f);
   const int64_t slot = plan.position % kPage;
   const int64_t base = (page_of(plan, layer.global, plan.position) * m.kv_heads + kv_head) * kPage * E;
   uint16_t* k = layer.k_cache + base + slot / 16 * E * 16 + slot % 16;
   uint16_t* v = layer.v_cache + base + slot * E;
   uint16_t halves[16];
   for (int64_t e = 0; e < E; e += 16) {
-    f_store_f16(halves, f_max(f_min(f_load(key + e), largest), smallest));
+    store_half(halves, f_load(key + e));
     for (int64_t i = 0; i < 16; ++i) k[(e + i) * 16] = halves[i];
-    f_store_f16(v + e, f_max(f_min(f_load(value + e), largest), smallest));
+    store_half(v + e, f_load(value + e));
   }
 }
 
-// scores[i * kSplitKeys + 0..15] = q[i] . key for sixteen keys side by side and kRows query rows, query rows at `q[i]`.
-template <int kRows>
+// scores[i * kSplitKeys + 0..15] = q[i] . key for sixteen keys side by side and kRows query rows at `q[i]`: a chain for
+// each quarter of the head, kChains of them side by side.
+template <int kRows, int kChains>
 static inline void score_keys(const uint16_t* keys, const float* const* q, int64_t head_size, float* scores) {
-  F acc[kRows];
-  for (int i = 0; i < kRows; ++i) acc[i] = f_set(0.0f);
-  for (int64_t e = 0; e < head_size; ++e) {
-    const F k = f_load_f16(keys + e * 16);
-    for (int i = 0; i < kRows; ++i) acc[i] = f_fma(k, f_set(q[i][e]), acc[i]);
+  const int64_t quarter = head_size / 4;
+  F total[kRows];
+  for (int i = 0; i < kRows; ++i) total[i] = f_set(-0.0f);  // the first chain is the total
+  for (int first = 0; first < 4; first += kChains) {
+    F acc[kChains][kRows];
+    for (int chain = 0; chain < kChains; ++chain) {
+      for (int i = 0; i < kRows; ++i) acc[chain][i] = f_set(0.0f);
+    }
+    for (int64_t e = first * quarter; e < (first + 1) * quarter; ++e) {
+      for (int chain = 0; chain < kChains; ++chain) {
+        const int64_t at = e + chain * quarter;
+        const F k = f_load_f16(keys + at * 16);
+        for (int i = 0; i < kRows; ++i) acc[chain][i] = f_fma(k, f_set(q[i][at]), acc[chain][i]);
+      }
+    }
+    for (int chain = 0; chain < kChains; ++chain) {
+      for (int i = 0; i < kRows; ++i) total[i] = f_add(total[i], acc[chain][i]);
+    }
   }
-  for (int i = 0; i < kRows; ++i) f_store(scores + i * kSplitKeys, acc[i]);
+  for (int i = 0; i < kRows; ++i) f_store(scores + i * kSplitKeys, total[i]);
 }
 
-// Scores of keys [lo, hi) (of one split that begins at `begin`) to weights exp(score - largest), zero outside [lo, hi)
-// of the groups of sixteen that were computed, [group_lo, group_hi). Returns the largest score and the sum of weights.
-static inline void softmax_split(float* scores, int64_t lo, int64_t hi, int64_t group_lo, int64_t group_hi,
-                                 float* largest, float* sum) {
-  const float lowest = -__builtin_inff();
+// Scores of keys [lo, hi) of a split to weights exp(score - largest), zero in the rest of the groups of sixteen that
+// were computed. Returns the largest score, NaN where one is not finite, and the sum of weights: 32 partial sums, key i
+// in i % 32, then their halves.
+static inline void softmax_split(float* scores, int64_t lo, int64_t hi, float* largest, float* sum) {
+  const int64_t group_lo = lo / 16 * 16;
+  const int64_t group_hi = (hi + 15) / 16 * 16;
+  const float lowest = -3.402823466e+38f;
   for (int64_t i = group_lo; i < lo; ++i) scores[i] = lowest;
   for (int64_t i = hi; i < group_hi; ++i) scores[i] = lowest;
   F top = f_set(lowest);
-  for (int64_t i = group_lo; i < group_hi; i += 16) top = f_max(f_load(scores + i), top);
-  *largest = f_largest(top);
+  F poison = f_set(0.0f);
+  for (int64_t i = group_lo; i < group_hi; i += 16) {
+    const F s = f_load(scores + i);
+    top = f_max(s, top);
+    poison = f_fma(s, f_set(0.0f), poison);
+  }
+  *largest = f_largest(top) + f_sum(poison);
   const F shift = f_set(*largest);
   for (int64_t i = group_lo; i < group_hi; i += 16) f_store(scores + i, f_exp(f_sub(f_load(scores + i), shift)));
   for (int64_t i = group_lo; i < lo; ++i) scores[i] = 0.0f;
   for (int64_t i = hi; i < group_hi; ++i) scores[i] = 0.0f;
-  F total = f_set(0.0f);
-  for (int64_t i = group_lo; i < group_hi; i += 16) total = f_add(total, f_load(scores + i));
-  *sum = f_sum(total);
+  F part[2] = {f_set(0.0f), f_set(0.0f)};
+  for (int64_t i = group_lo; i < group_hi; i += 16) part[i / 16 % 2] = f_add(part[i / 16 % 2], f_load(scores + i));
+  *sum = f_sum(f_add(part[0], part[1]));
 }
 
-// out[i][e] = sum over keys of weights[i][key] * v[key][e], key after key, for kRows rows.
-template <int kRows>
-static inline void weigh_values(const ModelPack& m, const LayerPack& layer, const RowPlan& plan, int64_t kv_head,
-                                int64_t split_begin, int64_t lo, int64_t hi, const float* weights, float* out) {
-  const int64_t E = m.head_size;
-  for (int64_t e = 0; e < E; e += 16) {
-    F acc[kRows];
-    for (int i = 0; i < kRows; ++i) acc[i] = f_set(0.0f);
-    for (int64_t key = lo; key < hi;) {
-      const int64_t page_end = least(hi, (key / kPage + 1) * kPage);
-      const uint16_t* v =
-          layer.v_cache + ((page_of(plan, layer.global, key) * m.kv_heads + kv_head) * kPage + key % kPage) * E + e;
-      const float* w = weights + (key - split_begin);
-      for (; key < page_end; ++key, v += E, ++w) {
-        const F value = f_load_f16(v);
-        for (int i = 0; i < kRows; ++i) acc[i] = f_fma(f_set(w[i * kSplitKeys]), value, acc[i]);
+// Keys of a split, counted from its begin.
+struct KeyRange {
+  int64_t lo, hi;
+};
+
+// out[i][e] += sum over keys of weights[i][key] * v[key][e] for the keys of one group of 32: a chain from zero. Its
+// values start at `v`, its first key is `group`.
+template <int kRows, int kVectors>
+static inline void weigh_group(const uint16_t* v, int64_t head_size, int64_t group, KeyRange keys, const float* weights,
+                               float* out) {
+  v += (keys.lo - group) * head_size;
+  for (int64_t e = 0; e < head_size; e += 16 * kVectors) {
+    F acc[kVectors][kRows];
+    for (auto& vector : acc) {
+      for (F& a : vector) a = f_set(0.0f);
+    }
+    const uint16_t* at = v + e;
+    for (int64_t key = keys.lo; key < keys.hi; ++key, at += head_size) {
+      for (int j = 0; j < kVectors; ++j) {
+        const F value = f_load_f16(at + 16 * j);
+        for (int i = 0; i < kRows; ++i) acc[j][i] = f_fma(f_set(weights[i * kSplitKeys + key]), value, acc[j][i]);
       }
     }
-    for (int i = 0; i < kRows; ++i) f_store(out + i * E + e, acc[i]);
+    for (int j = 0; j < kVectors; ++j) {
+      for (int i = 0; i < kRows; ++i) {
+        float* o = out + i * head_size + e + 16 * j;
+        f_store(o, f_add(f_load(o), acc[j][i]));
+      }
+    }
+  }
+}
+
+// out[i][e] = sum over the keys that row i sees of weights[i][key] * v[key][e]: groups of 32 keys, added in order.
+template <int kRows>
+static inline void weigh_values(const ModelPack& m, const LayerPack& layer, const RowPlan& plan, int64_t kv_head,
+                                int64_t split_begin, const KeyRange* seen, const float* weights, float* out) {
+  const int64_t E = m.head_size;
+  for (int64_t e = 0; e < kRows * E; e += 16) f_store(out + e, f_set(-0.0f));  // the first group is the total
+  KeyRange all = seen[0];
+  for (int i = 1; i < kRows; ++i) all = {least(all.lo, seen[i].lo), most(all.hi, seen[i].hi)};
+  for (int64_t group = all.lo / 32 * 32; group < all.hi; group += 32) {
+    const int64_t position = split_begin + group;
+    const uint16_t* v =
+        layer.v_cache + ((page_of(plan, layer.global, position) * m.kv_heads + kv_head) * kPage + position % kPage) * E;
+    const KeyRange keys = {most(group, all.lo), least(group + 32, all.hi)};
+    bool same = true;
+    for (int i = 0; i < kRows; ++i) same = same && seen[i].lo <= keys.lo && seen[i].hi >= keys.hi;
+    if (same) {
+      weigh_group<kRows, kValueVectors>(v, E, group, keys, weights, out);
+      continue;
+    }
+    for (int i = 0; i < kRows; ++i) {
+      const KeyRange own = {most(keys.lo, seen[i].lo), least(keys.hi, seen[i].hi)};
+      if (own.lo < own.hi) weigh_group<1, kValueVectors>(v, E, group, own, weights + i * kSplitKeys, out + i * E);
+    }
   }
 }
 
@@ -93,7 +155,7 @@ static inline void combine(float* running, float largest, float sum, const float
   if (running[1] == 0.0f) {
     running[0] = largest;
     running[1] = sum;
-    for (int64_t e = 0; e < head_size; ++e) running[16 + e] = values[e];
+    for (int64_t e = 0; e < head_size; e += 16) f_store(running + 16 + e, f_load(values + e));
     return;
   }
   const float top = largest > running[0] ? largest : running[0];
@@ -109,13 +171,39 @@ static inline void combine(float* running, float largest, float sum, const float
   }
 }
 
-static inline void finish_row(const float* running, float* out, int64_t head_size) {
-  const F sum = f_set(running[1]);
-  for (int64_t e = 0; e < head_size; e += 16) f_store(out + e, f_div(f_load(running + 16 + e), sum));
+// A row's heads are done: their values into `attended`, rounded if the product that follows wants integers.
+static inline void finish_heads(const ForwardContext& c, int64_t row, int64_t kv_head, const float* running,
+                                bool round) {
+  const ModelPack& m = *c.model;
+  const int64_t E = m.head_size;
+  const int64_t group = m.heads / m.kv_heads;
+  float* out = c.attended.values + (row * m.heads + kv_head * group) * E;
+  for (int64_t head = 0; head < group; ++head, running += E + 16) {
+    const F sum = f_set(running[1]);
+    for (int64_t e = 0; e < E; e += 16) f_store(out + head * E + e, f_div(f_load(running + 16 + e), sum));
+  }
+  if (round) round_columns(c.attended, row, kv_head * group * E, (kv_head + 1) * group * E);
 }
 
-// Runs a task; its rows' results go to attended.values, or to `partials` where its splits are separate tasks.
-static void attend(const ForwardContext& c, const LayerPack& layer, const AttnTask& task, const Scratch& scratch) {
+// Puts together what the split tasks of a row and kv head left in `partials`.
+static void combine_splits(const ForwardContext& c, int kind, const AttnTask& task, int64_t splits, float* running) {
+  const ModelPack& m = *c.model;
+  const int64_t E = m.head_size;
+  const int64_t group = m.heads / m.kv_heads;
+  for (int64_t head = 0; head < group; ++head, running += E + 16) {
+    running[1] = 0.0f;
+    for (int64_t split = 0; split < splits; ++split) {
+      const int64_t slot = c.plan[task.row].partial[kind] + split * m.heads + task.kv_head * group + head;
+      const float* part = c.partials + slot * (E + 16);
+      combine(running, part[0], part[1], part + 16, E);
+    }
+  }
+}
+
+// Runs a task. Its rows' results go to `attended`; where splits are separate tasks to `partials`, and whoever finishes
+// the last of them puts them together.
+static void attend(const ForwardContext& c, const LayerPack& layer, const AttnTask& task, bool round,
+                   const Scratch& scratch) {
   const ModelPack& m = *c.model;
   const int64_t E = m.head_size;
   const int group = m.heads / m.kv_heads;
@@ -127,51 +215,47 @@ static void attend(const ForwardContext& c, const LayerPack& layer, const AttnTa
     q[i] = c.query + ((task.row + i / group) * m.heads + task.kv_head * group + i % group) * E;
     scratch.running[i * (E + 16) + 1] = 0.0f;
   }
-  int64_t last_key = 0;  // of any row
-  for (int r = 0; r < task.rows; ++r) last_key = most(last_key, plan[r].last_key);
+  const int64_t first_split = first_key(m, kind, plan[0].position) / kSplitKeys;
   for (int64_t split = task.split_begin; split < task.split_end; ++split) {
     const int64_t begin = split * kSplitKeys;
-    const int64_t lo = most(begin, first_key(m, kind, plan[0].position));
-    const int64_t hi = least(begin + kSplitKeys, last_key + 1);
-    for (int64_t key = lo / 16 * 16; key < hi; key += 16) {
+    KeyRange seen[kTileRows];
+    KeyRange all = {kSplitKeys, 0};
+    for (int i = 0; i < count; ++i) {
+      const RowPlan& row = plan[i / group];
+      seen[i] = {most(0, first_key(m, kind, row.position) - begin), least(kSplitKeys, row.last_key + 1 - begin)};
+      if (seen[i].lo >= seen[i].hi) seen[i] = {0, 0};
+      if (seen[i].lo < seen[i].hi) all = {least(all.lo, seen[i].lo), most(all.hi, seen[i].hi)};
+    }
+    for (int64_t key = all.lo / 16 * 16; key < all.hi; key += 16) {
+      const int64_t position = begin + key;
       const uint16_t* keys =
           layer.k_cache +
-          ((page_of(plan[0], kind, key) * m.kv_heads + task.kv_head) * kPage + key % kPage / 16 * 16) * E;
-      float* scores = scratch.scores + (key - begin);
+          ((page_of(plan[0], kind, position) * m.kv_heads + task.kv_head) * kPage + position % kPage) * E;
+      float* scores = scratch.scores + key;
       int i = 0;
-      for (; i + 4 <= count; i += 4) score_keys<4>(keys, q + i, E, scores + i * kSplitKeys);
-      for (; i + 2 <= count; i += 2) score_keys<2>(keys, q + i, E, scores + i * kSplitKeys);
-      for (; i < count; ++i) score_keys<1>(keys, q + i, E, scores + i * kSplitKeys);
+      for (; i + 4 <= count; i += 4) score_keys<4, kScoreChains>(keys, q + i, E, scores + i * kSplitKeys);
+      for (; i + 2 <= count; i += 2) score_keys<2, 2>(keys, q + i, E, scores + i * kSplitKeys);
+      for (; i < count; ++i) score_keys<1, 4>(keys, q + i, E, scores + i * kSplitKeys);
     }
-    const int64_t group_lo = lo / 16 * 16 - begin;
-    const int64_t group_hi = (hi + 15) / 16 * 16 - begin;
     float largest[kTileRows], sum[kTileRows];
     for (int i = 0; i < count; ++i) {
-      const int64_t position = plan[i / group].position;
-      const int64_t row_lo = most(begin, first_key(m, kind, position)) - begin;
-      const int64_t row_hi = least(begin + kSplitKeys, plan[i / group].last_key + 1) - begin;
-      float* scores = scratch.scores + i * kSplitKeys;
-      if (row_lo < row_hi) {
-        softmax_split(scores, row_lo, row_hi, group_lo, group_hi, &largest[i], &sum[i]);
-      } else {  // this row sees nothing of the split
-        for (int64_t k = group_lo; k < group_hi; ++k) scores[k] = 0.0f;
-        sum[i] = 0.0f;
-      }
+      sum[i] = 0.0f;  // this row sees nothing of the split
+      if (seen[i].hi == 0) continue;
+      softmax_split(scratch.scores + i * kSplitKeys, seen[i].lo, seen[i].hi, &largest[i], &sum[i]);
     }
     int i = 0;
     for (; i + 4 <= count; i += 4) {
-      weigh_values<4>(m, layer, plan[0], task.kv_head, begin, lo, hi, scratch.scores + i * kSplitKeys,
+      weigh_values<4>(m, layer, plan[0], task.kv_head, begin, seen + i, scratch.scores + i * kSplitKeys,
                       scratch.part + i * E);
     }
     for (; i < count; ++i) {
-      weigh_values<1>(m, layer, plan[0], task.kv_head, begin, lo, hi, scratch.scores + i * kSplitKeys,
+      weigh_values<1>(m, layer, plan[0], task.kv_head, begin, seen + i, scratch.scores + i * kSplitKeys,
                       scratch.part + i * E);
     }
     for (i = 0; i < count; ++i) {
       if (sum[i] == 0.0f) continue;
       float* running = scratch.running + i * (E + 16);
       if (task.partial) {  // one token: a slot per split and head
-        const int64_t first_split = first_key(m, kind, plan[0].position) / kSplitKeys;
         running = c.partials +
                   (plan[0].partial[kind] + (split - first_split) * m.heads + task.kv_head * group + i) * (E + 16);
         running[1] = 0.0f;
@@ -179,25 +263,14 @@ static void attend(const ForwardContext& c, const LayerPack& layer, const AttnTa
       combine(running, largest[i], sum[i], scratch.part + i * E, E);
     }
   }
-  if (task.partial) return;
-  for (int i = 0; i < count; ++i) {
-    float* out = c.attended.values + ((task.row + i / group) * m.heads + task.kv_head * group + i % group) * E;
-    finish_row(scratch.running + i * (E + 16), out, E);
+  if (task.partial) {
+    const auto splits = static_cast<int32_t>(plan[0].last_key / kSplitKeys - first_split + 1);
+    int32_t* arrived = c.arrived + task.row * m.kv_heads + task.kv_head;
+    if (__atomic_add_fetch(arrived, 1, __ATOMIC_ACQ_REL) != splits) return;
+    __atomic_store_n(arrived, 0, __ATOMIC_RELAXED);  // for the next layer, a barrier away
+    combine_splits(c, kind, task, splits, scratch.running);
   }
-}
-
-// Puts together what the split tasks of a row left in `partials`.
-static void combine_splits(const ForwardContext& c, int kind, int64_t row, const Scratch& scratch) {
-  const ModelPack& m = *c.model;
-  const RowPlan& plan = c.plan[row];
-  const int64_t E = m.head_size;
-  const int64_t splits = plan.last_key / kSplitKeys - first_key(m, kind, plan.position) / kSplitKeys + 1;
-  for (int64_t head = 0; head < m.heads; ++head) {
-    scratch.running[1] = 0.0f;
-    for (int64_t split = 0; split < splits; ++split) {
-      const float* part = c.partials + (plan.partial[kind] + split * m.heads + head) * (E + 16);
-      combine(scratch.running, part[0], part[1], part + 16, E);
-    }
-    finish_row(scratch.running, c.attended.values + (row * m.heads + head) * E, E);
+  for (int64_t row = 0; row < task.rows; ++row) {
+    finish_heads(c, task.row + row, task.kv_head, scratch.running + row * group * (E + 16), round);
   }
 }

@@ -1,7 +1,11 @@
 // The forward pass of one step, run by every worker of the team: stages in the order of the paper, a barrier after
 // each.
 //   embed | per layer: qkv | attn | attn_out | gate_up | down | logits
-// Between two products a row is normalised, rotated or rounded by whichever worker claims it.
+// Whoever computed a block of a row rounds it. What needs whole rows (norms, rope) is done by the last worker that
+// reaches the barrier where rows are few, and in a stage of its own where they are many.
+
+// A row's norm or rope takes about as long as a barrier of a few workers.
+static constexpr int64_t kFewRows = 4;
 
 struct Worker {
   const ForwardContext& c;
@@ -9,7 +13,7 @@ struct Worker {
   int index;
   int64_t stage;
 
-  // Runs body(item) for every item of the stage that this worker claims.
+  // Runs body(begin, end) for the items of the stage that this worker claims.
   template <class Body>
   void each(int64_t count, int64_t chunk, Body body) {
     for (;;) {
@@ -18,9 +22,28 @@ struct Worker {
       body(begin, least(begin + chunk, count));
     }
   }
-  void next() { stage = team_next_stage(*c.team, stage); }
-  void done(int name, int64_t layer) {
-    next();
+  void next() { stage = team_next_stage(*c.team, stage, nullptr, nullptr); }
+
+  // Ends a stage, and with it runs body(row) for every row of what the stage computed.
+  template <class Body>
+  void next_with_rows(int64_t rows, Body body) {
+    if (rows > kFewRows) {
+      next();
+      each(rows, 1, [&](int64_t row, int64_t) { body(row); });
+      next();
+      return;
+    }
+    struct Last {
+      Body& body;
+      int64_t rows;
+      static void run(void* self) {
+        const auto& last = *static_cast<Last*>(self);
+        for (int64_t row = 0; row < last.rows; ++row) last.body(row);
+      }
+    } last{body, rows};
+    stage = team_next_stage(*c.team, stage, &Last::run, &last);
+  }
+  void done(int name, int64_t layer) const {
     if (index == 0 && c.stage_done != nullptr) c.stage_done(c.user, name, static_cast<int>(layer));
   }
 };
@@ -28,8 +51,9 @@ struct Worker {
 enum { kStageEmbed, kStageQkv, kStageAttn, kStageAttnOut, kStageGateUp, kStageDown, kStageLogits };
 
 // Panels that a worker claims at a time: enough pieces for balance, few enough that each is a long sequential read.
+// Even, so that two panels that make a block stay together.
 static inline int64_t panel_chunk(const Worker& w, int64_t panels) {
-  return most(1, least(64, panels / (8 * team_workers(*w.c.team))));
+  return most(2, least(64, panels / (8 * team_workers(*w.c.team))) / 2 * 2);
 }
 
 static void products(Worker& w, const PackedMatrix* const* matrices, float* const* outs, int count,
@@ -48,6 +72,14 @@ static void products(Worker& w, const PackedMatrix* const* matrices, float* cons
     }
   });
 }
+
+static inline Reads reads(const PackedMatrix& matrix) {
+  const bool floats = matrix.type == DType::kF32 || matrix.type == DType::kF16 || matrix.type == DType::kBF16;
+  return {!floats, floats};
+}
+static inline Reads operator|(Reads a, Reads b) { return {a.ints || b.ints, a.floats || b.floats}; }
+
+static inline Reads qkv_reads(const LayerPack& layer) { return reads(layer.q) | reads(layer.k) | reads(layer.v); }
 
 // q and k: per-head norm, rope, q scaled; k and v into the cache.
 static void prepare_heads(const ForwardContext& c, const LayerPack& layer, int64_t row) {
@@ -69,17 +101,14 @@ static void prepare_heads(const ForwardContext& c, const LayerPack& layer, int64
   }
 }
 
-// hidden += norm(projected), then the next product's input: norm(hidden), rounded.
-static void close_block(const ForwardContext& c, int64_t row, const float* post_norm, const float* next_norm) {
-  const ModelPack& m = *c.model;
-  const int64_t D = m.width;
-  float* hidden = c.hidden + row * D;
-  float* projected = c.projected + row * D;
-  rms_norm(projected, post_norm, projected, D, m.norm_epsilon);
-  add_row(hidden, projected, D);
-  if (next_norm == nullptr) return;
-  rms_norm(hidden, next_norm, c.norm.values + row * D, D, m.norm_epsilon);
-  round_row(c.norm, row);
+// Closes half of a layer: hidden += norm(projected).
+static void add_projected(const ForwardContext& c, int64_t row, const float* norm) {
+  const int64_t D = c.model->width;
+  add_normed(c.hidden + row * D, c.projected + row * D, norm, D, c.model->norm_epsilon);
+}
+
+static void next_input(const ForwardContext& c, int64_t row, const float* norm, Reads reads) {
+  norm_input(c.hidden + row * c.model->width, norm, c.norm, row, c.model->norm_epsilon, reads);
 }
 
 static void forward_layer(Worker& w, int64_t index) {
@@ -91,39 +120,53 @@ static void forward_layer(Worker& w, int64_t index) {
   const PackedMatrix* qkv[] = {&layer.q, &layer.k, &layer.v};
   float* qkv_out[] = {c.query, c.key, c.value};
   products(w, qkv, qkv_out, 3, c.norm, T);
+  w.next_with_rows(T, [&](int64_t row) { prepare_heads(c, layer, row); });
   w.done(kStageQkv, index);
 
-  w.each(T, 1, [&](int64_t row, int64_t) { prepare_heads(c, layer, row); });
-  w.next();
   const AttnTask* tasks = c.tasks[layer.global];
-  w.each(c.task_count[layer.global], 1, [&](int64_t task, int64_t) { attend(c, layer, tasks[task], w.scratch); });
+  const bool round = reads(layer.attn_out).ints;
+  w.each(c.task_count[layer.global], 1,
+         [&](int64_t task, int64_t) { attend(c, layer, tasks[task], round, w.scratch); });
   w.next();
-  w.each(T, 1, [&](int64_t row, int64_t) {
-    if (c.plan[row].partial[layer.global] >= 0) combine_splits(c, layer.global, row, w.scratch);
-    round_row(c.attended, row);
-  });
   w.done(kStageAttn, index);
 
   const PackedMatrix* attn_out[] = {&layer.attn_out};
   float* projected[] = {c.projected};
   products(w, attn_out, projected, 1, c.attended, T);
-  w.next();
-  w.each(T, 1, [&](int64_t row, int64_t) { close_block(c, row, layer.post_attn_norm, layer.ffn_norm); });
+  w.next_with_rows(T, [&](int64_t row) {
+    add_projected(c, row, layer.post_attn_norm);
+    next_input(c, row, layer.ffn_norm, reads(layer.gate) | reads(layer.up));
+  });
   w.done(kStageAttnOut, index);
 
   w.each(layer.gate.panels(), panel_chunk(w, layer.gate.panels()), [&](int64_t begin, int64_t end) {
-    gated_matmul(layer.gate, layer.up, c.norm, T, c.gated.values, begin, end, w.scratch);
+    gated_matmul(layer.gate, layer.up, c.norm, T, c.gated, reads(layer.down), begin, end, w.scratch);
   });
   w.next();
-  w.each(T, 1, [&](int64_t row, int64_t) { round_row(c.gated, row); });
   w.done(kStageGateUp, index);
 
   const PackedMatrix* down[] = {&layer.down};
   products(w, down, projected, 1, c.gated, T);
-  w.next();
-  const float* next_norm = index + 1 < m.layers ? m.layer[index + 1].attn_norm : nullptr;
-  w.each(T, 1, [&](int64_t row, int64_t) { close_block(c, row, layer.post_ffn_norm, next_norm); });
+  w.next_with_rows(T, [&](int64_t row) {
+    add_projected(c, row, layer.post_ffn_norm);
+    if (index + 1 < m.layers) next_input(c, row, m.layer[index + 1].attn_norm, qkv_reads(m.layer[index + 1]));
+  });
   w.done(kStageDown, index);
+}
+
+static void embed_row(const ForwardContext& c, int64_t row) {
+  const ModelPack& m = *c.model;
+  const int64_t D = m.width;
+  float* hidden = c.hidden + row * D;
+  const int32_t token = c.plan[row].token;
+  if ((token & kImageRow) != 0) {
+    const float* embedding = c.embeddings + int64_t{token & (kImageRow - 1)} * D;
+    __builtin_memcpy(hidden, embedding, static_cast<size_t>(D) * sizeof(float));
+  } else {
+    unpack_row(m.embedding, token, hidden);
+    for (int64_t i = 0; i < D; i += 16) f_store(hidden + i, f_mul(f_load(hidden + i), f_set(m.embedding_scale)));
+  }
+  next_input(c, row, m.layer[0].attn_norm, qkv_reads(m.layer[0]));
 }
 
 static void forward(const ForwardContext& c, int index) {
@@ -131,37 +174,26 @@ static void forward(const ForwardContext& c, int index) {
   const ModelPack& m = *c.model;
   const int64_t D = m.width;
 
-  w.each(c.rows, 1, [&](int64_t row, int64_t) {
-    float* hidden = c.hidden + row * D;
-    const int32_t token = c.plan[row].token;
-    if ((token & kImageRow) != 0) {
-      const float* embedding = c.embeddings + int64_t{token & (kImageRow - 1)} * D;
-      __builtin_memcpy(hidden, embedding, static_cast<size_t>(D) * sizeof(float));
-    } else {
-      unpack_row(m.embedding, token, hidden);
-      for (int64_t i = 0; i < D; i += 16) f_store(hidden + i, f_mul(f_load(hidden + i), f_set(m.embedding_scale)));
-    }
-    rms_norm(hidden, m.layer[0].attn_norm, c.norm.values + row * D, D, m.norm_epsilon);
-    round_row(c.norm, row);
-  });
+  w.each(c.rows, 1, [&](int64_t row, int64_t) { embed_row(c, row); });
+  w.next();
   w.done(kStageEmbed, 0);
 
   for (int64_t layer = 0; layer < m.layers; ++layer) forward_layer(w, layer);
 
   if (c.logits_count + c.hidden_count == 0) return;
   w.each(c.logits_count + c.hidden_count, 1, [&](int64_t item, int64_t) {
-    if (item >= c.logits_count) {
+    if (item < c.logits_count) {
+      norm_input(c.hidden + c.logits_rows[item] * D, m.final_norm, c.last, item, m.norm_epsilon, reads(m.head));
+    } else {
       const int64_t row = item - c.logits_count;
       rms_norm(c.hidden + c.hidden_rows[row] * D, m.final_norm, c.hidden_out + row * D, D, m.norm_epsilon);
-      return;
     }
-    rms_norm(c.hidden + c.logits_rows[item] * D, m.final_norm, c.last.values + item * D, D, m.norm_epsilon);
-    round_row(c.last, item);
   });
   if (c.logits_count == 0) return;
   w.next();
   const PackedMatrix* head[] = {&m.head};
   float* logits[] = {c.logits};
   products(w, head, logits, 1, c.last, c.logits_count);
+  w.next();
   w.done(kStageLogits, 0);
 }

@@ -1,29 +1,12 @@
-// Our own exp and what is built on it: the same polynomial and the same reduction tree on every ISA.
+// Our own exp and what is built on it: the same polynomial on every ISA.
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// The one order in which sixteen lanes are added.
-static inline float f_sum(F a) {
-  float lane[16];
-  f_store(lane, a);
-  for (int width = 8; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lane[i] = lane[i] + lane[i + width];
-  }
-  return lane[0];
-}
-static inline float f_largest(F a) {
-  float lane[16];
-  f_store(lane, a);
-  float largest = lane[0];
-  for (int i = 1; i < 16; ++i) largest = lane[i] > largest ? lane[i] : largest;
-  return largest;
-}
-
-// exp(x) to 1 ulp or so; x below -87 gives exp(-87), above 88 exp(88).
+// exp(x) to 1 ulp or so; x below -87 gives exp(-87), above 88 exp(88), NaN gives NaN.
 // x = n ln 2 + r, |r| <= ln 2 / 2; e^r by its Taylor polynomial of degree 7 (the remainder is below 2^-27).
 static inline F f_exp(F x) {
-  x = f_min(f_max(x, f_set(-87.0f)), f_set(88.0f));
+  x = f_min(f_set(88.0f), f_max(f_set(-87.0f), x));
   const I n = f_round(f_mul(x, f_set(1.44269504088896341f)));
   const F nf = i_float(n);
   F r = f_fma(nf, f_set(-0.693359375f), x);  // ln 2 in two pieces, the first exact times any n

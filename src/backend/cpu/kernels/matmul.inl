@@ -111,14 +111,22 @@ static void matmul(const PackedMatrix& m, const Activations& x, int64_t rows, fl
   }
 }
 
-// out[t][F] = gelu(gate x) * (up x), panel by panel, so that neither product is written to memory.
+// out[t][F] = gelu(gate x) * (up x), as the product that follows reads it: rounded where two panels make a block, so
+// that nobody waits for whole rows; `panel_begin` is even.
 static void gated_matmul(const PackedMatrix& gate, const PackedMatrix& up, const Activations& x, int64_t rows,
-                         float* out, int64_t panel_begin, int64_t panel_end, const Scratch& scratch) {
+                         const Activations& out, Reads reads, int64_t panel_begin, int64_t panel_end,
+                         const Scratch& scratch) {
+  float* const halves[2] = {scratch.sums, scratch.sums + rows * kPanelRows};
   for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
-    any_panel(gate, panel, x, rows, scratch.sums, scratch);
+    float* sums = halves[panel % 2];
+    any_panel(gate, panel, x, rows, sums, scratch);
     any_panel(up, panel, x, rows, scratch.sums_2, scratch);
-    gelu_mul(scratch.sums, scratch.sums_2, scratch.sums, rows * kPanelRows);
-    store_panel(gate, panel, scratch.sums, rows, out, gate.rows);
+    gelu_mul(sums, scratch.sums_2, sums, rows * kPanelRows);
+    if (reads.floats) store_panel(gate, panel, sums, rows, out.values, gate.rows);
+    if (!reads.ints || panel % 2 == 0) continue;
+    for (int64_t t = 0; t < rows; ++t) {
+      round_block(out, t, panel / 2, f_load(halves[0] + t * kPanelRows), f_load(sums + t * kPanelRows));
+    }
   }
 }
 

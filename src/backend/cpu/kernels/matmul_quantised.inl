@@ -1,9 +1,4 @@
-// Products of quantised panels with rounded activations. The arithmetic, the same in every function here and on every
-// ISA:
-//
-//   isum = sum over a (sub-)block of (u - offset) * x_int            exact, in any order
-//   acc  = fma(float(isum), scale_w * scale_x, acc)                  block by block, in order of columns
-//   acc  = fma(float(sum of x_int), min_w * scale_x, acc)            where the format has minima, after its block's sum
+// Products of quantised panels with rounded activations; all.inl has the arithmetic.
 //
 // Few rows (decode) unpack in registers as they multiply; many rows (prefill) expand a piece of the panel to 16-bit
 // integers once and multiply it with every row. Lanes are output rows throughout.
@@ -85,53 +80,63 @@ template <DType kType>
   return out;
 }
 
-// One panel times kRows rows of activations (1 to 4), out[t * out_stride + r].
+static constexpr int64_t kSegment = 128 / kBlock;  // blocks that a chain of additions goes over
+
+// What every product of row t is multiplied with in the end.
+static inline F row_factor(const Activations& x, int64_t t) {
+  return f_set(x.factors == nullptr ? 1.0f : x.factors[t]);
+}
+
+// One panel times kRows rows of activations (1 to 4), out[t * 16 + r].
 template <DType kType, int kRows>
-static void matvec_panel(const uint8_t* p, const Activations& x, int64_t row, float* out, int64_t out_stride) {
+static void matvec_panel(const uint8_t* p, const Activations& x, float* out) {
   constexpr PackFormat kFormat = pack_format(kType);
   constexpr int kSubs = kFormat.sub_blocks;
   constexpr int kHalf = 16 / kSubs;            // elements of a lane per sub-block
   constexpr int kChains = kRows == 1 ? 2 : 1;  // of additions, so that one row does not wait for itself
   const int64_t blocks = x.columns / kBlock;
-  const int16_t* ints = x.ints + row * x.columns;
-  const int32_t* sums = x.sums + row * (x.columns / 16);
 
-  F acc[kRows];
-  for (int t = 0; t < kRows; ++t) acc[t] = f_set(0.0f);
+  F total[kRows], acc[kRows];
+  for (int t = 0; t < kRows; ++t) total[t] = f_set(-0.0f);  // the first segment is the total
   Scales super{};
-  for (int64_t block = 0; block < blocks; ++block) {
-    p = read_super_header<kType>(p, block, super);
-    for (int line = 0; line < kFormat.block_bytes(); line += 64) __builtin_prefetch(p + 4096 + line);
-    const uint8_t* words = p + kFormat.block_bytes() - kFormat.word_bytes();
-    const int16_t* pairs = ints + block * kBlock;
+  for (int64_t segment = 0; segment < blocks; segment += kSegment) {
+    for (int t = 0; t < kRows; ++t) acc[t] = f_set(0.0f);
+    const int64_t segment_end = least(segment + kSegment, blocks);
+    for (int64_t block = segment; block < segment_end; ++block) {
+      p = read_super_header<kType>(p, block, super);
+      for (int line = 0; line < kFormat.block_bytes(); line += 64) __builtin_prefetch(p + 4096 + line);
+      const uint8_t* words = p + kFormat.block_bytes() - kFormat.word_bytes();
+      const int16_t* pairs = x.ints + block * kBlock;
 
-    I isum[kSubs][kChains][kRows];
-    for (int sub = 0; sub < kSubs; ++sub) {
-      for (int chain = 0; chain < kChains; ++chain) {
-        for (int t = 0; t < kRows; ++t) isum[sub][chain][t] = i_set(0);
-      }
-    }
-    dot_elements<kFormat.bits, kFormat.table, 0, kHalf, kChains, kRows>(words, pairs, x.columns, isum[0]);
-    dot_elements<kFormat.bits, kFormat.table, kHalf, 16, kChains, kRows>(words, pairs, x.columns, isum[kSubs - 1]);
-
-    for (int sub = 0; sub < kSubs; ++sub) {
-      const Scales w = read_scales<kType>(p, sub, super);
-      for (int t = 0; t < kRows; ++t) {
-        const F x_scale = f_set(x.scales[(row + t) * blocks + block]);
-        const int32_t* s = sums + t * (x.columns / 16) + 2 * block;
-        const int32_t sum = kSubs == 1 ? s[0] + s[1] : s[sub];
-        I total = isum[sub][0][t];
-        if constexpr (kChains == 2) total = i_add(total, isum[sub][1][t]);
-        if constexpr (kFormat.offset != 0) total = i_add(total, i_set(-kFormat.offset * sum));
-        acc[t] = f_fma(i_float(total), f_mul(w.scale, x_scale), acc[t]);
-        if constexpr (kFormat.has_min) {
-          acc[t] = f_fma(f_set(static_cast<float>(sum)), f_mul(w.min, x_scale), acc[t]);
+      I isum[kSubs][kChains][kRows];
+      for (int sub = 0; sub < kSubs; ++sub) {
+        for (int chain = 0; chain < kChains; ++chain) {
+          for (int t = 0; t < kRows; ++t) isum[sub][chain][t] = i_set(0);
         }
       }
+      dot_elements<kFormat.bits, kFormat.table, 0, kHalf, kChains, kRows>(words, pairs, x.columns, isum[0]);
+      dot_elements<kFormat.bits, kFormat.table, kHalf, 16, kChains, kRows>(words, pairs, x.columns, isum[kSubs - 1]);
+
+      for (int sub = 0; sub < kSubs; ++sub) {
+        const Scales w = read_scales<kType>(p, sub, super);
+        for (int t = 0; t < kRows; ++t) {
+          const F x_scale = f_set(x.scales[t * blocks + block]);
+          const int32_t* s = x.sums + t * (x.columns / 16) + 2 * block;
+          const int32_t sum = kSubs == 1 ? s[0] + s[1] : s[sub];
+          I integer = isum[sub][0][t];
+          if constexpr (kChains == 2) integer = i_add(integer, isum[sub][1][t]);
+          if constexpr (kFormat.offset != 0) integer = i_add(integer, i_set(-kFormat.offset * sum));
+          acc[t] = f_fma(i_float(integer), f_mul(w.scale, x_scale), acc[t]);
+          if constexpr (kFormat.has_min) {
+            acc[t] = f_fma(f_set(static_cast<float>(sum)), f_mul(w.min, x_scale), acc[t]);
+          }
+        }
+      }
+      p += kFormat.block_bytes();
     }
-    p += kFormat.block_bytes();
+    for (int t = 0; t < kRows; ++t) total[t] = f_add(total[t], acc[t]);
   }
-  for (int t = 0; t < kRows; ++t) f_store(out + t * out_stride, acc[t]);
+  for (int t = 0; t < kRows; ++t) f_store(out + t * kPanelRows, f_mul(total[t], row_factor(x, t)));
 }
 
 // A piece of a panel, expanded: weights [pairs of columns][16 rows][2] of int16, offset subtracted; scales and minima
@@ -177,37 +182,42 @@ static const uint8_t* expand(const uint8_t* p, int64_t blocks, const Expanded& o
   return p;
 }
 
-// acc[t][16] (+)= an expanded piece times kRows rows of activations, whose columns start at `first_block` * 32.
+// total[t][16] += an expanded piece times kRows rows of activations, whose columns start at `first_block` * 32.
 template <int kSubs, bool kMin, int kRows>
 static inline void gemm_tile(const Expanded& w, int64_t blocks, const Activations& x, int64_t row, int64_t first_block,
-                             float* acc) {
+                             float* total) {
   constexpr int kPairs = 16 / kSubs;
   const int16_t* weights = w.weights;
   const int16_t* ints = x.ints + row * x.columns + first_block * kBlock;
   const int32_t* sums = x.sums + row * (x.columns / 16) + first_block * 2;
   const int64_t x_blocks = x.columns / kBlock;
   const float* x_scales = x.scales + row * x_blocks + first_block;
-  for (int64_t part = 0; part < blocks * kSubs; ++part) {
-    I isum[kRows];
-    for (int t = 0; t < kRows; ++t) isum[t] = i_set(0);
+  for (int64_t segment = 0; segment < blocks; segment += kSegment) {
+    F acc[kRows];
+    for (int t = 0; t < kRows; ++t) acc[t] = f_set(0.0f);
+    const int64_t parts_end = least(segment + kSegment, blocks) * kSubs;
+    for (int64_t part = segment * kSubs; part < parts_end; ++part) {
+      I isum[kRows];
+      for (int t = 0; t < kRows; ++t) isum[t] = i_set(0);
 #pragma GCC unroll 8
-    for (int pair = 0; pair < kPairs; ++pair) {
-      const W v = w_load(reinterpret_cast<const uint8_t*>(weights));
-      weights += 32;
-      for (int t = 0; t < kRows; ++t) isum[t] = w_dot(isum[t], v, w_pair(ints + t * x.columns + 2 * pair));
-    }
-    ints += 2 * kPairs;
-    const F scale = f_load(w.scales + part * kPanelRows);
-    for (int t = 0; t < kRows; ++t) {
-      const F x_scale = f_set(x_scales[t * x_blocks + part / kSubs]);
-      F a = f_fma(i_float(isum[t]), f_mul(scale, x_scale), f_load(acc + t * kPanelRows));
-      if constexpr (kMin) {
-        const F w_min = f_mul(f_load(w.mins + part * kPanelRows), x_scale);
-        const int32_t* s = sums + t * (x.columns / 16) + part * (2 / kSubs);
-        a = f_fma(f_set(static_cast<float>(kSubs == 1 ? s[0] + s[1] : s[0])), w_min, a);
+      for (int pair = 0; pair < kPairs; ++pair) {
+        const W v = w_load(reinterpret_cast<const uint8_t*>(weights));
+        weights += 32;
+        for (int t = 0; t < kRows; ++t) isum[t] = w_dot(isum[t], v, w_pair(ints + t * x.columns + 2 * pair));
       }
-      f_store(acc + t * kPanelRows, a);
+      ints += 2 * kPairs;
+      const F scale = f_load(w.scales + part * kPanelRows);
+      for (int t = 0; t < kRows; ++t) {
+        const F x_scale = f_set(x_scales[t * x_blocks + part / kSubs]);
+        acc[t] = f_fma(i_float(isum[t]), f_mul(scale, x_scale), acc[t]);
+        if constexpr (kMin) {
+          const F w_min = f_mul(f_load(w.mins + part * kPanelRows), x_scale);
+          const int32_t* s = sums + t * (x.columns / 16) + part * (2 / kSubs);
+          acc[t] = f_fma(f_set(static_cast<float>(kSubs == 1 ? s[0] + s[1] : s[0])), w_min, acc[t]);
+        }
+      }
     }
+    for (int t = 0; t < kRows; ++t) f_store(total + t * kPanelRows, f_add(f_load(total + t * kPanelRows), acc[t]));
   }
 }
 
@@ -221,7 +231,7 @@ static void gemm_panel(const uint8_t* p, const Activations& x, int64_t rows, flo
   piece.weights = reinterpret_cast<int16_t*>(scratch);
   piece.scales = reinterpret_cast<float*>(scratch + kChunkColumns * kPanelRows * 2);
   piece.mins = piece.scales + kChunkColumns / 16 * kPanelRows;
-  __builtin_memset(out, 0, static_cast<size_t>(rows) * kPanelRows * sizeof(float));
+  for (int64_t t = 0; t < rows; ++t) f_store(out + t * kPanelRows, f_set(-0.0f));  // the first segment is the total
   const int64_t blocks = x.columns / kBlock;
   for (int64_t first = 0; first < blocks; first += kChunkColumns / kBlock) {
     const int64_t count = least(kChunkColumns / kBlock, blocks - first);
@@ -234,16 +244,20 @@ static void gemm_panel(const uint8_t* p, const Activations& x, int64_t rows, flo
     }
     for (; t < rows; ++t) gemm_tile<kSubs, kFormat.has_min, 1>(piece, count, x, t, first, out + t * kPanelRows);
   }
+  if (x.factors == nullptr) return;
+  for (int64_t t = 0; t < rows; ++t) {
+    f_store(out + t * kPanelRows, f_mul(f_load(out + t * kPanelRows), row_factor(x, t)));
+  }
 }
 
 // One panel times all rows, out[t * 16 + r].
 template <DType kType>
 static void quantised_panel(const uint8_t* panel, const Activations& x, int64_t rows, float* out, uint8_t* scratch) {
-  if (rows == 1) return matvec_panel<kType, 1>(panel, x, 0, out, kPanelRows);
+  if (rows == 1) return matvec_panel<kType, 1>(panel, x, out);
   if constexpr (kMatvecRows >= 4) {
-    if (rows == 2) return matvec_panel<kType, 2>(panel, x, 0, out, kPanelRows);
-    if (rows == 3) return matvec_panel<kType, 3>(panel, x, 0, out, kPanelRows);
-    if (rows == 4) return matvec_panel<kType, 4>(panel, x, 0, out, kPanelRows);
+    if (rows == 2) return matvec_panel<kType, 2>(panel, x, out);
+    if (rows == 3) return matvec_panel<kType, 3>(panel, x, out);
+    if (rows == 4) return matvec_panel<kType, 4>(panel, x, out);
   }
   gemm_panel<kType>(panel, x, rows, out, scratch);
 }

@@ -21,9 +21,20 @@ static inline F f_div(F a, F b) { return {_mm512_div_ps(a.v, b.v)}; }
 static inline F f_fma(F a, F b, F c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 static inline F f_max(F a, F b) { return {_mm512_max_ps(a.v, b.v)}; }
 static inline F f_min(F a, F b) { return {_mm512_min_ps(a.v, b.v)}; }
-static inline F f_abs(F a) {
-  return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x7fffffff)))};
+// The one order in which sixteen lanes are added: halves of eight, four, two and one.
+static inline float f_sum(F a) {
+  const __m256 eight =
+      _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a.v), 1)));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
+static inline float f_largest(F a) { return _mm512_reduce_max_ps(a.v); }
+// The bits of |a|: as integers they are in the order of the numbers, infinity and then NaN above all others.
+static inline I f_magnitude(F a) { return {_mm512_and_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x7fffffff))}; }
+static inline I i_max(I a, I b) { return {_mm512_max_epi32(a.v, b.v)}; }
+static inline int32_t i_sum(I a) { return _mm512_reduce_add_epi32(a.v); }
+static inline int32_t i_largest(I a) { return _mm512_reduce_max_epi32(a.v); }
 
 static inline I f_round(F a) { return {_mm512_cvtps_epi32(a.v)}; }
 static inline F i_float(I a) { return {_mm512_cvtepi32_ps(a.v)}; }

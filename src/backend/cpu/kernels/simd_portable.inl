@@ -48,7 +48,8 @@ CARAT_OUTLINE F f_fma(F a, F b, F c) {
   CARAT_LANES(16) c.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
   return c;
 }
-// As vmaxps and vminps: the second operand where either is NaN.
+// As vmaxps and vminps: the second operand where either is NaN. So clamping with the number as second operand keeps
+// NaN.
 static inline F f_max(F a, F b) {
   CARAT_LANES(16) a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
   return a;
@@ -57,18 +58,44 @@ static inline F f_min(F a, F b) {
   CARAT_LANES(16) a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i];
   return a;
 }
-static inline F f_abs(F a) {
-  CARAT_LANES(16) a.v[i] = __builtin_fabsf(a.v[i]);
+// The one order in which sixteen lanes are added: halves of eight, four, two and one.
+CARAT_OUTLINE float f_sum(F a) {
+  for (int width = 8; width > 0; width /= 2) CARAT_LANES(width) a.v[i] = a.v[i] + a.v[i + width];
+  return a.v[0];
+}
+// Of numbers that are none of them NaN.
+CARAT_OUTLINE float f_largest(F a) {
+  CARAT_LANES(16) a.v[0] = a.v[i] > a.v[0] ? a.v[i] : a.v[0];
+  return a.v[0];
+}
+// The bits of |a|: as integers they are in the order of the numbers, infinity and then NaN above all others.
+static inline I f_magnitude(F a) {
+  I r;
+  __builtin_memcpy(&r, &a, sizeof r);
+  CARAT_LANES(16) r.v[i] &= 0x7fffffff;
+  return r;
+}
+static inline I i_max(I a, I b) {
+  CARAT_LANES(16) a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
   return a;
 }
+static inline int32_t i_sum(I a) {
+  int32_t sum = 0;
+  CARAT_LANES(16) sum += a.v[i];
+  return sum;
+}
+static inline int32_t i_largest(I a) {
+  CARAT_LANES(16) a.v[0] = a.v[i] > a.v[0] ? a.v[i] : a.v[0];
+  return a.v[0];
+}
 
-// Nearest, ties to even; |a| < 2^22.
+// Nearest, ties to even, for |a| < 2^22; the least integer for NaN, as the processors have it.
 static inline I f_round(F a) {
   I r;
   CARAT_LANES(16) {
     const float magic = 12582912.0f;
     const float shifted = a.v[i] + magic;
-    r.v[i] = static_cast<int32_t>(shifted - magic);
+    r.v[i] = a.v[i] == a.v[i] ? static_cast<int32_t>(shifted - magic) : -2147483647 - 1;
   }
   return r;
 }
@@ -120,7 +147,7 @@ static inline F f_load_bf16(const void* p) {
   }
   return r;
 }
-// To nearest even. The caller has clamped to the finite range.
+// To nearest even; NaN stays NaN. The caller has clamped finite numbers to the range.
 CARAT_OUTLINE void f_store_f16(uint16_t* p, F a) {
   CARAT_LANES(16) {
     uint32_t bits;
@@ -128,7 +155,9 @@ CARAT_OUTLINE void f_store_f16(uint16_t* p, F a) {
     const uint32_t sign = (bits >> 16) & 0x8000u;
     const uint32_t magnitude = bits & 0x7fffffffu;
     uint32_t half;
-    if (magnitude < 0x38800000u) {
+    if (magnitude > 0x7f800000u) {
+      half = 0x7e00u;
+    } else if (magnitude < 0x38800000u) {
       float scaled;
       __builtin_memcpy(&scaled, &magnitude, 4);
       scaled = scaled + 0.5f;

@@ -1,12 +1,12 @@
 // Every option of the sampler against distributions small enough to work out by hand, by counting draws.
-#include "engine/sampler.h"
+#include "sampling/sampler.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 
-#include "engine/random.h"
+#include "sampling/random.h"
 
 namespace carat {
 namespace {
@@ -31,8 +31,8 @@ std::vector<int> count_draws(const std::vector<float>& logits, const SamplingPar
   Sampler sampler;
   std::vector<int> counts(logits.size());
   for (int i = 0; i < draws; ++i) {
-    const auto sampled = sampler.sample(logits, params, {history, i % 97, static_cast<uint64_t>(i / 97), {}});
-    ++counts[static_cast<size_t>(sampled.value().token)];
+    const auto sampled = sampler.sample(logits, {&params, history, i % 97, static_cast<uint64_t>(i / 97), {}, {}}, -1);
+    ++counts[static_cast<size_t>(sampled.token)];
   }
   return counts;
 }
@@ -87,7 +87,7 @@ TEST(Sampler, TemperatureZeroIsArgmaxWithTheLowestIdOnTies) {
   SamplingParams params;
   params.temperature = 0;
   Sampler sampler;
-  EXPECT_EQ(sampler.sample(std::vector<float>{1, 3, 2, 3}, params, {}).value().token, 1);
+  EXPECT_EQ(sampler.sample(std::vector<float>{1, 3, 2, 3}, {.params = &params}, -1).token, 1);
 }
 
 TEST(Sampler, TopKKeepsTheKBestTheLowerIdAmongEquals) {
@@ -176,8 +176,8 @@ TEST(Sampler, MinTokensBarsTheEnd) {
   const std::vector<float> logits{0, 5, 4};
   const std::vector<int32_t> ends{1};
   Sampler sampler;
-  EXPECT_EQ(sampler.sample(logits, params, {{}, 1, 0, ends}).value().token, 2);
-  EXPECT_EQ(sampler.sample(logits, params, {{}, 2, 0, ends}).value().token, 1);
+  EXPECT_EQ(sampler.sample(logits, {&params, {}, 1, 0, ends, {}}, -1).token, 2);
+  EXPECT_EQ(sampler.sample(logits, {&params, {}, 2, 0, ends, {}}, -1).token, 1);
 }
 
 TEST(Sampler, LogprobsAreOfTheRawDistribution) {
@@ -187,7 +187,7 @@ TEST(Sampler, LogprobsAreOfTheRawDistribution) {
   params.logprobs = true;
   params.top_logprobs = 3;
   Sampler sampler;
-  const Sampled sampled = sampler.sample(log_of(kEight), params, {}).value();
+  const Sampled sampled = sampler.sample(log_of(kEight), {.params = &params}, -1);
   EXPECT_EQ(sampled.token, 3);
   EXPECT_NEAR(sampled.logprob, std::log(0.08), 1e-6);
   ASSERT_EQ(sampled.top.size(), 3u);
@@ -199,18 +199,73 @@ TEST(Sampler, LogprobsAreOfTheRawDistribution) {
 TEST(Sampler, TheSameSeedDrawsTheSameTokensOnEveryMachine) {
   std::vector<float> logits(1000);
   for (size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(10 * uniform_draw(5, i));
+  const SamplingParams params;
   Sampler sampler;
   std::vector<int32_t> tokens;
-  for (int32_t n = 0; n < 12; ++n) tokens.push_back(sampler.sample(logits, {}, {{}, n, 42, {}}).value().token);
+  for (int32_t n = 0; n < 12; ++n) tokens.push_back(sampler.sample(logits, {&params, {}, n, 42, {}, {}}, -1).token);
   EXPECT_EQ(tokens, (std::vector<int32_t>{364, 978, 758, 5, 661, 5, 161, 630, 149, 350, 766, 729}));
 }
 
-TEST(Sampler, DamagedLogitsAreAnErrorNotACrash) {
+TEST(Sampler, DamagedLogitsAreAFaultWhereverTheyStand) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
+  const SamplingParams params;
   Sampler sampler;
   for (float bad : {nan, kMinusInfinity, std::numeric_limits<float>::infinity()}) {
-    EXPECT_FALSE(sampler.sample(std::vector<float>(100, bad), {}, {}).ok());
+    EXPECT_EQ(sampler.sample(std::vector<float>(100, bad), {.params = &params}, -1).fault, SampleFault::kNotFinite);
   }
+  for (float bad : {nan, std::numeric_limits<float>::infinity()}) {
+    for (size_t i : {0, 50, 99}) {
+      std::vector<float> logits(100, 1.0f);
+      logits[i] = bad;
+      EXPECT_EQ(sampler.sample(logits, {.params = &params}, -1).fault, SampleFault::kNotFinite) << bad << " at " << i;
+    }
+  }
+  std::vector<float> one_barred(100, 1.0f);
+  one_barred[7] = kMinusInfinity;  // a probability of zero is no damage
+  EXPECT_EQ(sampler.sample(one_barred, {.params = &params}, -1).fault, SampleFault::kNone);
+}
+
+TEST(Sampler, OnlyWhatTheMaskAllowsIsDrawn) {
+  std::vector<float> logits(70, 0.0f);
+  logits[3] = 9;
+  const std::vector<uint32_t> allowed{0, 1u << 8, 1u << 1};  // ids 40 and 65
+  SamplingParams params = plain();
+  Sampler sampler;
+  int of_40 = 0;
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    const Sampled sampled = sampler.sample(logits, {&params, {}, 0, seed, {}, allowed}, -1);
+    ASSERT_TRUE(sampled.token == 40 || sampled.token == 65) << sampled.token;
+    of_40 += sampled.token == 40 ? 1 : 0;
+  }
+  EXPECT_GT(of_40, 50);
+  EXPECT_LT(of_40, 150);
+}
+
+TEST(Sampler, AMaskThatAllowsNothingIsAFaultNeverABarredToken) {
+  const std::vector<float> logits(40, 1.0f);
+  const std::vector<uint32_t> nothing{0, 0}, only_5{1u << 5, 0};
+  const std::vector<int32_t> ends{5};
+  Sampler sampler;
+  for (float temperature : {0.0f, 1.0f}) {
+    SamplingParams params;
+    params.temperature = temperature;
+    EXPECT_EQ(sampler.sample(logits, {&params, {}, 0, 1, {}, nothing}, -1).fault, SampleFault::kNothingAllowed);
+    params.min_tokens = 1;  // bars the only id that the mask leaves
+    EXPECT_EQ(sampler.sample(logits, {&params, {}, 0, 1, ends, only_5}, -1).fault, SampleFault::kNothingAllowed);
+    EXPECT_EQ(sampler.sample(logits, {&params, {}, 1, 1, ends, only_5}, -1).token, 5);
+  }
+}
+
+TEST(Sampler, TheRowsOwnTokenCountsAsTheLastOfTheHistory) {
+  const std::vector<float> logits{1.0f, 0.9f, 0.5f};
+  SamplingParams params;
+  params.temperature = 0;
+  params.presence_penalty = 1;
+  params.repeat_last_n = 1;
+  const std::vector<int32_t> history{1};
+  Sampler sampler;
+  EXPECT_EQ(sampler.sample(logits, {&params, history, 0, 0, {}, {}}, 0).token, 1);   // only the own token is recent
+  EXPECT_EQ(sampler.sample(logits, {&params, history, 0, 0, {}, {}}, -1).token, 0);  // only the history
 }
 
 }  // namespace

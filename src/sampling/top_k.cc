@@ -1,7 +1,7 @@
 // Blocks in which nothing beats the k-th best so far are skipped by one vectorised comparison, and soon that is nearly
 // all of them: about 0.05 ms for 262,144 logits. The scan runs upwards through ids, so an equal logit never displaces a
 // lower id.
-#include "engine/top_k.h"
+#include "sampling/top_k.h"
 
 #include <algorithm>
 #include <limits>

@@ -1,4 +1,4 @@
-#include "engine/top_k.h"
+#include "sampling/top_k.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include <limits>
 #include <numeric>
 
-#include "engine/random.h"
+#include "sampling/random.h"
 
 namespace carat {
 namespace {

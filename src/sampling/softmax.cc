@@ -1,6 +1,6 @@
 // The sum runs in eight lanes that are joined by one fixed tree: fast wherever the compiler vectorises it, equal
 // everywhere.
-#include "engine/softmax.h"
+#include "sampling/softmax.h"
 
 namespace carat {
 namespace {

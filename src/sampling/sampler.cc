@@ -1,13 +1,13 @@
 // The filters, in the order that sampling_params.h gives. Probabilities are sums of e^(logit - largest) in double, in a
 // fixed order; with top_k on (Gemma's default) everything after one scan of the row touches 64 candidates.
-#include "engine/sampler.h"
+#include "sampling/sampler.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "engine/random.h"
-#include "engine/softmax.h"
+#include "sampling/random.h"
+#include "sampling/softmax.h"
 
 namespace carat {
 namespace {
@@ -53,22 +53,35 @@ std::vector<TokenLogprob> top_logprobs(std::span<const float> logits, int32_t co
   return top;
 }
 
-Result<Sampled> Sampler::sample(std::span<const float> logits, const SamplingParams& params,
-                                const SampleContext& context) {
-  const int32_t best = argmax(logits);
-  if (best < 0 || !std::isfinite(logits[static_cast<size_t>(best)])) {
-    return Error{ErrorCode::kCorruptFile, "the model computed no finite logit: its weights are damaged"};
+bool usable(std::span<const float> logits) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  int bad = 0;
+  float largest = kMinusInfinity;
+  for (const float logit : logits) {
+    bad |= !(logit < kInfinity);
+    largest = largest < logit ? logit : largest;
   }
+  return bad == 0 && largest > kMinusInfinity;
+}
+
+Sampled Sampler::sample(std::span<const float> logits, const SampleSpec& spec, int32_t own_token) {
+  const SamplingParams& params = *spec.params;
   Sampled sampled;
-  const std::span<const float> row = adjusted(logits, params, context);
+  if (!usable(logits)) {
+    sampled.fault = SampleFault::kNotFinite;
+    return sampled;
+  }
+  const std::span<const float> row = adjusted(logits, spec, own_token);
   if (params.temperature == 0) {
-    sampled.token = row.data() == logits.data() ? best : argmax(row);
+    sampled.token = argmax(row);
   } else {
     collect(row, params);
-    const auto number = static_cast<uint64_t>(context.generated);
-    sampled.token = draw(params.temperature, uniform_draw(context.seed, number));
+    sampled.token = draw(params.temperature, uniform_draw(spec.seed, static_cast<uint64_t>(spec.generated)));
   }
-  if (sampled.token < 0) sampled.token = best;  // bias and stop rules left nothing: the model's own choice
+  if (sampled.token < 0) {
+    sampled.fault = SampleFault::kNothingAllowed;
+    return sampled;
+  }
   if (params.logprobs) {
     sampled.logprob = static_cast<float>(logits[static_cast<size_t>(sampled.token)] - log_sum_exp(logits));
     if (params.top_logprobs > 0) sampled.top = top_logprobs(logits, params.top_logprobs);
@@ -76,26 +89,34 @@ Result<Sampled> Sampler::sample(std::span<const float> logits, const SamplingPar
   return sampled;
 }
 
-std::span<const float> Sampler::adjusted(std::span<const float> logits, const SamplingParams& params,
-                                         const SampleContext& context) {
-  const bool no_penalty =
-      params.repetition_penalty == 1 && params.presence_penalty == 0 && params.frequency_penalty == 0;
-  const bool bars_end = context.generated < params.min_tokens && !context.end_ids.empty();
+// The ids that penalties count, sorted; none where no penalty asks for them.
+void Sampler::collect_window(const SampleSpec& spec, int32_t own_token) {
+  const SamplingParams& params = *spec.params;
   window_.clear();
-  if (!no_penalty) {
-    const size_t all = context.history.size();
-    const size_t count = params.repeat_last_n < 0 ? all : std::min(all, static_cast<size_t>(params.repeat_last_n));
-    const auto window = context.history.last(count);
-    window_.assign(window.begin(), window.end());
-    std::sort(window_.begin(), window_.end());
-  }
-  if (window_.empty() && params.logit_bias.empty() && !bars_end) return logits;
+  if (!params.has_penalty() || params.repeat_last_n == 0) return;
+  if (own_token >= 0) window_.push_back(own_token);
+  size_t count = spec.history.size();
+  if (params.repeat_last_n > 0) count = std::min(count, static_cast<size_t>(params.repeat_last_n) - window_.size());
+  const auto recent = spec.history.last(count);
+  window_.insert(window_.end(), recent.begin(), recent.end());
+  std::erase_if(window_, [&](int32_t id) { return id < 0; });
+  std::sort(window_.begin(), window_.end());
+}
+
+std::span<const float> Sampler::adjusted(std::span<const float> logits, const SampleSpec& spec, int32_t own_token) {
+  const SamplingParams& params = *spec.params;
+  const bool bars_end = spec.generated < params.min_tokens && !spec.end_ids.empty();
+  collect_window(spec, own_token);
+  if (window_.empty() && params.logit_bias.empty() && !bars_end && spec.allowed.empty()) return logits;
 
   logits_.assign(logits.begin(), logits.end());
   for (const auto& [id, bias] : params.logit_bias) logits_[static_cast<size_t>(id)] += bias;
   penalize(window_, params, logits_);
   if (bars_end) {
-    for (int32_t id : context.end_ids) logits_[static_cast<size_t>(id)] = kMinusInfinity;
+    for (int32_t id : spec.end_ids) logits_[static_cast<size_t>(id)] = kMinusInfinity;
+  }
+  for (size_t id = 0; !spec.allowed.empty() && id < logits_.size(); ++id) {
+    if ((spec.allowed[id / 32] >> (id % 32) & 1u) == 0) logits_[id] = kMinusInfinity;
   }
   return logits_;
 }

@@ -37,6 +37,8 @@ struct SamplingParams {
 
   bool logprobs = false;     // of the raw distribution: before bias, penalties, filters and temperature
   int32_t top_logprobs = 0;  // so many alternatives with each token, at most kMaxTopLogprobs
+
+  bool has_penalty() const { return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0; }
 };
 
 // Errors: kInvalidArgument naming the option, its value and its range. V: ids lie in [0, vocabulary).

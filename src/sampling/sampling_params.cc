@@ -1,6 +1,6 @@
 // Range checks of what users ask for. NaN fails every comparison that is written as "inside", so it is refused
 // everywhere.
-#include "engine/sampling_params.h"
+#include "sampling/sampling_params.h"
 
 #include <fmt/format.h>
 
