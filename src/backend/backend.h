@@ -35,6 +35,15 @@ struct KvPlan {
   int32_t slots = 1;         // sampled tokens that are kept for rows of later steps
 };
 
+// Bytes of memory, known before anything is loaded.
+struct MemoryNeed {
+  uint64_t weights = 0;      // packed, or resident while they are read from a mapped file
+  uint64_t global_page = 0;  // one page on all global layers
+  uint64_t local_page = 0;   // one page on all sliding layers
+  uint64_t activations = 0;  // working memory of steps of `max_rows` rows
+  uint64_t logits_row = 0;   // each row of logits that a step may ask for
+};
+
 struct StageTime {
   double seconds = 0;
   uint64_t weight_bytes = 0;  // bytes of packed weights that the stage had to read
@@ -76,6 +85,10 @@ Status check_step(const Step& step, const KvPlan& plan, const ModelConfig& confi
 // Errors: kInvalidArgument for an unknown name, listing what there is and what this machine lacks; kOutOfMemory.
 Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, const ModelConfig& config,
                                                 const Weights& weights);
+
+// What such a backend will take. Errors: as create_backend.
+Result<MemoryNeed> memory_need(const BackendOptions& options, const ModelConfig& config, const Weights& weights,
+                               int32_t max_rows);
 
 // Every backend name that this machine can run, best first: {"cpu/avx2", "cpu/portable", "reference"}.
 std::vector<std::string> backend_names();

@@ -16,16 +16,17 @@ std::vector<std::string> backend_names() {
   return names;
 }
 
-Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, const ModelConfig& config,
-                                                const Weights& weights) {
+namespace {
+
+// The kernels that a name asks for; none for the reference. Errors: kInvalidArgument, listing what there is.
+Result<const cpu::Kernels*> find_kernels(const BackendOptions& options) {
   if (options.threads < 0 || options.threads > 1024) {
     return Error{ErrorCode::kInvalidArgument,
                  fmt::format("threads is {}; it must be 1 to 1024, or 0 for all cores", options.threads)};
   }
-  if (options.name == "reference") return create_reference_backend(config, weights);
+  if (options.name == "reference") return nullptr;
   for (const cpu::Kernels* kernels : cpu::available_kernels()) {
-    if (options.name == "cpu" || options.name == kernels->name)
-      return cpu::create_cpu_backend(*kernels, options, config, weights);
+    if (options.name == "cpu" || options.name == kernels->name) return kernels;
   }
   const auto missing = cpu::missing_kernels();
   if (std::find(missing.begin(), missing.end(), options.name) != missing.end()) {
@@ -36,6 +37,22 @@ Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, c
   return Error{ErrorCode::kInvalidArgument,
                fmt::format("unknown backend '{}'; this machine has cpu (the best of them), {}", options.name,
                            fmt::join(backend_names(), ", "))};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, const ModelConfig& config,
+                                                const Weights& weights) {
+  CARAT_TRY(const cpu::Kernels* kernels, find_kernels(options));
+  if (kernels == nullptr) return create_reference_backend(config, weights);
+  return cpu::create_cpu_backend(*kernels, options, config, weights);
+}
+
+Result<MemoryNeed> memory_need(const BackendOptions& options, const ModelConfig& config, const Weights& weights,
+                               int32_t max_rows) {
+  CARAT_TRY(const cpu::Kernels* kernels, find_kernels(options));
+  if (kernels == nullptr) return reference_memory_need(config, weights, max_rows);
+  return cpu::cpu_memory_need(options, config, weights, max_rows);
 }
 
 }  // namespace carat

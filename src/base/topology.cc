@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
+
+#include "base/cgroup.h"
 
 namespace carat {
 namespace {
@@ -30,15 +33,6 @@ std::vector<int> physical_cores() {
   return cores;
 }
 
-// cgroup v2: "QUOTA PERIOD" in microseconds, or "max PERIOD".
-int cgroup_cores() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  double quota = 0;
-  double period = 0;
-  if (!(file >> quota >> period) || quota <= 0 || period <= 0) return CPU_SETSIZE;
-  return std::max(1, static_cast<int>(std::floor(quota / period)));
-}
-
 uint64_t status_bytes(const std::string& key) {
   std::ifstream file("/proc/self/status");
   std::string line;
@@ -50,7 +44,25 @@ uint64_t status_bytes(const std::string& key) {
 
 }  // namespace
 
-int usable_cores() { return std::min(static_cast<int>(physical_cores().size()), cgroup_cores()); }
+int usable_cores() {
+  const auto cores = static_cast<int>(physical_cores().size());
+  const std::optional<double> quota = cgroup_cpus();
+  return quota ? std::clamp(static_cast<int>(std::floor(*quota)), 1, cores) : cores;
+}
+
+uint64_t usable_memory_bytes(const std::filesystem::path& root) {
+  std::ifstream file(root / "proc/meminfo");
+  std::string line;
+  uint64_t available = 0;
+  while (std::getline(file, line)) {
+    for (const std::string key : {"MemAvailable:", "SwapFree:"}) {
+      if (line.compare(0, key.size(), key) == 0) available += std::stoull(line.substr(key.size())) * 1024;
+    }
+  }
+  const std::optional<CgroupMemory> cgroup = cgroup_memory(root);
+  if (!cgroup) return available;
+  return std::min(available, cgroup->limit_bytes - std::min(cgroup->limit_bytes, cgroup->used_bytes));
+}
 
 uint64_t peak_resident_bytes() { return status_bytes("VmHWM:"); }
 uint64_t resident_bytes() { return status_bytes("VmRSS:"); }

@@ -2,12 +2,17 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 
 namespace carat {
 
 // Physical cores in this process's affinity mask, at most the cgroup's CPU quota; at least 1. Hardware threads that
 // share a core count once: they share its load ports too, and a memory-bound kernel gains nothing from the second.
 int usable_cores();
+
+// Bytes that this process can still take: what the system calls available, and swap, but no more than its cgroup, or any
+// above it, leaves. root: of the file system, for tests.
+uint64_t usable_memory_bytes(const std::filesystem::path& root = "/");
 
 // Peak resident memory of this process in bytes (VmHWM), and the resident memory now (VmRSS).
 uint64_t peak_resident_bytes();

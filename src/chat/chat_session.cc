@@ -1,5 +1,5 @@
-// The engine's session keeps the KV cache between turns. Its context begins small and doubles when a conversation
-// outgrows it, up to num_ctx or the model's own: only then is everything computed anew.
+// The engine's prefix cache keeps what the turns before computed. Its context doubles when a conversation outgrows it,
+// up to num_ctx or the model's own: only then is everything computed anew.
 #include "chat/chat_session.h"
 
 #include <fmt/format.h>
@@ -11,7 +11,7 @@
 namespace carat::chat {
 namespace {
 
-constexpr int64_t kFirstContext = 8192;
+constexpr int64_t kUsualContext = 32768;
 
 void add(Usage& sum, const Usage& usage) {
   sum.prompt_tokens += usage.prompt_tokens;
@@ -156,9 +156,8 @@ Result<Engine*> ChatSession::engine_for(int64_t answer_tokens) {
   const int64_t limit = context_limit();
   const int64_t needed =
       static_cast<int64_t>(conversation_.prompt().size()) + std::clamp<int64_t>(answer_tokens, 1, limit / 8 + 1);
-  int64_t context = options_.context > 0 ? limit : kFirstContext;
-  while (context < needed) context *= 2;
-  return loaded_.engine_of(std::min(context, limit));
+  const int64_t context = options_.context > 0 ? limit : std::max(kUsualContext, 2 * needed);
+  return loaded_.engine_of(std::min(context, limit), std::min(needed, limit));
 }
 
 Status ChatSession::save(const ModelName& name) const {

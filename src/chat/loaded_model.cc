@@ -2,28 +2,48 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace carat::chat {
 
+namespace {
+
+EngineOptions engine_options(const LoadOptions& options, int64_t context) {
+  EngineOptions wanted;
+  wanted.context = static_cast<int32_t>(context);
+  wanted.max_rows = options.chunk;
+  wanted.max_sequences = options.max_sequences;
+  return wanted;
+}
+
+}  // namespace
+
 Result<LoadedModel> LoadedModel::load(OpenModel model, const LoadOptions& options) {
+  constexpr int32_t kSmallest = 512;  // a context that is of any use
   LoadedModel loaded;
   loaded.model_ = std::make_unique<OpenModel>(std::move(model));
+  loaded.options_ = options;
   const ModelFile& file = loaded.model_->file;
+  CARAT_TRY(loaded.need_, memory_need(options.backend, file.config, file.weights, options.chunk));
+  CARAT_TRY(loaded.budget_, memory_budget(options.memory));
+  const int32_t least = std::min(kSmallest, file.config.context_length);
+  CARAT_TRY(loaded.plan_,
+            plan_memory(loaded.need_, file.config, engine_options(options, least), least, loaded.budget_));
   CARAT_TRY(loaded.backend_, create_backend(options.backend, file.config, file.weights));
-  loaded.chunk_ = options.chunk;
   return loaded;
 }
 
-Result<Engine*> LoadedModel::engine_of(int64_t context) {
-  if (engine_ && engine_->options().context >= context) return engine_.get();
-  if (context > config().context_length) {
+Result<Engine*> LoadedModel::engine_of(int64_t context, int64_t least) {
+  if (engine_ && engine_->options().context >= least) return engine_.get();
+  if (least > config().context_length) {
     return Error{ErrorCode::kTooLong, fmt::format("prompt and answer need a context of {} tokens, and the model has {}",
-                                                  context, config().context_length)};
+                                                  least, config().context_length)};
   }
-  EngineOptions wanted;
-  wanted.context = static_cast<int32_t>(context);
-  wanted.max_rows = chunk_;
+  const int64_t wanted = std::clamp<int64_t>(context, least, config().context_length);
+  CARAT_TRY(plan_,
+            plan_memory(need_, config(), engine_options(options_, wanted), static_cast<int32_t>(least), budget_));
   engine_.reset();
-  CARAT_TRY(engine_, Engine::create(*backend_, config(), wanted));
+  CARAT_TRY(engine_, Engine::create(*backend_, config(), plan_.engine));
   return engine_.get();
 }
 

@@ -7,6 +7,7 @@
 
 #include "backend/backend.h"
 #include "base/result.h"
+#include "chat/memory_plan.h"
 #include "chat/open_model.h"
 #include "engine/engine.h"
 
@@ -16,20 +17,25 @@ namespace carat::chat {
 struct LoadOptions {
   BackendOptions backend;
   int32_t chunk = 256;  // prompt tokens computed in one step
+  std::string memory;   // a hard budget, as people write it: 2G; empty: what the machine has
+  int32_t max_sequences = 1;
 };
 
 class LoadedModel {
  public:
-  // Errors: those of create_backend.
+  // Errors: those of create_backend; kOutOfMemory before anything is loaded, where there is no room for it.
   static Result<LoadedModel> load(OpenModel model, const LoadOptions& options);
 
   const OpenModel& model() const { return *model_; }
   const ModelConfig& config() const { return model_->file.config; }
   Backend& backend() { return *backend_; }
 
-  // The engine, made anew with `context` positions if it has fewer (what its sessions held is then gone).
-  // Errors: kTooLong beyond the model's context, kOutOfMemory.
-  Result<Engine*> engine_of(int64_t context);
+  // The engine, made anew if it has fewer positions than `least` (what its cache held is then gone): with `context` of
+  // them, or as many as there is memory for. Errors: kTooLong beyond the model's context, kOutOfMemory.
+  Result<Engine*> engine_of(int64_t context, int64_t least);
+
+  // What it takes, as planned before.
+  const MemoryPlan& memory() const { return plan_; }
 
  private:
   LoadedModel() = default;
@@ -37,7 +43,10 @@ class LoadedModel {
   std::unique_ptr<OpenModel> model_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Engine> engine_;
-  int32_t chunk_ = 0;
+  LoadOptions options_;
+  MemoryNeed need_;
+  MemoryBudget budget_;
+  MemoryPlan plan_;
 };
 
 }  // namespace carat::chat

@@ -10,13 +10,14 @@
 #include <optional>
 
 #include "base/topology.h"
+#include "chat/memory_plan.h"
 #include "chat/open_model.h"
 #include "cli/bandwidth.h"
 #include "cli/commands.h"
 #include "cli/fetch.h"
 #include "cli/model_flags.h"
 #include "cli/report.h"
-#include "engine/kv_pages.h"
+#include "engine/engine.h"
 
 namespace carat::cli {
 namespace {
@@ -187,6 +188,11 @@ Status bench(const BenchFlags& flags) {
     return Error{ErrorCode::kTooLong,
                  fmt::format("{} tokens are asked for; the model's context has {}", context, config.context_length)};
   }
+  CARAT_TRY(const MemoryNeed need, memory_need(flags.loading.backend, config, model.file.weights, flags.loading.chunk));
+  CARAT_TRY(const chat::MemoryBudget budget, chat::memory_budget(flags.loading.memory));
+  EngineOptions sizes{.context = static_cast<int32_t>(context), .max_rows = flags.loading.chunk, .cache_pages = 1};
+  CARAT_TRY([[maybe_unused]] const chat::MemoryPlan planned,
+            chat::plan_memory(need, config, sizes, sizes.context, budget));
   const auto load_start = std::chrono::steady_clock::now();
   CARAT_TRY(auto backend, create_backend(flags.loading.backend, config, model.file.weights));
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - load_start).count();

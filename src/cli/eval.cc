@@ -108,7 +108,7 @@ Result<Json> Evaluator::evaluate(const std::string& line) {
   };
   const auto needed = static_cast<int64_t>(ids.size()) + flags_->generate;
   const auto usual = std::min<int64_t>(kUsualContext, loaded_.config().context_length);
-  CARAT_TRY(Engine * engine, loaded_.engine_of(std::max(needed, usual)));
+  CARAT_TRY(Engine * engine, loaded_.engine_of(std::max(needed, usual), needed));
   CARAT_TRY([[maybe_unused]] const RequestId id, engine->submit(std::move(request)));
   std::vector<Event> events;
   while (engine->step(events)) {

@@ -16,6 +16,9 @@ void add_model_flags(CLI::App& app, chat::LoadOptions& options) {
       ->transform(CLI::CheckedTransformer(precisions, CLI::ignore_case))
       ->type_name("exact|fast")
       ->group("Running");
+  app.add_option("--memory", options.memory, "A hard budget (2G): a smaller cache, then a smaller context, if need be")
+      ->type_name("SIZE")
+      ->group("Running");
   app.add_option("--chunk", options.chunk, "Prompt tokens computed in one step")->type_name("N")->group("Running");
 }
 

@@ -91,7 +91,7 @@ Status perplexity(const PerplexityFlags& flags) {
   if (flags.chunks > 0) chunks = std::min(chunks, static_cast<size_t>(flags.chunks));
 
   CARAT_TRY(chat::LoadedModel loaded, chat::LoadedModel::load(std::move(model), flags.loading));
-  CARAT_TRY(Engine * engine, loaded.engine_of(flags.context));
+  CARAT_TRY(Engine * engine, loaded.engine_of(flags.context, flags.context));
   const bool show_progress = isatty(STDERR_FILENO) != 0;
   const auto start = std::chrono::steady_clock::now();
   const InterruptGuard interrupt;

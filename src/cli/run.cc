@@ -51,7 +51,12 @@ int64_t context_of(const chat::GenerationOptions& options, size_t prompt_tokens,
   const auto prompt = static_cast<int64_t>(prompt_tokens);
   const int64_t answer = options.sampling.max_tokens >= 0 ? options.sampling.max_tokens : kRoomForAnswer;
   const int64_t wanted = std::max(prompt + answer, kLeastContext);
-  return std::max(prompt + 1, std::min<int64_t>(wanted, config.context_length));
+  return std::min<int64_t>(wanted, config.context_length);
+}
+
+void print_memory(const chat::MemoryPlan& plan) {
+  fmt::print(stderr, "memory: {}\n", plan.text());
+  for (const std::string& what : plan.given_up) fmt::print(stderr, "memory: {}\n", what);
 }
 
 Status converse(const RunFlags& flags) {
@@ -95,7 +100,10 @@ Status run(const RunFlags& flags, bool& interrupted) {
   asked.trim_leading_space = format.trims_leading_space();
 
   CARAT_TRY(chat::LoadedModel loaded, chat::LoadedModel::load(std::move(model), flags.loading));
-  CARAT_TRY(Engine * engine, loaded.engine_of(context_of(options, asked.request.prompt.size(), loaded.config())));
+  const int64_t context = context_of(options, asked.request.prompt.size(), loaded.config());
+  const auto least = static_cast<int64_t>(asked.request.prompt.size()) + 1;
+  CARAT_TRY(Engine * engine, loaded.engine_of(context, options.context > 0 ? std::min(context, least) : least));
+  if (flags.verbose) print_memory(loaded.memory());
   VerboseStats stats;
   stats.load_seconds = seconds_so_far();
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <regex>
 
+#include "support/paths.h"
 #include "support/process.h"
 #include "support/real_model.h"
 
@@ -57,12 +58,29 @@ TEST_F(RunTest, TheSameSeedGivesTheSameText) {
 TEST_F(RunTest, VerbosePrintsTheEightFiguresToStandardError) {
   const auto result = run({"--raw", "--verbose", "--temp", "0", "-n", "4", "Once upon a time"});
   const std::string duration = "[0-9.]+(ns|µs|ms|s)\n";
-  const std::regex figures("\ntotal duration:       " + duration + "load duration:        " + duration +
-                           "prompt eval count:    5 token\\(s\\)\n" + "prompt eval duration: " + duration +
-                           "prompt eval rate:     [0-9]+\\.[0-9]{2} tokens/s\n" +
+  const std::regex figures("memory: weights [^\n]*\n\ntotal duration:       " + duration +
+                           "load duration:        " + duration + "prompt eval count:    5 token\\(s\\)\n" +
+                           "prompt eval duration: " + duration + "prompt eval rate:     [0-9]+\\.[0-9]{2} tokens/s\n" +
                            "eval count:           4 token\\(s\\)\n" + "eval duration:        " + duration +
                            "eval rate:            [0-9]+\\.[0-9]{2} tokens/s\n");
   EXPECT_TRUE(std::regex_match(result.err, figures)) << result.err;
+}
+
+TEST_F(RunTest, ABudgetIsKeptOrRefusedBeforeAnythingIsLoaded) {
+  // The limit is of private memory: beyond it the kernel gives nothing.
+  const auto limited = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(),
+                     {"/bin/sh", "-c", "ulimit -d 353280; exec \"$@\"", "sh", kCaratBinary, "run", model_});
+    return test::run_process(arguments);
+  };
+  const auto result = limited({"--raw", "--temp", "0", "-n", "4", "--memory", "345M", "--verbose", "Once"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.err.find("memory: a prefix cache of"), std::string::npos) << result.err;
+  const auto refused = limited({"--memory", "200M", "Once"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_EQ(refused.err.rfind("Error: not enough memory: ", 0), 0u) << refused.err;
+  EXPECT_NE(refused.err.find("--memory has 209 MB"), std::string::npos) << refused.err;
+  EXPECT_EQ(run({"--memory", "lots", "Once"}).exit_code, 2);
 }
 
 TEST_F(RunTest, CtrlCEndsWithWhatWasWritten) {

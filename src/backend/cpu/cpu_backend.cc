@@ -49,22 +49,24 @@ class CpuBackend final : public Backend {
     ModelPack& model = weights_.model;
     plan_ = plan;
     slots_.assign(static_cast<size_t>(plan.slots), 0);
-    // K and V of one layer: a page is [K][P][E] halves each.
-    page_halves_ = static_cast<size_t>(model.kv_heads) * kPageTokens * static_cast<size_t>(model.head_size);
-    const auto layer_halves = [&](const LayerPack& layer) {  // of K, and of V
-      return page_halves_ * static_cast<size_t>(layer.global == 1 ? plan.global_pages : plan.local_pages);
-    };
-    size_t halves = 0;
-    for (const LayerPack& layer : weights_.layers) halves += 2 * layer_halves(layer);
-    kv_ = Arena();
-    CARAT_TRY(kv_, Arena::allocate(halves * sizeof(uint16_t), "the KV cache"));
-    kv_bytes_ = halves * sizeof(uint16_t);
-    auto* next = reinterpret_cast<uint16_t*>(kv_.data());
+    const size_t page = static_cast<size_t>(model.kv_heads) * kPageTokens * static_cast<size_t>(model.head_size);
+    size_t layers[2] = {0, 0};
+    for (const LayerPack& layer : weights_.layers) ++layers[layer.global];
+    const int32_t pages[2] = {plan.local_pages, plan.global_pages};
+    kv_bytes_ = 0;
+    for (int kind = 0; kind < 2; ++kind) {
+      page_halves_[kind] = 2 * page * layers[kind];
+      const size_t bytes = page_halves_[kind] * sizeof(uint16_t) * static_cast<size_t>(pages[kind]);
+      kv_[kind] = Arena();
+      CARAT_TRY(kv_[kind], Arena::allocate(bytes, "the KV cache"));
+      kv_bytes_ += bytes;
+    }
+    size_t next[2] = {0, 0};
     for (LayerPack& layer : weights_.layers) {
-      const size_t size = layer_halves(layer);
-      layer.k_cache = next;
-      layer.v_cache = next + size;
-      next += 2 * size;
+      layer.k_cache = reinterpret_cast<uint16_t*>(kv_[layer.global].data()) + next[layer.global];
+      layer.v_cache = layer.k_cache + page;
+      layer.page_stride = static_cast<int64_t>(page_halves_[layer.global]);
+      next[layer.global] += 2 * page;
     }
     samplers_.resize(static_cast<size_t>(team_.workers()));
     return buffers_.allocate(model, plan.max_rows, team_.workers(), limit_);
@@ -185,13 +187,10 @@ class CpuBackend final : public Backend {
   }
 
   void copy_page(const PageCopy& copy) {
-    for (LayerPack& layer : weights_.layers) {
-      if ((layer.global == 1) != copy.global) continue;
-      for (uint16_t* cache : {layer.k_cache, layer.v_cache}) {
-        std::memcpy(cache + static_cast<size_t>(copy.to) * page_halves_,
-                    cache + static_cast<size_t>(copy.from) * page_halves_, page_halves_ * sizeof(uint16_t));
-      }
-    }
+    const int kind = copy.global ? 1 : 0;
+    auto* pages = reinterpret_cast<uint16_t*>(kv_[kind].data());
+    std::memcpy(pages + static_cast<size_t>(copy.to) * page_halves_[kind],
+                pages + static_cast<size_t>(copy.from) * page_halves_[kind], page_halves_[kind] * sizeof(uint16_t));
   }
 
   void stage_done(size_t stage) {
@@ -206,8 +205,8 @@ class CpuBackend final : public Backend {
   Team team_;
   const std::vector<double> frequencies_[2];  // sliding, global
   CpuWeights weights_;
-  Arena kv_;
-  size_t page_halves_ = 0;
+  Arena kv_[2];  // sliding, global: [page][layer of the kind][K, V]
+  size_t page_halves_[2] = {};
   uint64_t kv_bytes_ = 0;
   KvPlan plan_;
   ForwardBuffers buffers_;
@@ -266,6 +265,19 @@ Result<std::unique_ptr<Backend>> create_cpu_backend(const Kernels& kernels, cons
   auto backend = std::make_unique<CpuBackend>(kernels, options, config);
   CARAT_CHECK(backend->load(weights));
   return std::unique_ptr<Backend>(std::move(backend));
+}
+
+Result<MemoryNeed> cpu_memory_need(const BackendOptions& options, const ModelConfig& config, const Weights& weights,
+                                   int32_t max_rows) {
+  MemoryNeed need;
+  CARAT_TRY(need.weights, CpuWeights::packed_bytes(config, weights));
+  const uint64_t layer_page =
+      uint64_t{2} * sizeof(uint16_t) * kPageTokens * static_cast<uint64_t>(config.kv_heads * config.head_size);
+  for (const bool global : config.is_global) (global ? need.global_page : need.local_page) += layer_page;
+  const int workers = options.threads > 0 ? options.threads : usable_cores();
+  need.activations = ForwardBuffers::bytes(CpuWeights::shape_of(config), max_rows, workers);
+  need.logits_row = 2 * sizeof(float) * static_cast<uint64_t>(config.vocabulary);  // two steps are in flight
+  return need;
 }
 
 int64_t team_claim(Team& team, int64_t stage, int64_t chunk, int64_t count) { return team.claim(stage, chunk, count); }

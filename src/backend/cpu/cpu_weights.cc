@@ -59,6 +59,40 @@ struct PackRun {
 
 }  // namespace
 
+ModelPack CpuWeights::shape_of(const ModelConfig& config) {
+  ModelPack model{};
+  model.layers = config.layers;
+  model.width = config.width;
+  model.ffn_width = config.ffn_width;
+  model.heads = config.heads;
+  model.kv_heads = config.kv_heads;
+  model.head_size = config.head_size;
+  model.vocabulary = config.vocabulary;
+  model.window = config.window;
+  model.norm_epsilon = config.norm_epsilon;
+  model.query_scale = config.query_scale;
+  model.embedding_scale = config.embedding_scale;
+  return model;
+}
+
+Result<uint64_t> CpuWeights::packed_bytes(const ModelConfig& config, const Weights& weights) {
+  uint64_t bytes = 0;
+  const auto add = [&](const TensorView& tensor, int64_t rows) -> Status {
+    CARAT_TRY(const PackedMatrix matrix, describe(tensor, rows));
+    bytes += round_up<size_t>(matrix.bytes(), 64);
+    return {};
+  };
+  for (const LayerWeights& layer : weights.layers) {
+    for (const TensorView* tensor :
+         {&layer.q, &layer.k, &layer.v, &layer.attn_out, &layer.gate, &layer.up, &layer.down}) {
+      CARAT_CHECK(add(*tensor, tensor->rows));
+    }
+  }
+  CARAT_CHECK(add(weights.embedding, config.vocabulary));
+  if (weights.head.rows != 0) CARAT_CHECK(add(weights.head, config.vocabulary));
+  return bytes;
+}
+
 Result<CpuWeights> CpuWeights::pack(const ModelConfig& config, const Weights& weights, const Kernels& kernels,
                                     Team& team) {
   struct Multiple {
@@ -78,6 +112,7 @@ Result<CpuWeights> CpuWeights::pack(const ModelConfig& config, const Weights& we
   }
 
   CpuWeights out;
+  out.model = shape_of(config);
   out.layers.resize(weights.layers.size());
   std::vector<PackJob> jobs;
   auto add = [&](const TensorView& tensor, PackedMatrix& matrix, int64_t rows) -> Status {
@@ -135,17 +170,6 @@ Result<CpuWeights> CpuWeights::pack(const ModelConfig& config, const Weights& we
   reads(Stage::kLogits, out.model.head);
   out.decode_bytes = tied ? offset : offset - out.model.embedding.bytes();
 
-  out.model.layers = config.layers;
-  out.model.width = config.width;
-  out.model.ffn_width = config.ffn_width;
-  out.model.heads = config.heads;
-  out.model.kv_heads = config.kv_heads;
-  out.model.head_size = config.head_size;
-  out.model.vocabulary = config.vocabulary;
-  out.model.window = config.window;
-  out.model.norm_epsilon = config.norm_epsilon;
-  out.model.query_scale = config.query_scale;
-  out.model.embedding_scale = config.embedding_scale;
   out.model.final_norm = norm(weights.final_norm);
   out.model.layer = out.layers.data();
   return out;

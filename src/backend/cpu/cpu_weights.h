@@ -16,6 +16,12 @@ namespace carat::cpu {
 
 class CpuWeights {
  public:
+  // The sizes of a model that the kernels go by; without weights.
+  static ModelPack shape_of(const ModelConfig& config);
+
+  // What pack() will take. Errors: kUnsupported, as there.
+  static Result<uint64_t> packed_bytes(const ModelConfig& config, const Weights& weights);
+
   // Errors: kOutOfMemory; kUnsupported for a shape that the kernels do not take.
   static Result<CpuWeights> pack(const ModelConfig& config, const Weights& weights, const Kernels& kernels, Team& team);
 

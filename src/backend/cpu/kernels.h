@@ -67,6 +67,9 @@ struct LayerPack {
   PackedMatrix q, k, v, attn_out, gate, up, down;
   uint16_t* k_cache;  // f16 [page][K][P / 16][E][16 keys]: sixteen keys side by side, so that lanes are keys
   uint16_t* v_cache;  // f16 [page][K][P][E]
+  // Halves from a page to the next: a page's keys and values of all layers of a kind lie together, so that a cache takes
+  // memory (huge pages, too) only as its pages are used.
+  int64_t page_stride;
   int32_t global;     // 0 sliding, 1 global: index into RowPlan
 };
 

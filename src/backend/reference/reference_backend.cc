@@ -242,6 +242,24 @@ class ReferenceBackend final : public Backend {
 
 }  // namespace
 
+MemoryNeed reference_memory_need(const ModelConfig& config, const Weights& weights, int32_t max_rows) {
+  MemoryNeed need;
+  for (const LayerWeights& w : weights.layers) {
+    for (const TensorView* tensor : {&w.q, &w.k, &w.v, &w.attn_out, &w.gate, &w.up, &w.down}) {
+      need.weights += tensor->data.size();
+    }
+  }
+  need.weights += weights.embedding.data.size() + weights.head.data.size();
+  const uint64_t layer_page =
+      uint64_t{2} * sizeof(float) * kPageTokens * static_cast<uint64_t>(config.kv_heads * config.head_size);
+  for (const bool global : config.is_global) (global ? need.global_page : need.local_page) += layer_page;
+  const auto row = static_cast<uint64_t>(4 * config.width + 2 * config.ffn_width +
+                                         3 * (config.heads + 2 * config.kv_heads) * config.head_size);
+  need.activations = static_cast<uint64_t>(max_rows) * row * sizeof(float);
+  need.logits_row = 2 * sizeof(float) * static_cast<uint64_t>(config.vocabulary);
+  return need;
+}
+
 std::unique_ptr<Backend> create_reference_backend(const ModelConfig& config, const Weights& weights) {
   return std::make_unique<ReferenceBackend>(config, weights);
 }

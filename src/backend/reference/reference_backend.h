@@ -11,4 +11,6 @@ namespace carat {
 // page tables of a Step to the letter, and its unwritten KV is NaN, so that a wrong table shows.
 std::unique_ptr<Backend> create_reference_backend(const ModelConfig& config, const Weights& weights);
 
+MemoryNeed reference_memory_need(const ModelConfig& config, const Weights& weights, int32_t max_rows);
+
 }  // namespace carat

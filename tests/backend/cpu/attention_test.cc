@@ -122,6 +122,7 @@ std::vector<float> attend(const Kernels& kernels, const Sequence& s, int kind, i
   layer.global = kind;
   layer.k_cache = k_cache.data();
   layer.v_cache = v_cache.data();
+  layer.page_stride = int64_t{s.shape.kv_heads} * kPageTokens * s.shape.head_size;
   RowPlan row{};
   row.pages[kind] = table.data();
   row.page_count[kind] = static_cast<int32_t>(table.size());

@@ -29,7 +29,7 @@ static void store_key_value(const ModelPack& m, const LayerPack& layer, const Ro
                             const float* key, const float* value) {
   const int64_t E = m.head_size;
   const int64_t slot = plan.position % kPage;
-  const int64_t base = (page_of(plan, layer.global, plan.position) * m.kv_heads + kv_head) * kPage * E;
+  const int64_t base = page_of(plan, layer.global, plan.position) * layer.page_stride + kv_head * kPage * E;
   uint16_t* k = layer.k_cache + base + slot / 16 * E * 16 + slot % 16;
   uint16_t* v = layer.v_cache + base + slot * E;
   uint16_t halves[16];
@@ -134,8 +134,8 @@ static inline void weigh_values(const ModelPack& m, const LayerPack& layer, cons
   for (int i = 1; i < kRows; ++i) all = {least(all.lo, seen[i].lo), most(all.hi, seen[i].hi)};
   for (int64_t group = all.lo / 32 * 32; group < all.hi; group += 32) {
     const int64_t position = split_begin + group;
-    const uint16_t* v =
-        layer.v_cache + ((page_of(plan, layer.global, position) * m.kv_heads + kv_head) * kPage + position % kPage) * E;
+    const uint16_t* v = layer.v_cache + page_of(plan, layer.global, position) * layer.page_stride +
+                        (kv_head * kPage + position % kPage) * E;
     const KeyRange keys = {most(group, all.lo), least(group + 32, all.hi)};
     bool same = true;
     for (int i = 0; i < kRows; ++i) same = same && seen[i].lo <= keys.lo && seen[i].hi >= keys.hi;
@@ -228,9 +228,8 @@ static void attend(const ForwardContext& c, const LayerPack& layer, const AttnTa
     }
     for (int64_t key = all.lo / 16 * 16; key < all.hi; key += 16) {
       const int64_t position = begin + key;
-      const uint16_t* keys =
-          layer.k_cache +
-          ((page_of(plan[0], kind, position) * m.kv_heads + task.kv_head) * kPage + position % kPage) * E;
+      const uint16_t* keys = layer.k_cache + page_of(plan[0], kind, position) * layer.page_stride +
+                             (task.kv_head * kPage + position % kPage) * E;
       float* scores = scratch.scores + key;
       int i = 0;
       for (; i + 4 <= count; i += 4) score_keys<4, kScoreChains>(keys, q + i, E, scores + i * kSplitKeys);

@@ -1,0 +1,44 @@
+// How much memory a model will take, worked out before any of it is loaded, and what is given up where that is more
+// than there is.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "base/result.h"
+#include "engine/engine.h"
+#include "model/config.h"
+
+namespace carat::chat {
+
+struct MemoryPlan {
+  EngineOptions engine;  // what fits
+  uint64_t weights = 0, kv_cache = 0, activations = 0, logits = 0;
+  uint64_t program = 0;               // the program itself, its tokenizer and threads
+  std::vector<std::string> given_up;  // in words, where less fits than was wanted
+
+  uint64_t total() const { return weights + kv_cache + activations + logits + program; }
+  // "weights 247 MB + KV cache 36 MB + ...".
+  std::string text() const;
+};
+
+struct MemoryBudget {
+  uint64_t bytes = 0;
+  std::string whose;  // "--memory", "this machine"
+};
+
+// "2G", "512MiB", "1500M", "800000k" or bytes. Errors: kInvalidArgument.
+Result<uint64_t> parse_bytes(const std::string& text);
+
+// --memory where it was given, but never more than the machine and this process's cgroup have. Errors: those of
+// parse_bytes.
+Result<MemoryBudget> memory_budget(const std::string& flag);
+
+// What is wanted, or less: first the prefix cache's pages go, then rows of logits, then sequences, then (from
+// `least_context` on) the context. Errors: kOutOfMemory, saying what was asked, what there is and what would fit.
+Result<MemoryPlan> plan_memory(const MemoryNeed& need, const ModelConfig& config, const EngineOptions& wanted,
+                               int32_t least_context, const MemoryBudget& budget);
+
+}  // namespace carat::chat

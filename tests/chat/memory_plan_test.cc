@@ -1,0 +1,91 @@
+// What fits into a budget, and in which order things are given up.
+#include "chat/memory_plan.h"
+
+#include <gtest/gtest.h>
+
+namespace carat::chat {
+namespace {
+
+constexpr uint64_t kMega = 1'000'000;
+
+ModelConfig config() {
+  ModelConfig config;
+  config.context_length = 32768;
+  config.window = 512;
+  return config;
+}
+
+MemoryNeed need() {
+  MemoryNeed need;
+  need.weights = 500 * kMega;
+  need.global_page = kMega / 4;
+  need.local_page = kMega;
+  need.activations = 20 * kMega;
+  need.logits_row = 2 * kMega;
+  return need;
+}
+
+EngineOptions wanted() { return {.context = 8192, .max_rows = 256, .max_sequences = 4, .max_logits_rows = 4}; }
+
+Result<MemoryPlan> plan(uint64_t megabytes, int32_t least = 512) {
+  return plan_memory(need(), config(), wanted(), least, {megabytes * kMega, "--memory"});
+}
+
+TEST(MemoryPlan, WithRoomForAllNothingIsGivenUp) {
+  const MemoryPlan all = plan(10000).value();
+  EXPECT_TRUE(all.given_up.empty());
+  EXPECT_EQ(all.engine.context, 8192);
+  EXPECT_EQ(all.engine.max_sequences, 4);
+  const KvPlan pages = Engine::plan(config(), all.engine);
+  EXPECT_EQ(all.kv_cache,
+            static_cast<uint64_t>(pages.global_pages) * kMega / 4 + static_cast<uint64_t>(pages.local_pages) * kMega);
+  EXPECT_EQ(all.total(), all.weights + all.kv_cache + all.activations + all.logits + all.program);
+}
+
+TEST(MemoryPlan, TheCacheGoesFirstThenSequencesThenTheContext) {
+  const uint64_t all = plan(10000)->total() / kMega;
+  const MemoryPlan less_cache = plan(all - 10).value();
+  EXPECT_EQ(less_cache.given_up.size(), 1u);
+  EXPECT_EQ(less_cache.engine.max_sequences, 4);
+  EXPECT_LT(less_cache.engine.cache_pages, plan(10000)->engine.cache_pages);
+
+  const MemoryPlan fewer = plan(700).value();
+  EXPECT_EQ(fewer.engine.context, 8192);
+  EXPECT_LT(fewer.engine.max_sequences, 4);
+  EXPECT_EQ(fewer.engine.cache_pages, 1);
+
+  const MemoryPlan shorter = plan(620).value();
+  EXPECT_EQ(shorter.engine.max_sequences, 1);
+  EXPECT_LT(shorter.engine.context, 8192);
+  EXPECT_GE(shorter.engine.context, 512);
+  EXPECT_EQ(shorter.given_up.size(), 4u);
+  for (const uint64_t megabytes : {all - 10, uint64_t{700}, uint64_t{620}}) {
+    EXPECT_LE(plan(megabytes)->total(), megabytes * kMega);
+  }
+}
+
+TEST(MemoryPlan, TooLittleSaysWhatWasAskedWhatThereIsAndWhatWouldFit) {
+  const auto context = plan(620, 8192);
+  ASSERT_FALSE(context.ok());
+  EXPECT_EQ(context.error().code, ErrorCode::kOutOfMemory);
+  for (const char* part : {"8192 tokens", "weights 500 MB", "--memory has 620 MB", "a context of 4096 would fit"}) {
+    EXPECT_NE(context.error().message.find(part), std::string::npos) << part << ": " << context.error().message;
+  }
+  const auto weights = plan(300);
+  ASSERT_FALSE(weights.ok());
+  EXPECT_NE(weights.error().message.find("a smaller model"), std::string::npos) << weights.error().message;
+}
+
+TEST(MemoryPlan, AmountsAsPeopleWriteThem) {
+  EXPECT_EQ(parse_bytes("2G").value(), uint64_t{2} << 30);
+  EXPECT_EQ(parse_bytes("1.5GiB").value(), uint64_t{3} << 29);
+  EXPECT_EQ(parse_bytes("500MB").value(), 500 * kMega);
+  EXPECT_EQ(parse_bytes("512m").value(), uint64_t{512} << 20);
+  EXPECT_EQ(parse_bytes("1000000").value(), kMega);
+  for (const char* wrong : {"", "G", "-1G", "0", "2X", "2GG", "1e9", "nan", "inf", "2 G", "99999999999999T", "0x10"}) {
+    EXPECT_FALSE(parse_bytes(wrong).ok()) << wrong;
+  }
+}
+
+}  // namespace
+}  // namespace carat::chat
