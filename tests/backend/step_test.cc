@@ -121,6 +121,31 @@ TEST(Steps, SampledTokensGoFromStepToStepInTheirSlots) {
   }
 }
 
+// What speculation will do: several samples of one sequence in a step, then back to where they were right.
+TEST(Steps, ASequenceMaySampleEveryRowAndBeCutBack) {
+  static const SamplingParams params;
+  const RandomModel model = random_model(DType::kQ8_0, 15);
+  const std::vector<int32_t> tokens = tokens_of(30, 4), page{1}, other = tokens_of(10, 5);
+  for (const std::string& name : backend_names()) {
+    const auto backend = open(model, name);
+    const SeqRows whole{0, 30, 0, page, page};
+    TextStep all(tokens, {&whole, 1}, {});
+    for (int32_t row = 20; row < 30; ++row)
+      all.outputs().push_back({row, OutputKind::kSample, -1, {.params = &params}});
+    const auto result = backend->wait(backend->submit(all.step()).value());
+    ASSERT_EQ(result->samples.size(), 10u);
+    const SeqRows rest{0, 10, 22, page, page};
+    const std::vector<int32_t> last{9};
+    const std::vector<float> cut_back = TextStep(other, {&rest, 1}, last).run(*backend);
+
+    std::vector<int32_t> straight(tokens.begin(), tokens.begin() + 22);
+    straight.insert(straight.end(), other.begin(), other.end());
+    const SeqRows fresh{0, 32, 0, page, page};
+    const std::vector<int32_t> last_of_all{31};
+    EXPECT_TRUE(test::same_bits(cut_back, TextStep(straight, {&fresh, 1}, last_of_all).run(*backend))) << name;
+  }
+}
+
 TEST(Steps, ACopiedPageHoldsWhatItsOriginalHeld) {
   const RandomModel model = random_model(DType::kQ8_0, 13);
   for (const std::string& name : backend_names()) {

@@ -51,10 +51,10 @@ class CpuBackend final : public Backend {
     slots_.assign(static_cast<size_t>(plan.slots), 0);
     const size_t page = static_cast<size_t>(model.kv_heads) * kPageTokens * static_cast<size_t>(model.head_size);
     size_t layers[2] = {0, 0};
-    for (const LayerPack& layer : weights_.layers) ++layers[layer.global];
+    for (const LayerPack& layer : weights_.layers) ++layers[layer.kind];
     const int32_t pages[2] = {plan.local_pages, plan.global_pages};
     kv_bytes_ = 0;
-    for (int kind = 0; kind < 2; ++kind) {
+    for (const LayerKind kind : kLayerKinds) {
       page_halves_[kind] = 2 * page * layers[kind];
       const size_t bytes = page_halves_[kind] * sizeof(uint16_t) * static_cast<size_t>(pages[kind]);
       kv_[kind] = Arena();
@@ -63,10 +63,10 @@ class CpuBackend final : public Backend {
     }
     size_t next[2] = {0, 0};
     for (LayerPack& layer : weights_.layers) {
-      layer.k_cache = reinterpret_cast<uint16_t*>(kv_[layer.global].data()) + next[layer.global];
+      layer.k_cache = reinterpret_cast<uint16_t*>(kv_[layer.kind].data()) + next[layer.kind];
       layer.v_cache = layer.k_cache + page;
-      layer.page_stride = static_cast<int64_t>(page_halves_[layer.global]);
-      next[layer.global] += 2 * page;
+      layer.page_stride = static_cast<int64_t>(page_halves_[layer.kind]);
+      next[layer.kind] += 2 * page;
     }
     samplers_.resize(static_cast<size_t>(team_.workers()));
     return buffers_.allocate(model, plan.max_rows, team_.workers(), limit_);
@@ -81,7 +81,7 @@ class CpuBackend final : public Backend {
     half.plan.build(step, weights_.model, team_.workers());
     const size_t columns = frequencies_[0].size();
     for (size_t row = 0; row < step.rows.size(); ++row) {
-      for (int kind = 0; kind < 2; ++kind) {
+      for (const LayerKind kind : kLayerKinds) {
         rope_row(frequencies_[kind], half.plan.rows[row].position, buffers_.rope_cos(index, kind) + row * columns,
                  buffers_.rope_sin(index, kind) + row * columns);
       }
@@ -134,7 +134,7 @@ class CpuBackend final : public Backend {
     context_.team = &team_;
     context_.rows = static_cast<int64_t>(half.step.rows.size());
     context_.plan = half.plan.rows.data();
-    for (int kind = 0; kind < 2; ++kind) {
+    for (const LayerKind kind : kLayerKinds) {
       context_.tasks[kind] = half.plan.tasks[kind].data();
       context_.task_count[kind] = static_cast<int64_t>(half.plan.tasks[kind].size());
     }
@@ -187,7 +187,7 @@ class CpuBackend final : public Backend {
   }
 
   void copy_page(const PageCopy& copy) {
-    const int kind = copy.global ? 1 : 0;
+    const LayerKind kind = copy.global ? kGlobal : kSliding;
     auto* pages = reinterpret_cast<uint16_t*>(kv_[kind].data());
     std::memcpy(pages + static_cast<size_t>(copy.to) * page_halves_[kind],
                 pages + static_cast<size_t>(copy.from) * page_halves_[kind], page_halves_[kind] * sizeof(uint16_t));

@@ -140,7 +140,7 @@ Result<CpuWeights> CpuWeights::pack(const ModelConfig& config, const Weights& we
     to.post_attn_norm = norm(from.post_attn_norm);
     to.ffn_norm = norm(from.ffn_norm);
     to.post_ffn_norm = norm(from.post_ffn_norm);
-    to.global = config.is_global[i] ? 1 : 0;
+    to.kind = config.is_global[i] ? kGlobal : kSliding;
   }
   const bool tied = weights.head.rows == 0;
   CARAT_CHECK(add(weights.embedding, out.model.embedding, config.vocabulary));

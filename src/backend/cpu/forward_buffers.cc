@@ -121,7 +121,7 @@ void ForwardBuffers::put_into(ForwardContext& context, int half) const {
   context.key = key_;
   context.value = value_;
   context.scratch = const_cast<Scratch*>(scratch_.data());
-  for (int kind = 0; kind < 2; ++kind) {
+  for (const LayerKind kind : kLayerKinds) {
     context.rope_cos[kind] = rope_cos(half, kind);
     context.rope_sin[kind] = rope_sin(half, kind);
   }

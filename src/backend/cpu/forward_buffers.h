@@ -23,8 +23,10 @@ class ForwardBuffers {
   // Sets the pointers that all steps share, and those of one of the two halves in flight.
   void put_into(ForwardContext& context, int half) const;
   // cos and sin [T][E / 2] of a half, of sliding (0) and global (1) layers.
-  float* rope_cos(int half, int kind) const { return rope_ + static_cast<size_t>(half * 4 + kind * 2) * rope_floats_; }
-  float* rope_sin(int half, int kind) const { return rope_cos(half, kind) + rope_floats_; }
+  float* rope_cos(int half, LayerKind kind) const {
+    return rope_ + static_cast<size_t>(half * 4 + kind * 2) * rope_floats_;
+  }
+  float* rope_sin(int half, LayerKind kind) const { return rope_cos(half, kind) + rope_floats_; }
 
  private:
   Arena arena_;

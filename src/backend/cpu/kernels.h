@@ -44,6 +44,10 @@ inline constexpr int kSplitKeys = 256;  // attention is split at multiples of th
 
 inline constexpr int32_t kImageRow = 1 << 29;  // token = kImageRow | i: row i of `embeddings`
 
+// What a layer attends to. Also the index of what rows and steps have one of each kind of.
+enum LayerKind : int32_t { kSliding, kGlobal };
+inline constexpr LayerKind kLayerKinds[] = {kSliding, kGlobal};
+
 // What a row is, what it sees and where that lies. It attends to keys [0, last_key] on global layers, to
 // [position - W + 1, last_key] on sliding ones; last_key is its own position or, up to the end of its image or of its
 // sequence, a later one of the same step. Page tables as in model/step.h; check_step has checked them.
@@ -70,7 +74,7 @@ struct LayerPack {
   // Halves from a page to the next: a page's keys and values of all layers of a kind lie together, so that a cache takes
   // memory (huge pages, too) only as its pages are used.
   int64_t page_stride;
-  int32_t global;     // 0 sliding, 1 global: index into RowPlan
+  LayerKind kind;
 };
 
 struct ModelPack {

@@ -27,13 +27,13 @@ void StepPlan::build(const Step& step, const ModelPack& model, int workers) {
   const bool by_split = row_count <= 8 && row_count * model.kv_heads < 4 * workers;
   arrived.assign(by_split ? static_cast<size_t>(row_count * model.kv_heads) : 0, 0);
   for (const SeqRows& seq : step.seqs) {
-    for (int kind = 0; kind < 2; ++kind) {
+    for (const LayerKind kind : kLayerKinds) {
       for (int32_t row = seq.begin; row < seq.end; row += by_split ? 1 : tile) {
         const int32_t count = by_split ? 1 : std::min(tile, seq.end - row);
         const int32_t first = rows[static_cast<size_t>(row)].position;
         int32_t last = 0;  // key that one of them sees
         for (int32_t r = row; r < row + count; ++r) last = std::max(last, rows[static_cast<size_t>(r)].last_key);
-        const int32_t split_begin = kind == 1 ? 0 : std::max(0, first - model.window + 1) / kSplitKeys;
+        const int32_t split_begin = kind == kGlobal ? 0 : std::max(0, first - model.window + 1) / kSplitKeys;
         const int32_t split_end = last / kSplitKeys + 1;
         if (by_split && split_end - split_begin > 1) {
           rows[static_cast<size_t>(row)].partial[kind] = partial_slots;

@@ -45,8 +45,8 @@ struct Sequence {
     }
   }
   int32_t position(int32_t row) const { return keys - rows + row; }
-  int32_t first_key(int32_t row, int kind) const {
-    return kind == 1 ? 0 : std::max(0, position(row) - shape.window + 1);
+  int32_t first_key(int32_t row, LayerKind kind) const {
+    return kind == kGlobal ? 0 : std::max(0, position(row) - shape.window + 1);
   }
 };
 
@@ -55,7 +55,7 @@ struct Expected {
   std::vector<float> out;  // [rows][H*E]
   std::vector<double> tolerance;
 
-  Expected(const Sequence& s, int kind) {
+  Expected(const Sequence& s, LayerKind kind) {
     const auto E = static_cast<size_t>(s.shape.head_size);
     const int32_t heads = s.shape.kv_heads * s.shape.group;
     for (int32_t row = 0; row < s.rows; ++row) {
@@ -99,14 +99,14 @@ struct Expected {
 };
 
 // The same, computed by `kernels`: in tiles of `tile` rows, or with every split as a task.
-std::vector<float> attend(const Kernels& kernels, const Sequence& s, int kind, int tile, bool by_split) {
+std::vector<float> attend(const Kernels& kernels, const Sequence& s, LayerKind kind, int tile, bool by_split) {
   const auto E = static_cast<size_t>(s.shape.head_size);
   const int32_t heads = s.shape.kv_heads * s.shape.group;
   const int32_t pages = (s.keys + kPageTokens - 1) / kPageTokens;
   // The ring of a sliding layer is as short as it may be; its pages, and the global ones, in a random order.
   const int32_t first = s.first_key(0, kind) / kPageTokens;
   const int32_t ring = pages - first;
-  std::vector<int32_t> table(static_cast<size_t>(kind == 1 ? pages : ring));
+  std::vector<int32_t> table(static_cast<size_t>(kind == kGlobal ? pages : ring));
   for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<int32_t>(i) + 1;  // page 0 is nobody's
   std::shuffle(table.begin(), table.end(), std::mt19937(7));
   const size_t halves = (table.size() + 2) * static_cast<size_t>(s.shape.kv_heads) * kPageTokens * E;
@@ -119,7 +119,7 @@ std::vector<float> attend(const Kernels& kernels, const Sequence& s, int kind, i
   model.head_size = s.shape.head_size;
   model.window = s.shape.window;
   LayerPack layer{};
-  layer.global = kind;
+  layer.kind = kind;
   layer.k_cache = k_cache.data();
   layer.v_cache = v_cache.data();
   layer.page_stride = int64_t{s.shape.kv_heads} * kPageTokens * s.shape.head_size;
@@ -127,7 +127,7 @@ std::vector<float> attend(const Kernels& kernels, const Sequence& s, int kind, i
   row.pages[kind] = table.data();
   row.page_count[kind] = static_cast<int32_t>(table.size());
   row.partial[kind] = -1;
-  for (int32_t at = kind == 1 ? 0 : first * kPageTokens; at < s.keys; ++at) {
+  for (int32_t at = kind == kGlobal ? 0 : first * kPageTokens; at < s.keys; ++at) {
     row.position = at;
     for (int32_t head = 0; head < s.shape.kv_heads; ++head) {
       const size_t from = static_cast<size_t>(at * s.shape.kv_heads + head) * E;
@@ -181,7 +181,7 @@ std::vector<float> attend(const Kernels& kernels, const Sequence& s, int kind, i
 
 void check(const Sequence& s) {
   const int largest_tile = std::max(1, kTileRows / s.shape.group);
-  for (int kind = 0; kind < 2; ++kind) {
+  for (const LayerKind kind : kLayerKinds) {
     const std::vector<float> portable = attend(portable_kernels(), s, kind, largest_tile, false);
     const Expected expected(s, kind);
     ASSERT_TRUE(test::all_within(portable, expected.out, expected.tolerance)) << "kind " << kind;
@@ -220,7 +220,7 @@ TEST(Attention, WhatIsNotFiniteReachesWhoSeesItAndNobodyElse) {
       Sequence broken = whole;
       constexpr int32_t kAt = 262;
       (in_key ? broken.key : broken.value)[kAt * kSize + 5] = damage;
-      for (int kind = 0; kind < 2; ++kind) {
+      for (const LayerKind kind : kLayerKinds) {
         for (const Kernels* kernels : available_kernels()) {
           for (const bool by_split : {false, true}) {
             const std::vector<float> expected = attend(*kernels, whole, kind, 8, by_split);

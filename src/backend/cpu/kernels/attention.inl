@@ -10,13 +10,13 @@
 
 static constexpr int kPage = 64;  // P of model/step.h (checked in cpu_backend.cc)
 
-static inline int64_t page_of(const RowPlan& plan, int kind, int64_t position) {
+static inline int64_t page_of(const RowPlan& plan, LayerKind kind, int64_t position) {
   const int64_t page = position / kPage;
-  return plan.pages[kind][kind == 1 ? page : page % plan.page_count[kind]];
+  return plan.pages[kind][kind == kGlobal ? page : page % plan.page_count[kind]];
 }
 
-static inline int64_t first_key(const ModelPack& m, int kind, int64_t position) {
-  return kind == 1 ? 0 : most(0, position - m.window + 1);
+static inline int64_t first_key(const ModelPack& m, LayerKind kind, int64_t position) {
+  return kind == kGlobal ? 0 : most(0, position - m.window + 1);
 }
 
 // To f16. Finite numbers are clamped to its range, the others become NaN.
@@ -29,7 +29,7 @@ static void store_key_value(const ModelPack& m, const LayerPack& layer, const Ro
                             const float* key, const float* value) {
   const int64_t E = m.head_size;
   const int64_t slot = plan.position % kPage;
-  const int64_t base = page_of(plan, layer.global, plan.position) * layer.page_stride + kv_head * kPage * E;
+  const int64_t base = page_of(plan, layer.kind, plan.position) * layer.page_stride + kv_head * kPage * E;
   uint16_t* k = layer.k_cache + base + slot / 16 * E * 16 + slot % 16;
   uint16_t* v = layer.v_cache + base + slot * E;
   uint16_t halves[16];
@@ -134,7 +134,7 @@ static inline void weigh_values(const ModelPack& m, const LayerPack& layer, cons
   for (int i = 1; i < kRows; ++i) all = {least(all.lo, seen[i].lo), most(all.hi, seen[i].hi)};
   for (int64_t group = all.lo / 32 * 32; group < all.hi; group += 32) {
     const int64_t position = split_begin + group;
-    const uint16_t* v = layer.v_cache + page_of(plan, layer.global, position) * layer.page_stride +
+    const uint16_t* v = layer.v_cache + page_of(plan, layer.kind, position) * layer.page_stride +
                         (kv_head * kPage + position % kPage) * E;
     const KeyRange keys = {most(group, all.lo), least(group + 32, all.hi)};
     bool same = true;
@@ -186,7 +186,8 @@ static inline void finish_heads(const ForwardContext& c, int64_t row, int64_t kv
 }
 
 // Puts together what the split tasks of a row and kv head left in `partials`.
-static void combine_splits(const ForwardContext& c, int kind, const AttnTask& task, int64_t splits, float* running) {
+static void combine_splits(const ForwardContext& c, LayerKind kind, const AttnTask& task, int64_t splits,
+                           float* running) {
   const ModelPack& m = *c.model;
   const int64_t E = m.head_size;
   const int64_t group = m.heads / m.kv_heads;
@@ -208,7 +209,7 @@ static void attend(const ForwardContext& c, const LayerPack& layer, const AttnTa
   const int64_t E = m.head_size;
   const int group = m.heads / m.kv_heads;
   const int count = task.rows * group;  // query rows of the tile, token-major: i = token * group + head
-  const int kind = layer.global;
+  const LayerKind kind = layer.kind;
   const RowPlan* plan = c.plan + task.row;
   const float* q[kTileRows];
   for (int i = 0; i < count; ++i) {

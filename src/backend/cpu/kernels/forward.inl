@@ -85,8 +85,8 @@ static inline Reads qkv_reads(const LayerPack& layer) { return reads(layer.q) | 
 static void prepare_heads(const ForwardContext& c, const LayerPack& layer, int64_t row) {
   const ModelPack& m = *c.model;
   const int64_t E = m.head_size;
-  const float* cosine = c.rope_cos[layer.global] + row * E / 2;
-  const float* sine = c.rope_sin[layer.global] + row * E / 2;
+  const float* cosine = c.rope_cos[layer.kind] + row * E / 2;
+  const float* sine = c.rope_sin[layer.kind] + row * E / 2;
   for (int64_t head = 0; head < m.heads; ++head) {
     float* q = c.query + (row * m.heads + head) * E;
     rms_norm(q, layer.q_norm, q, E, m.norm_epsilon);
@@ -123,10 +123,9 @@ static void forward_layer(Worker& w, int64_t index) {
   w.next_with_rows(T, [&](int64_t row) { prepare_heads(c, layer, row); });
   w.done(kStageQkv, index);
 
-  const AttnTask* tasks = c.tasks[layer.global];
+  const AttnTask* tasks = c.tasks[layer.kind];
   const bool round = reads(layer.attn_out).ints;
-  w.each(c.task_count[layer.global], 1,
-         [&](int64_t task, int64_t) { attend(c, layer, tasks[task], round, w.scratch); });
+  w.each(c.task_count[layer.kind], 1, [&](int64_t task, int64_t) { attend(c, layer, tasks[task], round, w.scratch); });
   w.next();
   w.done(kStageAttn, index);
 
