@@ -42,15 +42,22 @@ std::string text_of(const ChatMessage& message) {
 Result<PromptFormat> PromptFormat::of(const OpenModel& model, bool raw) {
   PromptFormat format;
   if (raw) return format;
-  if (model.resolved.prompt_template && is_gemma_template(*model.resolved.prompt_template)) {
-    format.kind_ = Kind::kChat;
-  } else if (model.resolved.prompt_template) {
-    format.kind_ = Kind::kTemplate;
-    format.template_ = *model.resolved.prompt_template;
-    CARAT_TRY(const std::string filled, fill_template(format.template_, "", ""));
-  } else if (model.file.has_chat_template) {
-    format.kind_ = Kind::kChat;
+  if (model.resolved.prompt_template) {
+    return of_template(*model.resolved.prompt_template);
   }
+  if (model.file.has_chat_template) format.kind_ = Kind::kChat;
+  return format;
+}
+
+Result<PromptFormat> PromptFormat::of_template(std::string text) {
+  PromptFormat format;
+  if (is_gemma_template(text)) {
+    format.kind_ = Kind::kChat;
+    return format;
+  }
+  CARAT_TRY(const std::string filled, fill_template(text, "", ""));
+  format.kind_ = Kind::kTemplate;
+  format.template_ = std::move(text);
   return format;
 }
 

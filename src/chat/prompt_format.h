@@ -25,6 +25,9 @@ class PromptFormat {
   // `raw`: plain, whatever the model knows. Errors: kUnsupported, a template that needs more than the two variables.
   static Result<PromptFormat> of(const OpenModel& model, bool raw);
 
+  // Another template than the model's own. Errors: as `of`.
+  static Result<PromptFormat> of_template(std::string text);
+
   Kind kind() const { return kind_; }
   // After a template's "Answer:" a model begins with a space that nobody wants to see.
   bool trims_leading_space() const { return kind_ == Kind::kTemplate; }

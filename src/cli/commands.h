@@ -20,6 +20,7 @@ void add_ps(CLI::App& app, Action& action);
 void add_pull(CLI::App& app, Action& action);
 void add_rm(CLI::App& app, Action& action);
 void add_run(CLI::App& app, Action& action);
+void add_serve(CLI::App& app, Action& action);
 void add_show(CLI::App& app, Action& action);
 void add_stop(CLI::App& app, Action& action);
 void add_synth(CLI::App& app, Action& action);

@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
 
   Action action;
   add_run(app, action);
+  add_serve(app, action);
   add_pull(app, action);
   add_list(app, action);
   add_show(app, action);

@@ -1,0 +1,236 @@
+// carat serve [MODEL]: what `ollama serve` and `vllm serve MODEL` are, on one engine. Here are only flags and variables;
+// the server is server/.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+
+#include "cli/commands.h"
+#include "cli/model_flags.h"
+#include "cli/report.h"
+#include "server/app.h"
+#include "server/keep_alive.h"
+
+namespace carat::cli {
+namespace {
+
+using server::Flavor;
+
+struct ServeFlags {
+  std::string model, host, port, keep_alive, context, key_file, certificate, key;
+  std::vector<std::string> served_names, api_keys, allowed_hosts, origins;
+  int32_t max_sequences = 0, max_loaded = 0, max_queue = 0, max_logprobs = 20, drain_seconds = 30;
+  bool insecure = false, quiet_requests = false, open_metrics = false;
+  chat::LoadOptions running;
+};
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+Result<int32_t> number(const std::string& text, const std::string& what) {
+  int32_t value = 0;
+  std::string_view digits = text;
+  int32_t factor = 1;
+  if (digits.ends_with('k') || digits.ends_with('K')) {
+    factor = digits.ends_with('K') ? 1024 : 1000;
+    digits.remove_suffix(1);
+  }
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  if (error != std::errc() || end != digits.data() + digits.size() || value < 0 || value > INT32_MAX / factor) {
+    return Error{ErrorCode::kInvalidArgument, fmt::format("{}: expected a number, got '{}'", what, text)};
+  }
+  return value * factor;
+}
+
+// A flag, else a variable, else what was there.
+Status set_number(int32_t& to, int32_t flag, const char* name) {
+  if (flag > 0) {
+    to = flag;
+  } else if (const std::string text = variable(name); !text.empty() && text != "0") {
+    CARAT_TRY(to, number(text, name));
+  }
+  return {};
+}
+
+// "[http://]host[:port][/]", as OLLAMA_HOST has it.
+Status read_ollama_host(std::string text, std::string& host, std::string& port) {
+  if (const size_t scheme = text.find("://"); scheme != std::string::npos) text.erase(0, scheme + 3);
+  text = text.substr(0, text.find('/'));
+  if (text.starts_with('[')) {
+    const size_t end = text.find(']');
+    if (end == std::string::npos) return Error{ErrorCode::kInvalidArgument, "OLLAMA_HOST: no ] after ["};
+    host = text.substr(1, end - 1);
+    if (text.size() > end + 1) port = text.substr(end + 2);
+  } else if (const size_t colon = text.find(':'); colon != std::string::npos && colon == text.rfind(':')) {
+    host = text.substr(0, colon);
+    port = text.substr(colon + 1);
+  } else {
+    host = text;
+  }
+  if (host.empty()) host = "0.0.0.0";  // ":8080", as in Go
+  return {};
+}
+
+Status set_address(const ServeFlags& flags, server::ServeOptions& options) {
+  std::string host, port;
+  if (const std::string text = variable("OLLAMA_HOST"); !text.empty() && options.flavor == Flavor::kOllama) {
+    CARAT_CHECK(read_ollama_host(text, host, port));
+  }
+  if (!flags.host.empty()) host = flags.host;
+  if (!flags.port.empty()) port = flags.port;
+  options.http.host = host.empty() ? "127.0.0.1" : host == "localhost" ? "127.0.0.1" : host;
+  options.http.port = options.flavor == Flavor::kVllm ? 8000 : 11434;
+  if (!port.empty()) {
+    CARAT_TRY(const int32_t chosen, number(port, "--port"));
+    if (chosen > 65535) return Error{ErrorCode::kInvalidArgument, fmt::format("--port: {} is none", chosen)};
+    options.http.port = static_cast<uint16_t>(chosen);
+  }
+  options.gate.loopback = server::is_loopback(options.http.host);
+  return {};
+}
+
+Status set_keys(const ServeFlags& flags, server::ServeOptions& options) {
+  for (const std::string& key : flags.api_keys) options.keys.add(key);
+  if (const std::string key = variable("VLLM_API_KEY"); !key.empty() && flags.api_keys.empty()) options.keys.add(key);
+  if (!flags.key_file.empty()) CARAT_CHECK(options.keys.read_file(flags.key_file));
+  if (!options.gate.loopback && options.keys.empty() && !flags.insecure) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("{} is reachable from other machines: give --api-key or --api-key-file, or --insecure to "
+                             "let anybody in",
+                             options.http.host)};
+  }
+  return {};
+}
+
+Result<server::ServeOptions> options_of(const ServeFlags& flags) {
+  server::ServeOptions options;
+  options.version = CARAT_VERSION;
+  options.model = flags.model;
+  options.flavor = flags.model.empty() ? Flavor::kOllama : Flavor::kVllm;
+  options.served_names = flags.served_names;
+  options.max_logprobs = flags.max_logprobs;
+  options.drain_timeout = std::chrono::seconds(flags.drain_seconds);
+  options.open_metrics = flags.open_metrics;
+  CARAT_CHECK(set_address(flags, options));
+  options.gate.allowed_hosts = flags.allowed_hosts;
+  options.gate.allowed_origins = flags.origins;
+  std::string origins = variable("OLLAMA_ORIGINS");
+  while (!origins.empty()) {
+    const size_t comma = origins.find(',');
+    options.gate.allowed_origins.push_back(origins.substr(0, comma));
+    origins = comma == std::string::npos ? "" : origins.substr(comma + 1);
+  }
+  CARAT_CHECK(set_keys(flags, options));
+  if (flags.certificate.empty() != flags.key.empty()) {
+    return Error{ErrorCode::kInvalidArgument, "--ssl-certfile and --ssl-keyfile go together"};
+  }
+  options.http.certificate_file = flags.certificate;
+  options.http.key_file = flags.key;
+
+  server::ModelsOptions& models = options.models;
+  models.backend = flags.running.backend;
+  models.chunk = flags.running.chunk;
+  CARAT_CHECK(set_number(models.max_sequences, flags.max_sequences, "OLLAMA_NUM_PARALLEL"));
+  CARAT_CHECK(set_number(models.max_loaded, flags.max_loaded, "OLLAMA_MAX_LOADED_MODELS"));
+  CARAT_CHECK(set_number(models.max_waiting, flags.max_queue, "OLLAMA_MAX_QUEUE"));
+  const std::string context = !flags.context.empty() ? flags.context : variable("OLLAMA_CONTEXT_LENGTH");
+  if (!context.empty() && context != "auto") {
+    CARAT_TRY(models.context, number(context, "--max-model-len"));
+  }
+  if (models.context == 0 && options.flavor == Flavor::kVllm) models.context = 8192;
+  const std::string keep = !flags.keep_alive.empty() ? flags.keep_alive : variable("OLLAMA_KEEP_ALIVE");
+  if (!keep.empty()) {
+    const bool is_number = keep.find_first_not_of("-0123456789") == std::string::npos;
+    if (is_number) {
+      models.keep_alive = server::keep_alive_of_seconds(std::strtod(keep.c_str(), nullptr));
+    } else {
+      CARAT_TRY(models.keep_alive, server::parse_duration(keep));
+    }
+  }
+  const auto print = [](const std::string& line) {
+    fmt::print(stderr, "{}\n", line);
+    std::fflush(stderr);
+  };
+  options.tell = [print](const std::string& line) { print("carat: " + line); };
+  if (!flags.quiet_requests) options.log = print;
+  return options;
+}
+
+Result<Store> open_store() {
+  if (variable("CARAT_HOME").empty()) {
+    if (const std::string models = variable("OLLAMA_MODELS"); !models.empty()) return Store(models);
+  }
+  return Store::open();
+}
+
+Status run(const ServeFlags& flags) {
+  CARAT_TRY(server::ServeOptions options, options_of(flags));
+  CARAT_TRY(Store store, open_store());
+  CARAT_TRY(const auto app, server::App::create(std::move(options), std::move(store)));
+  app->run();
+  return {};
+}
+
+void add_flags(CLI::App& command, ServeFlags& flags) {
+  command.add_option("MODEL", flags.model, "Serve this one, as `vllm serve` does; without: all of the store, as Ollama");
+  const std::string network = "Network";
+  command.add_option("--host", flags.host, "Address to listen on; 127.0.0.1, or that of OLLAMA_HOST")->group(network);
+  command.add_option("--port", flags.port, "8000 with a MODEL; 11434, or that of OLLAMA_HOST, without; 0: any")->group(network);
+  command.add_option("--api-key", flags.api_keys, "Asked of every request but /health; may be repeated; VLLM_API_KEY")
+      ->allow_extra_args(false)
+      ->group(network);
+  command.add_option("--api-key-file", flags.key_file, "Keys, one a line, plain or as sha256:...; read again when it changes")
+      ->group(network);
+  command.add_flag("--insecure", flags.insecure, "Listen on other addresses than loopback without a key")->group(network);
+  command.add_flag("--open-metrics", flags.open_metrics, "/metrics needs no key")->group(network);
+  command.add_option("--ssl-certfile", flags.certificate, "Certificate chain in PEM: serves HTTPS")->group(network);
+  command.add_option("--ssl-keyfile", flags.key, "Its private key in PEM")->group(network);
+  command.add_option("--allowed-hosts", flags.allowed_hosts, "Names that the Host header may have, beside the usual; *: any")
+      ->group(network);
+  command.add_option("--allowed-origins", flags.origins, "Web pages that may ask: https://x.example, *; OLLAMA_ORIGINS")
+      ->group(network);
+  command.add_option("--drain-timeout", flags.drain_seconds, "Seconds that SIGTERM gives to what is in progress")->group(network);
+  command.add_flag("--disable-log-requests", flags.quiet_requests, "No line on standard error for each request")->group(network);
+  const std::string models = "Models";
+  command.add_option("--served-model-name", flags.served_names, "What clients call MODEL; several are allowed")->group(models);
+  command.add_option("--max-model-len,--max_model_len", flags.context,
+                     "Tokens of prompt and answer; 8192 with a MODEL, else 4096; OLLAMA_CONTEXT_LENGTH")
+      ->group(models);
+  command.add_option("--max-num-seqs", flags.max_sequences, "Answers of a model at once; OLLAMA_NUM_PARALLEL")->group(models);
+  command.add_option("--max-queue", flags.max_queue, "Requests that may wait; more are answered 503; OLLAMA_MAX_QUEUE")
+      ->group(models);
+  command.add_option("--max-loaded-models", flags.max_loaded, "Models in memory at once; OLLAMA_MAX_LOADED_MODELS")->group(models);
+  command.add_option("--keep-alive", flags.keep_alive, "How long a model stays after its last request; OLLAMA_KEEP_ALIVE")
+      ->group(models);
+  command.add_option("--max-logprobs", flags.max_logprobs, "Alternatives with each token at most")
+      ->check(CLI::Range(0, 20))
+      ->group(models);
+}
+
+}  // namespace
+
+void add_serve(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<ServeFlags>();
+  CLI::App* command = app.add_subcommand("serve", "Serve models over HTTP: Ollama's, OpenAI's and Anthropic's interfaces")
+                          ->alias("start");
+  command->footer(
+      "Examples:\n"
+      "  carat serve                                       every model of the store, on 127.0.0.1:11434\n"
+      "  carat serve ./gemma-3-1b-it.gguf --served-model-name google/gemma-3-1b-it --max-model-len 32K\n"
+      "  carat serve --host 0.0.0.0 --api-key-file keys.txt --ssl-certfile cert.pem --ssl-keyfile key.pem\n"
+      "All interfaces are there on either port. SIGTERM finishes what is in progress; a second one stops at once.");
+  add_flags(*command, *flags);
+  add_model_flags(*command, flags->running);
+  command->callback([flags, &action] {
+    action = [flags] {
+      const Status status = run(*flags);
+      return status.ok() ? 0 : report(status.error());
+    };
+  });
+}
+
+}  // namespace carat::cli

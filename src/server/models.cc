@@ -1,0 +1,231 @@
+#include "server/models.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <thread>
+
+
+namespace carat::server {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr int32_t kUsualContext = 4096;
+
+}  // namespace
+
+double LoadedModelInfo::kv_usage() const {
+  const int64_t pages = int64_t{lease->global_pages};
+  return pages == 0 ? 0 : 1 - static_cast<double>(load.free_global_pages) / static_cast<double>(pages);
+}
+
+Models::Models(const Store& store, Workers& workers, const ModelsOptions& options,
+               std::function<void(std::function<void()>)> post, Generations::Observer observer)
+    : store_(store), workers_(workers), options_(options), post_(std::move(post)), observer_(std::move(observer)) {}
+
+Models::~Models() { shutdown(); }
+
+void Models::pin(std::string name_or_path, std::vector<std::string> served_names) {
+  pinned_path_ = std::move(name_or_path);
+  pinned_names_ = std::move(served_names);
+}
+
+Result<std::string> Models::find(const std::string& name) const {
+  if (has_pinned()) {
+    if (std::find(pinned_names_.begin(), pinned_names_.end(), name) != pinned_names_.end()) return pinned_names_[0];
+    return Error{ErrorCode::kNotFound, fmt::format("model '{}' not found", name)};
+  }
+  const auto parsed = ModelName::parse(name);
+  if (!parsed) return Error{ErrorCode::kNotFound, fmt::format("model '{}' not found", escaped(name))};
+  CARAT_TRY(const StoredModel stored, store_.find(*parsed));
+  return stored.name.text();
+}
+
+Result<ResolvedModel> Models::resolve(const std::string& name) const {
+  return store_.resolve(has_pinned() ? pinned_path_ : name);
+}
+
+Result<chat::OpenModel> Models::open(const std::string& name) const {
+  CARAT_TRY(const std::string found, find(name));
+  CARAT_TRY(ResolvedModel resolved, resolve(found));
+  CARAT_TRY(ModelFile file, ModelFile::open(resolved.path));
+  if (has_pinned()) resolved.name = name;
+  return chat::OpenModel{std::move(resolved), std::move(file)};
+}
+
+void Models::acquire(const std::string& name, int32_t context, std::optional<KeepAlive> keep_alive, Ready ready) {
+  auto found = find(name);
+  if (!found) return ready(std::move(found.error()));
+  Lease there;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = loaded_.find(*found);
+    if (it != loaded_.end() && it->second.model->context >= std::min(context, it->second.model->config().context_length)) {
+      if (keep_alive && !has_pinned()) it->second.keep_alive = *keep_alive;
+      it->second.last_used = Clock::now();
+      there = it->second.model;
+    }
+  }
+  if (there) return ready(std::move(there));
+  loader_.post([this, waiting = std::make_shared<Waiting>(Waiting{std::move(*found), context, keep_alive, std::move(ready)})] {
+    load_for(std::move(*waiting));
+  });
+}
+
+// On the loader's thread.
+void Models::load_for(Waiting waiting) {
+  Lease model;
+  std::weak_ptr<ServedModel> too_small;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = loaded_.find(waiting.name);
+    if (it != loaded_.end()) {
+      const Lease& there = it->second.model;
+      if (there->context >= std::min(waiting.context, there->config().context_length)) {
+        model = there;
+        it->second.last_used = Clock::now();
+        if (waiting.keep_alive && !has_pinned()) it->second.keep_alive = *waiting.keep_alive;
+      } else {
+        too_small = there;
+        loaded_.erase(it);
+      }
+    }
+  }
+  if (!model) {
+    while (!too_small.expired() && !stopping_) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    make_room();
+    auto loaded = load(waiting.name, waiting.context);
+    if (!loaded) {
+      workers_.post([ready = std::move(waiting.ready), error = loaded.error()] { ready(error); });
+      return;
+    }
+    model = *loaded;
+    const std::lock_guard lock(mutex_);
+    const KeepAlive keep = has_pinned() ? kForever : waiting.keep_alive.value_or(options_.keep_alive);
+    loaded_.insert_or_assign(waiting.name, Entry{model, keep, Clock::now()});
+  }
+  workers_.post([ready = std::move(waiting.ready), model = std::move(model)]() mutable { ready(std::move(model)); });
+}
+
+// Unloads the models that were used longest ago, waiting for one to become idle if need be.
+void Models::make_room() {
+  while (true) {
+    Lease going;
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_ || static_cast<int32_t>(loaded_.size()) < options_.max_loaded) return;
+      auto oldest = loaded_.end();
+      for (auto it = loaded_.begin(); it != loaded_.end(); ++it) {
+        if (is_idle(it->second) && (oldest == loaded_.end() || it->second.last_used < oldest->second.last_used)) {
+          oldest = it;
+        }
+      }
+      if (oldest != loaded_.end()) {
+        going = std::move(oldest->second.model);
+        loaded_.erase(oldest);
+      }
+    }
+    if (!going) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+Result<Lease> Models::load(const std::string& name, int32_t context) {
+  const auto start = Clock::now();
+  CARAT_TRY(ResolvedModel resolved, resolve(name));
+  CARAT_TRY(ModelFile file, ModelFile::open(resolved.path));
+  auto served = std::make_unique<ServedModel>();
+  served->name = name;
+  served->model = {std::move(resolved), std::move(file)};
+  const ModelConfig& config = served->config();
+  CARAT_TRY(served->defaults, chat::generation_of(served->model, {}));
+  CARAT_TRY(served->format, chat::PromptFormat::of(served->model, false));
+  CARAT_TRY(Tokenizer tokenizer, chat::load_tokenizer(served->model.file));
+  served->tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
+  CARAT_TRY(served->backend, create_backend(options_.backend, config, served->model.file.weights));
+  EngineOptions engine;
+  engine.context = std::max({context, options_.context, options_.context == 0 ? kUsualContext : 0, served->defaults.context});
+  engine.context = std::min(engine.context, config.context_length);
+  engine.max_rows = options_.chunk;
+  engine.max_sequences = options_.max_sequences;
+  CARAT_TRY(served->engine, Engine::create(*served->backend, config, engine));
+  served->context = engine.context;
+  served->global_pages = served->engine->free_global_pages();
+  served->generations = std::make_unique<Generations>(*served->engine, *served->tokenizer, config.eos_ids,
+                                                      options_.max_waiting, post_, observer_);
+  served->load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  // Whoever lets go last, the loader's thread frees it: unmapping a model takes a while.
+  return Lease(served.release(), [this](ServedModel* model) {
+    loader_.post([model] { delete model; });
+  });
+}
+
+void Models::unload(const std::string& name) {
+  const auto found = find(name);
+  if (!found || has_pinned()) return;
+  Lease going;
+  const std::lock_guard lock(mutex_);
+  if (const auto it = loaded_.find(*found); it != loaded_.end()) {
+    going = std::move(it->second.model);
+    loaded_.erase(it);
+  }
+}
+
+void Models::expire() {
+  std::vector<Lease> going;
+  const auto now = Clock::now();
+  const std::lock_guard lock(mutex_);
+  for (auto it = loaded_.begin(); it != loaded_.end();) {
+    Entry& entry = it->second;
+    if (!is_idle(entry)) entry.last_used = now;
+    if (is_idle(entry) && entry.keep_alive != kForever && now - entry.last_used >= entry.keep_alive) {
+      going.push_back(std::move(entry.model));
+      it = loaded_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+}
+
+std::vector<LoadedModelInfo> Models::loaded() const {
+  std::vector<LoadedModelInfo> all;
+  const auto now = Clock::now();
+  const auto wall = std::chrono::system_clock::now();
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [name, entry] : loaded_) {
+      LoadedModelInfo info;
+      info.lease = entry.model;
+      info.name = name;
+      info.model = &entry.model->model;
+      info.context = entry.model->context;
+      if (entry.keep_alive != kForever) {
+        const auto since = is_idle(entry) ? now - entry.last_used : Clock::duration(0);
+        info.expires = wall + std::chrono::duration_cast<std::chrono::system_clock::duration>(entry.keep_alive - since);
+      }
+      all.push_back(std::move(info));
+    }
+  }
+  for (LoadedModelInfo& info : all) {
+    const BackendInfo backend = info.lease->backend->info();
+    info.bytes = backend.weight_bytes + backend.kv_bytes;
+    info.backend = backend.name;
+    info.load = info.lease->generations->load();
+  }
+  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
+    return (a.expires ? *a.expires : std::chrono::system_clock::time_point::max()) >
+           (b.expires ? *b.expires : std::chrono::system_clock::time_point::max());
+  });
+  return all;
+}
+
+void Models::shutdown() {
+  std::map<std::string, Entry> going;
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    going.swap(loaded_);
+  }
+  for (auto& [name, entry] : going) entry.model->generations->abandon();
+}
+
+}  // namespace carat::server

@@ -1,0 +1,140 @@
+// The models that are in memory: loaded when a request names them, shared by all requests, unloaded when they have been
+// idle for their keep-alive, or when another needs the room and they were used longest ago.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "base/result.h"
+#include "chat/generation_options.h"
+#include "chat/open_model.h"
+#include "chat/prompt_format.h"
+#include "server/generation.h"
+#include "server/workers.h"
+#include "store/store.h"
+
+namespace carat::server {
+
+// Ollama's keep_alive: how long a model stays after its last request. Forever: max().
+using KeepAlive = std::chrono::milliseconds;
+inline constexpr KeepAlive kForever = KeepAlive::max();
+
+struct ModelsOptions {
+  BackendOptions backend;
+  int32_t context = 0;        // positions of a sequence; 0: 4096, or the model's where that is less
+  int32_t max_sequences = 8;  // of one model at once
+  int32_t chunk = 256;        // rows of a step
+  int32_t max_waiting = 512;  // requests of one model that wait for a place
+  int32_t max_loaded = 3;
+  KeepAlive keep_alive = std::chrono::minutes(5);
+};
+
+// One model, ready to answer.
+struct ServedModel {
+  std::string name;  // "gemma3:270m-pt"
+  chat::OpenModel model;
+  chat::GenerationOptions defaults;  // the makers', then the manifest's
+  chat::PromptFormat format;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<Engine> engine;
+  std::unique_ptr<Generations> generations;  // dies first: its thread uses all of the above
+  int32_t context = 0;
+  int32_t global_pages = 0;
+  double load_seconds = 0;
+
+  const ModelConfig& config() const { return model.file.config; }
+};
+using Lease = std::shared_ptr<ServedModel>;
+
+// An entry of /api/ps.
+struct LoadedModelInfo {
+  std::string name;
+  chat::OpenModel* model = nullptr;
+  uint64_t bytes = 0;
+  std::string backend;
+  int32_t context = 0;
+  std::optional<std::chrono::system_clock::time_point> expires;  // none: never
+  EngineThread::Load load;
+  Lease lease;
+
+  double kv_usage() const;  // 0 to 1
+};
+
+class Models {
+ public:
+  // `post` runs a task on the network thread. Store and workers must outlive this.
+  Models(const Store& store, Workers& workers, const ModelsOptions& options,
+         std::function<void(std::function<void()>)> post, Generations::Observer observer);
+  ~Models();
+
+  // A model that is served under these names whatever the store holds, and stays.
+  void pin(std::string name_or_path, std::vector<std::string> served_names);
+  bool has_pinned() const { return !pinned_names_.empty(); }
+  const std::vector<std::string>& pinned_names() const { return pinned_names_; }
+
+  // The canonical name. Errors: kNotFound "model 'x' not found", kInvalidArgument. Never a path, never the network.
+  Result<std::string> find(const std::string& name) const;
+
+  // The model's files, opened to look into them. Errors: those of find and of ModelFile::open.
+  Result<chat::OpenModel> open(const std::string& name) const;
+
+  // Calls `ready` on a worker once the model is there, with room for `context` positions a sequence (0: the usual).
+  // Errors: those of find, ModelFile::open, create_backend, Engine::create.
+  using Ready = std::function<void(Result<Lease>)>;
+  void acquire(const std::string& name, int32_t context, std::optional<KeepAlive> keep_alive, Ready ready);
+
+  // Forgets it as soon as nobody uses it.
+  void unload(const std::string& name);
+  // What has been idle for too long goes. Call it now and then.
+  void expire();
+
+  std::vector<LoadedModelInfo> loaded() const;  // the one that stays longest first
+  const ModelsOptions& options() const { return options_; }
+  // After the network has stopped: everything goes.
+  void shutdown();
+
+ private:
+  struct Entry {
+    Lease model;
+    KeepAlive keep_alive;
+    std::chrono::steady_clock::time_point last_used;
+  };
+  struct Waiting {
+    std::string name;
+    int32_t context;
+    std::optional<KeepAlive> keep_alive;
+    Ready ready;
+  };
+
+  Result<ResolvedModel> resolve(const std::string& name) const;
+  Result<Lease> load(const std::string& name, int32_t context);
+  void make_room();
+  void load_for(Waiting waiting);
+  static bool is_idle(const Entry& entry) { return entry.model.use_count() == 1; }
+
+  const Store& store_;
+  Workers& workers_;
+  const ModelsOptions options_;
+  const std::function<void(std::function<void()>)> post_;
+  const Generations::Observer observer_;
+  std::string pinned_path_;
+  std::vector<std::string> pinned_names_;
+
+  mutable std::mutex mutex_;
+  std::map<std::string, Entry> loaded_;
+  std::atomic<bool> stopping_{false};
+  Workers loader_{1};  // loads and unloads, one at a time
+};
+
+}  // namespace carat::server

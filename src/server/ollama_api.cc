@@ -1,0 +1,378 @@
+// /api/generate, /api/chat and /api/embed, as Ollama answers them: lines of JSON, or one object.
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "server/errors.h"
+#include "server/framing.h"
+#include "server/json_text.h"
+#include "server/ollama_requests.h"
+#include "server/prompts.h"
+#include "server/request_log.h"
+
+namespace carat::server {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+int64_t nanoseconds(double seconds) { return static_cast<int64_t>(seconds * 1e9); }
+
+// Everything about one answer that its lines repeat.
+struct Context {
+  std::string model;  // as the client wrote it
+  bool is_chat = false;
+  bool stream = true;
+  bool logprobs = false;
+  bool gives_context = false;    // generate without raw: the ids so far
+  std::vector<int32_t> context;  // of the prompt, without <bos>
+  Clock::time_point began = Clock::now();
+  double load_seconds = 0;
+};
+
+void write_logprobs(JsonWriter& json, const Tokenizer& tokenizer, std::span<const TokenInfo> tokens) {
+  const auto write = [&](int32_t id, float logprob) {
+    const std::string_view text = tokenizer.piece_text(id, true);
+    json.field("token", text).field("logprob", logprob).key("bytes").begin_array();
+    for (const char c : text) json.value(static_cast<int32_t>(static_cast<unsigned char>(c)));
+    json.end_array();
+  };
+  json.key("logprobs").begin_array();
+  for (const TokenInfo& token : tokens) {
+    json.begin_object();
+    write(token.id, token.logprob);
+    if (!token.top.empty()) {
+      json.key("top_logprobs").begin_array();
+      for (const TokenLogprob& top : token.top) {
+        json.begin_object();
+        write(top.id, top.logprob);
+        json.end_object();
+      }
+      json.end_array();
+    }
+    json.end_object();
+  }
+  json.end_array();
+}
+
+void write_start(JsonWriter& json, const Context& context, std::string_view text) {
+  json.begin_object().field("model", context.model).field("created_at", timestamp_now());
+  if (context.is_chat) {
+    json.key("message").begin_object().field("role", "assistant").field("content", text).end_object();
+  } else {
+    json.field("response", text);
+  }
+}
+
+class Answer final : public GenerationSink {
+ public:
+  Answer(ExchangePtr exchange, Lease model, Context context)
+      : exchange_(std::move(exchange)), model_(std::move(model)), context_(std::move(context)) {}
+
+  void on_text(std::string_view text, std::span<const TokenInfo> tokens, bool) override {
+    if (context_.gives_context) {
+      for (const TokenInfo& token : tokens) context_.context.push_back(token.id);
+    }
+    if (context_.logprobs) tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+    text_ += text;
+    if (!context_.stream || text_.empty()) return;
+    begin();
+    JsonWriter json;
+    write_start(json, context_, text_);
+    json.field("done", false);
+    if (context_.logprobs) write_logprobs(json, *model_->tokenizer, tokens_);
+    json.end_object();
+    exchange_->write(ndjson_line(json.text()));
+    text_.clear();
+    tokens_.clear();
+  }
+
+  void on_end(const GenerationEnd& end) override {
+    exchange_->note({context_.model, end.usage.prompt_tokens, end.usage.reused_tokens, end.usage.generated_tokens,
+                     finish_name(end.finish)});
+    if (end.finish == FinishReason::kError) return fail(*end.error);
+    if (end.finish == FinishReason::kCancelled) return fail({ErrorCode::kCancelled, "request canceled"});
+    JsonWriter json;
+    write_start(json, context_, context_.stream ? std::string_view() : std::string_view(text_));
+    json.field("done", true).field("done_reason", end.finish == FinishReason::kLength ? "length" : "stop");
+    if (context_.gives_context) {
+      if (end.finish == FinishReason::kStop && !end.stop_text && !context_.context.empty()) context_.context.pop_back();
+      json.key("context").value(std::span<const int32_t>(context_.context));
+    }
+    json.field("total_duration", nanoseconds(std::chrono::duration<double>(Clock::now() - context_.began).count()));
+    json.field("load_duration", nanoseconds(context_.load_seconds));
+    json.field("prompt_eval_count", end.usage.prompt_tokens);
+    json.field("prompt_eval_duration", nanoseconds(end.usage.prompt_seconds));
+    json.field("eval_count", end.usage.generated_tokens);
+    json.field("eval_duration", nanoseconds(end.usage.generate_seconds));
+    if (context_.logprobs && !context_.stream) write_logprobs(json, *model_->tokenizer, tokens_);
+    json.end_object();
+    if (!context_.stream) return exchange_->respond(json_response(json.take()));
+    begin();
+    exchange_->write(ndjson_line(json.text()));
+    exchange_->end();
+  }
+
+ private:
+  void begin() {
+    if (std::exchange(started_, true)) return;
+    exchange_->begin_stream(200, std::string(kNdjson), {});
+  }
+  void fail(const Error& error) {
+    HttpResponse response = ollama_error(error);
+    if (!started_) return exchange_->respond(std::move(response));
+    exchange_->write(response.body + "\n");
+    exchange_->end();
+  }
+
+  const ExchangePtr exchange_;
+  const Lease model_;
+  Context context_;
+  std::string text_;               // all of it, or what the next line will say
+  std::vector<TokenInfo> tokens_;  // likewise
+  bool started_ = false;
+};
+
+std::string full_name(const std::string& name) {
+  const auto parsed = ModelName::parse(name);
+  return parsed ? fmt::format("{}/{}/{}:{}", parsed->host, parsed->space, parsed->model, parsed->tag) : name;
+}
+
+// What both refuse, whichever model it is.
+Status check_common(const OllamaCommon& request) {
+  if (request.think) {
+    return Error{ErrorCode::kInvalidArgument, fmt::format("\"{}\" does not support thinking", request.model)};
+  }
+  if (request.has_images) {
+    return Error{ErrorCode::kUnsupported, "this model is missing data required for image input"};
+  }
+  if (!request.format.empty()) {
+    return Error{ErrorCode::kUnsupported, "format: structured output is not there yet"};
+  }
+  return {};
+}
+
+// A request without a prompt loads the model, or unloads it.
+template <class Request>
+void load_or_unload(App& app, const ExchangePtr& exchange, const Request& request, bool is_chat) {
+  const auto answer = [exchange, model = request.model, is_chat](const char* reason) {
+    JsonWriter json;
+    write_start(json, {model, is_chat, false, false, false, {}, {}, 0}, "");
+    json.field("done", true).field("done_reason", reason).end_object();
+    exchange->respond(json_response(json.take()));
+  };
+  if (request.keep_alive == KeepAlive(0)) {
+    app.models().unload(request.model);
+    return answer("unload");
+  }
+  chat::GenerationOptions options;
+  if (const Status status = apply_ollama_options(options, request.options); !status.ok()) {
+    return exchange->respond(ollama_error(status.error()));
+  }
+  app.models().acquire(request.model, options.context, request.keep_alive, [exchange, answer](const Result<Lease>& lease) {
+    if (!lease) return exchange->respond(ollama_error(lease.error()));
+    answer("load");
+  });
+}
+
+// The generation's context: what was asked for, within what the model was loaded with.
+int32_t context_of(const ServedModel& model, const chat::GenerationOptions& options) {
+  return options.context > 0 ? std::min(options.context, model.context) : model.context;
+}
+
+void start(App& app, const ExchangePtr& exchange, const Lease& lease, Context context, std::vector<int32_t> prompt,
+           const chat::GenerationOptions& options, const OllamaCommon& request, bool trim) {
+  GenerationRequest generation;
+  const int32_t room = std::max(0, context_of(*lease, options) - static_cast<int32_t>(prompt.size()));
+  generation.request.prompt = std::move(prompt);
+  generation.request.sampling = options.sampling;
+  int32_t& most = generation.request.sampling.max_tokens;
+  most = most < 0 ? room : std::min(most, room);
+  generation.request.sampling.logprobs = request.logprobs;
+  generation.request.sampling.top_logprobs = request.logprobs ? request.top_logprobs : 0;
+  generation.stops = options.stops;
+  generation.trim_leading_space = trim;
+  generation.client = exchange->request().account;
+  auto sink = std::make_shared<Answer>(exchange, lease, std::move(context));
+  const auto id = lease->generations->start(std::move(generation), std::move(sink), lease);
+  if (!id) return exchange->respond(too_busy(app.flavor(), "/api/"));
+  exchange->on_gone([lease, id = *id] { lease->generations->cancel(id); });
+}
+
+// The ids without <bos>, which `context` does not repeat.
+std::vector<int32_t> without_bos(const std::vector<int32_t>& ids, int32_t bos) {
+  return {ids.begin() + (!ids.empty() && ids.front() == bos ? 1 : 0), ids.end()};
+}
+
+void generate_with(App& app, const ExchangePtr& exchange, const OllamaGenerate& request, const Lease& lease,
+                   Context context) {
+  const auto refuse = [&](const Error& error) { exchange->respond(ollama_error(error)); };
+  chat::GenerationOptions options = lease->defaults;
+  if (const Status status = apply_ollama_options(options, request.options); !status.ok()) return refuse(status.error());
+  chat::PromptFormat format = lease->format;
+  if (request.prompt_template) {
+    auto made = chat::PromptFormat::of_template(*request.prompt_template);
+    if (!made) return refuse(made.error());
+    format = std::move(*made);
+  }
+  const int32_t bos = lease->config().bos_id;
+  std::vector<int32_t> ids;
+  if (request.raw) {
+    ids = encode_text_prompt(*lease, request.prompt, true);
+  } else {
+    ChatPrompt prompt;
+    const std::string& system = request.has_system ? request.system : lease->model.resolved.system;
+    if (!system.empty()) prompt.messages.push_back(ChatMessage::of_text("system", system));
+    prompt.messages.push_back(ChatMessage::of_text("user", request.prompt));
+    auto encoded = encode_chat_prompt(*lease, format, prompt);
+    if (!encoded) return refuse(encoded.error());
+    ids = std::move(*encoded);
+    if (!request.context.empty()) {
+      std::vector<int32_t> whole;
+      if (request.context.front() != bos) whole.push_back(bos);
+      whole.insert(whole.end(), request.context.begin(), request.context.end());
+      const std::vector<int32_t> rest = without_bos(ids, bos);
+      whole.insert(whole.end(), rest.begin(), rest.end());
+      ids = std::move(whole);
+    }
+    context.gives_context = true;
+    context.context = request.context.empty() || request.context.front() != bos ? without_bos(ids, bos) : ids;
+  }
+  // Too long: the first few tokens and the last ones stay, as Ollama has it.
+  const auto room = static_cast<size_t>(context_of(*lease, options)) - 1;
+  if (ids.size() > room) {
+    if (!request.truncate) return refuse({ErrorCode::kTooLong, "the input length exceeds the context length"});
+    const size_t kept = std::min<size_t>(5, room / 2);
+    ids.erase(ids.begin() + static_cast<ptrdiff_t>(kept), ids.end() - static_cast<ptrdiff_t>(room - kept));
+  }
+  start(app, exchange, lease, std::move(context), std::move(ids), options, request,
+        !request.raw && !request.prompt_template && format.trims_leading_space());
+}
+
+void generate(App& app, const ExchangePtr& exchange) {
+  auto parsed = parse_ollama_generate(exchange->request().body);
+  if (!parsed) return exchange->respond(ollama_error(parsed.error()));
+  auto request = std::make_shared<OllamaGenerate>(std::move(*parsed));
+  if (const auto found = app.models().find(request->model); !found) {
+    return exchange->respond(ollama_error(404, fmt::format("model '{}' not found", request->model)));
+  }
+  if (const Status status = check_common(*request); !status.ok()) return exchange->respond(ollama_error(status.error()));
+  if (!request->suffix.empty()) {
+    return exchange->respond(ollama_error(400, fmt::format("{} does not support insert", full_name(request->model))));
+  }
+  if (request->raw && (request->prompt_template || request->has_system || !request->context.empty())) {
+    return exchange->respond(ollama_error(400, "raw mode does not support template, system, or context"));
+  }
+  if (request->prompt.empty()) return load_or_unload(app, exchange, *request, false);
+
+  chat::GenerationOptions options;
+  if (const Status status = apply_ollama_options(options, request->options); !status.ok()) {
+    return exchange->respond(ollama_error(status.error()));
+  }
+  Context context;
+  context.model = request->model;
+  context.stream = request->stream;
+  context.logprobs = request->logprobs;
+  app.models().acquire(request->model, options.context, request->keep_alive,
+                       [&app, exchange, request, context](const Result<Lease>& lease) mutable {
+                         if (!lease) return exchange->respond(ollama_error(lease.error()));
+                         context.load_seconds = std::chrono::duration<double>(Clock::now() - context.began).count();
+                         generate_with(app, exchange, *request, *lease, std::move(context));
+                       });
+}
+
+// The model's own system text and saved conversation come first, unless the client brings a system text.
+std::vector<ChatMessage> whole_conversation(const OllamaChat& request, const ResolvedModel& model) {
+  std::vector<ChatMessage> all;
+  if (request.messages.front().role != "system" && !model.system.empty()) {
+    all.push_back(ChatMessage::of_text("system", model.system));
+  }
+  for (const ManifestMessage& message : model.messages) all.push_back(ChatMessage::of_text(message.role, message.content));
+  all.insert(all.end(), request.messages.begin(), request.messages.end());
+  return collated(std::move(all));
+}
+
+void chat_with(App& app, const ExchangePtr& exchange, const OllamaChat& request, const Lease& lease, Context context) {
+  const auto refuse = [&](const Error& error) { exchange->respond(ollama_error(error)); };
+  chat::GenerationOptions options = lease->defaults;
+  if (const Status status = apply_ollama_options(options, request.options); !status.ok()) return refuse(status.error());
+  ChatPrompt prompt;
+  prompt.messages = whole_conversation(request, lease->model.resolved);
+  prompt.continue_final = prompt.messages.back().role == "assistant";
+  const auto room = static_cast<size_t>(context_of(*lease, options)) - 1;
+  // Too long: the oldest turns go, two at a time so that the roles still alternate; the system text stays.
+  while (true) {
+    auto encoded = encode_chat_prompt(*lease, lease->format, prompt);
+    if (!encoded) return refuse(encoded.error());
+    const size_t first = prompt.messages.front().role == "system" ? 1 : 0;
+    if (encoded->size() <= room) {
+      return start(app, exchange, lease, std::move(context), std::move(*encoded), options, request,
+                   lease->format.trims_leading_space());
+    }
+    if (!request.truncate || prompt.messages.size() < first + 3) {
+      return refuse({ErrorCode::kTooLong, fmt::format("the conversation has {} tokens, and the context room for {}",
+                                                      encoded->size(), room)});
+    }
+    const auto begin = prompt.messages.begin() + static_cast<ptrdiff_t>(first);
+    prompt.messages.erase(begin, begin + 2);
+  }
+}
+
+void chat(App& app, const ExchangePtr& exchange) {
+  auto parsed = parse_ollama_chat(exchange->request().body);
+  if (!parsed) return exchange->respond(ollama_error(parsed.error()));
+  auto request = std::make_shared<OllamaChat>(std::move(*parsed));
+  if (const auto found = app.models().find(request->model); !found) {
+    return exchange->respond(ollama_error(404, fmt::format("model '{}' not found", request->model)));
+  }
+  if (request->has_tools) {
+    return exchange->respond(ollama_error(400, fmt::format("{} does not support tools", full_name(request->model))));
+  }
+  if (const Status status = check_common(*request); !status.ok()) return exchange->respond(ollama_error(status.error()));
+  if (request->messages.empty()) return load_or_unload(app, exchange, *request, true);
+
+  chat::GenerationOptions options;
+  if (const Status status = apply_ollama_options(options, request->options); !status.ok()) {
+    return exchange->respond(ollama_error(status.error()));
+  }
+  Context context;
+  context.model = request->model;
+  context.is_chat = true;
+  context.stream = request->stream;
+  context.logprobs = request->logprobs;
+  app.models().acquire(request->model, options.context, request->keep_alive,
+                       [&app, exchange, request, context](const Result<Lease>& lease) mutable {
+                         if (!lease) return exchange->respond(ollama_error(lease.error()));
+                         context.load_seconds = std::chrono::duration<double>(Clock::now() - context.began).count();
+                         chat_with(app, exchange, *request, *lease, std::move(context));
+                       });
+}
+
+void embed_any(App& app, const ExchangePtr& exchange, bool old_form) {
+  const auto request = parse_ollama_embed(exchange->request().body, old_form);
+  if (!request) return exchange->respond(ollama_error(request.error()));
+  if (const auto found = app.models().find(request->model); !found) {
+    return exchange->respond(ollama_error(404, fmt::format("model '{}' not found", request->model)));
+  }
+  if (request->input.empty()) {
+    JsonWriter json;
+    json.begin_object();
+    if (!old_form) json.field("model", request->model);
+    json.key(old_form ? "embedding" : "embeddings").begin_array().end_array().end_object();
+    return exchange->respond(json_response(json.take()));
+  }
+  exchange->respond(ollama_error(old_form ? 500 : 501, "this model does not support embeddings"));
+}
+
+void embed(App& app, const ExchangePtr& exchange) { embed_any(app, exchange, false); }
+void embeddings(App& app, const ExchangePtr& exchange) { embed_any(app, exchange, true); }
+
+}  // namespace
+
+void add_ollama_routes(Router& router) {
+  router.add({"POST", "/api/generate", generate, false, false, false, true, "Completes a prompt (Ollama)"});
+  router.add({"POST", "/api/chat", chat, false, false, false, true, "Goes on with a conversation (Ollama)"});
+  router.add({"POST", "/api/embed", embed, false, false, false, false, "Embeddings of texts (Ollama)"});
+  router.add({"POST", "/api/embeddings", embeddings, false, false, false, false, "The embedding of a text (Ollama, old)"});
+}
+
+}  // namespace carat::server

@@ -1,0 +1,357 @@
+#include "server/ollama_requests.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "server/json_body.h"
+#include "server/json_text.h"
+#include "server/keep_alive.h"
+
+namespace carat::server {
+namespace {
+
+constexpr size_t kMostMessages = 4096, kMostStops = 16, kMostTools = 128;
+
+Error invalid(std::string message) { return Error{ErrorCode::kInvalidArgument, std::move(message)}; }
+
+std::string go_json_error(const std::string& body, const JsonFault& fault) {
+  switch (fault.kind) {
+    case JsonFault::Kind::kEnd: return "unexpected EOF";
+    case JsonFault::Kind::kSyntax:
+      if (fault.at < body.size() && body[fault.at] >= 0x20 && body[fault.at] < 0x7F) {
+        return fmt::format("invalid character '{}' in the request body at byte {}", body[fault.at], fault.at);
+      }
+      break;
+    default: return fmt::format("invalid request body: {}", fault.what);
+  }
+  return "invalid character in the request body";
+}
+
+// Reads the fields of a Go struct as Go's decoder does: null and absent are the same, a wrong type is an error.
+class GoFields {
+ public:
+  GoFields(const Json& object, std::string type) : object_(object), type_(std::move(type)) {}
+
+  const Json* find(const char* name) const {
+    const auto it = object_.find(name);
+    return it == object_.end() || it->is_null() ? nullptr : &*it;
+  }
+  void text(const char* name, std::string& out) {
+    if (const Json* value = find(name)) {
+      if (value->is_string()) out = value->get<std::string>();
+      else wrong(*value, name, "string");
+    }
+  }
+  void flag(const char* name, bool& out) {
+    if (const Json* value = find(name)) {
+      if (value->is_boolean()) out = value->get<bool>();
+      else wrong(*value, name, "bool");
+    }
+  }
+  void integer(const char* name, int32_t& out) {
+    if (const Json* value = find(name)) {
+      if (!value->is_number()) return wrong(*value, name, "int");
+      const double number = value->get<double>();
+      if (number != std::floor(number) || std::abs(number) > 2147483647.0) {
+        return fail(fmt::format("json: cannot unmarshal number {} into Go struct field {}.{} of type int", value->dump(),
+                                type_, name));
+      }
+      out = static_cast<int32_t>(number);
+    }
+  }
+  void wrong(const Json& value, const char* name, const char* expected) {
+    fail(fmt::format("json: cannot unmarshal {} into Go struct field {}.{} of type {}", go_type(value), type_, name,
+                     expected));
+  }
+  void fail(std::string message) {
+    if (error_.empty()) error_ = std::move(message);
+  }
+  Status status() const { return error_.empty() ? Status() : Status(invalid(error_)); }
+
+ private:
+  const Json& object_;
+  const std::string type_;
+  std::string error_;
+};
+
+Result<Json> parse_object(const std::string& body, const char* type) {
+  if (body.find_first_not_of(" \t\r\n") == std::string::npos) return invalid("missing request body");
+  JsonText text = read_json(body);
+  if (!text.ok) return invalid(go_json_error(body, text.fault));
+  if (!text.value.is_object()) {
+    return invalid(fmt::format("json: cannot unmarshal {} into Go value of type api.{}", go_type(text.value), type));
+  }
+  return std::move(text.value);
+}
+
+enum class OptionType { kInt, kFloat, kBool, kTexts };
+constexpr std::array<std::pair<std::string_view, OptionType>, 24> kOptions{{
+    {"num_keep", OptionType::kInt},          {"seed", OptionType::kInt},
+    {"num_predict", OptionType::kInt},       {"top_k", OptionType::kInt},
+    {"top_p", OptionType::kFloat},           {"min_p", OptionType::kFloat},
+    {"typical_p", OptionType::kFloat},       {"repeat_last_n", OptionType::kInt},
+    {"temperature", OptionType::kFloat},     {"repeat_penalty", OptionType::kFloat},
+    {"presence_penalty", OptionType::kFloat}, {"frequency_penalty", OptionType::kFloat},
+    {"stop", OptionType::kTexts},            {"num_ctx", OptionType::kInt},
+    {"num_batch", OptionType::kInt},         {"num_gpu", OptionType::kInt},
+    {"main_gpu", OptionType::kInt},          {"use_mmap", OptionType::kBool},
+    {"num_thread", OptionType::kInt},        {"draft_num_predict", OptionType::kInt},
+    {"min_tokens", OptionType::kInt},        {"ignore_eos", OptionType::kBool},
+    {"numa", OptionType::kBool},             {"penalize_newline", OptionType::kBool},
+}};
+
+Status read_option(const std::string& name, const Json& value, OllamaOptions& out) {
+  const auto* const known = std::find_if(kOptions.begin(), kOptions.end(), [&](const auto& o) { return o.first == name; });
+  if (known == kOptions.end() || value.is_null()) return {};  // Ollama ignores what it does not know, and so do we
+  const auto wrong = [&](const char* type) { return invalid(fmt::format("option \"{}\" must be of type {}", name, type)); };
+  switch (known->second) {
+    case OptionType::kInt: {
+      if (!value.is_number()) return wrong("integer");
+      const double number = std::trunc(value.get<double>());
+      if (!(std::abs(number) <= 9007199254740992.0)) return wrong("integer");
+      out.push_back({name, {value.is_number_integer() ? value.dump() : fmt::format("{}", static_cast<int64_t>(number))}});
+      break;
+    }
+    case OptionType::kFloat:
+      if (!value.is_number()) return wrong("float32");
+      out.push_back({name, {fmt::format("{}", value.get<double>())}});
+      break;
+    case OptionType::kBool:
+      if (!value.is_boolean()) return wrong("boolean");
+      out.push_back({name, {value.get<bool>() ? "true" : "false"}});
+      break;
+    case OptionType::kTexts: {
+      std::vector<std::string> texts;
+      if (value.is_string()) texts.push_back(value.get<std::string>());
+      else if (!value.is_array()) return wrong("array");
+      else {
+        for (const Json& text : value) {
+          if (!text.is_string()) return invalid(fmt::format("option \"{}\" must be of an array of strings", name));
+          texts.push_back(text.get<std::string>());
+        }
+      }
+      if (texts.size() > kMostStops) return invalid(fmt::format("option \"{}\" has more than {} texts", name, kMostStops));
+      out.push_back({name, std::move(texts)});
+      break;
+    }
+  }
+  return {};
+}
+
+Status read_common(GoFields& fields, OllamaCommon& out) {
+  fields.text("model", out.model);
+  fields.flag("stream", out.stream);
+  fields.flag("truncate", out.truncate);
+  fields.flag("logprobs", out.logprobs);
+  fields.integer("top_logprobs", out.top_logprobs);
+  if (const Json* value = fields.find("keep_alive")) {
+    if (value->is_number()) {
+      out.keep_alive = keep_alive_of_seconds(value->get<double>());
+    } else if (value->is_string()) {
+      CARAT_TRY(out.keep_alive, parse_duration(value->get<std::string>()));
+    } else {
+      fields.fail(fmt::format("Unsupported type: '{}'", go_type(*value)));
+    }
+  }
+  if (const Json* value = fields.find("options")) {
+    if (!value->is_object()) {
+      fields.wrong(*value, "options", "map[string]interface {}");
+    } else {
+      for (const auto& [name, option] : value->items()) CARAT_CHECK(read_option(name, option, out.options));
+    }
+  }
+  if (const Json* value = fields.find("format")) {
+    if (value->is_object() || *value == "json") {
+      out.format = value->dump();
+    } else if (*value != "") {
+      std::string quoted;
+      append_json_string(quoted, value->dump());
+      return invalid(fmt::format("invalid format: {}; expected \"json\" or a valid JSON Schema object", quoted));
+    }
+  }
+  if (const Json* value = fields.find("think")) {
+    if (value->is_boolean()) out.think = value->get<bool>();
+    else if (value->is_string()) out.think = !value->get<std::string>().empty();
+    else return invalid("think must be a boolean or string (\"high\", \"medium\", \"low\", true, or false)");
+  }
+  CARAT_CHECK(fields.status());
+  if (out.top_logprobs < 0 || out.top_logprobs > 20) return invalid("top_logprobs must be between 0 and 20");
+  return {};
+}
+
+bool has_items(const Json* value) { return value != nullptr && value->is_array() && !value->empty(); }
+
+Result<ChatMessage> read_message(const Json& json, bool& has_images) {
+  if (!json.is_object()) {
+    return invalid(fmt::format("json: cannot unmarshal {} into Go struct field ChatRequest.messages of type api.Message",
+                               go_type(json)));
+  }
+  GoFields fields(json, "ChatRequest.messages");
+  std::string role, content;
+  fields.text("role", role);
+  fields.text("content", content);
+  has_images |= has_items(fields.find("images"));
+  CARAT_CHECK(fields.status());
+  std::transform(role.begin(), role.end(), role.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  if (role != "system" && role != "user" && role != "assistant") {
+    return invalid(fmt::format("role {} is not one of system, user, assistant", Json(role).dump()));
+  }
+  return ChatMessage::of_text(std::move(role), std::move(content));
+}
+
+}  // namespace
+
+Result<OllamaGenerate> parse_ollama_generate(const std::string& body) {
+  CARAT_TRY(const Json json, parse_object(body, "GenerateRequest"));
+  OllamaGenerate out;
+  GoFields fields(json, "GenerateRequest");
+  fields.text("prompt", out.prompt);
+  fields.text("suffix", out.suffix);
+  fields.text("system", out.system);
+  out.has_system = !out.system.empty();
+  if (fields.find("template") != nullptr) {
+    std::string text;
+    fields.text("template", text);
+    if (!text.empty()) out.prompt_template = text;
+  }
+  fields.flag("raw", out.raw);
+  out.has_images = has_items(fields.find("images"));
+  if (const Json* value = fields.find("context")) {
+    if (!value->is_array()) fields.wrong(*value, "context", "[]int");
+    else {
+      for (const Json& id : *value) {
+        if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX) {
+          fields.wrong(id, "context", "int");
+          break;
+        }
+        out.context.push_back(id.get<int32_t>());
+      }
+    }
+  }
+  CARAT_CHECK(read_common(fields, out));
+  return out;
+}
+
+Result<OllamaChat> parse_ollama_chat(const std::string& body) {
+  CARAT_TRY(const Json json, parse_object(body, "ChatRequest"));
+  OllamaChat out;
+  GoFields fields(json, "ChatRequest");
+  if (const Json* value = fields.find("messages")) {
+    if (!value->is_array()) {
+      fields.wrong(*value, "messages", "[]api.Message");
+    } else {
+      if (value->size() > kMostMessages) return invalid(fmt::format("more than {} messages", kMostMessages));
+      for (const Json& message : *value) {
+        CARAT_TRY(ChatMessage read, read_message(message, out.has_images));
+        out.messages.push_back(std::move(read));
+      }
+    }
+  }
+  if (const Json* tools = fields.find("tools")) {
+    if (!tools->is_array()) fields.wrong(*tools, "tools", "api.Tools");
+    else if (tools->size() > kMostTools) return invalid(fmt::format("more than {} tools", kMostTools));
+    out.has_tools = has_items(tools);
+  }
+  CARAT_CHECK(read_common(fields, out));
+  return out;
+}
+
+Result<OllamaEmbed> parse_ollama_embed(const std::string& body, bool old_form) {
+  CARAT_TRY(const Json json, parse_object(body, old_form ? "EmbeddingRequest" : "EmbedRequest"));
+  OllamaEmbed out;
+  GoFields fields(json, old_form ? "EmbeddingRequest" : "EmbedRequest");
+  out.old_form = old_form;
+  if (old_form) {
+    std::string prompt;
+    fields.text("prompt", prompt);
+    if (!prompt.empty()) out.input.push_back(std::move(prompt));
+  } else if (const Json* input = fields.find("input")) {
+    if (input->is_string()) {
+      if (*input != "") out.input.push_back(input->get<std::string>());
+    } else if (input->is_array()) {
+      for (const Json& text : *input) {
+        if (!text.is_string()) return invalid("invalid input type");
+        out.input.push_back(text.get<std::string>());
+      }
+    } else {
+      return invalid("invalid input type");
+    }
+  }
+  fields.integer("dimensions", out.dimensions);
+  CARAT_CHECK(read_common(fields, out));
+  return out;
+}
+
+Result<OllamaNames> parse_ollama_names(const std::string& body, const char* type) {
+  CARAT_TRY(const Json json, parse_object(body, type));
+  OllamaNames out;
+  GoFields fields(json, type);
+  fields.text("name", out.model);
+  fields.text("model", out.model);
+  fields.text("source", out.source);
+  fields.text("destination", out.destination);
+  fields.flag("stream", out.stream);
+  fields.flag("verbose", out.verbose);
+  fields.flag("insecure", out.insecure);
+  CARAT_CHECK(fields.status());
+  return out;
+}
+
+Result<OllamaCreate> parse_ollama_create(const std::string& body) {
+  CARAT_TRY(const Json json, parse_object(body, "CreateRequest"));
+  OllamaCreate out;
+  GoFields fields(json, "CreateRequest");
+  fields.text("name", out.model);
+  fields.text("model", out.model);
+  fields.text("from", out.from);
+  fields.text("system", out.system);
+  fields.text("quantization", out.quantize);
+  fields.text("quantize", out.quantize);
+  fields.flag("stream", out.stream);
+  std::string text;
+  fields.text("template", text);
+  if (!text.empty()) out.prompt_template = text;
+  const auto has_members = [&](const char* name) {
+    const Json* value = fields.find(name);
+    return value != nullptr && value->is_object() && !value->empty();
+  };
+  out.has_files = has_members("files");
+  out.has_adapters = has_members("adapters");
+  if (const Json* license = fields.find("license")) {
+    if (license->is_string()) out.licenses.push_back(license->get<std::string>());
+    if (license->is_array()) {
+      for (const Json& one : *license) {
+        if (!one.is_string()) return invalid("license: expected a text or a list of texts");
+        out.licenses.push_back(one.get<std::string>());
+      }
+    }
+  }
+  if (const Json* parameters = fields.find("parameters")) {
+    if (!parameters->is_object()) fields.wrong(*parameters, "parameters", "map[string]interface {}");
+    else {
+      for (const auto& [name, value] : parameters->items()) CARAT_CHECK(read_option(name, value, out.parameters));
+    }
+  }
+  if (const Json* messages = fields.find("messages"); messages != nullptr && messages->is_array()) {
+    bool images = false;
+    for (const Json& message : *messages) {
+      CARAT_TRY(const ChatMessage read, read_message(message, images));
+      out.messages.push_back({read.role, read.parts.front().text});
+    }
+  }
+  CARAT_CHECK(fields.status());
+  return out;
+}
+
+Status apply_ollama_options(chat::GenerationOptions& generation, const OllamaOptions& options) {
+  for (const auto& [name, values] : options) {
+    if (name == "use_mmap" || name == "numa" || name == "penalize_newline" || name == "draft_num_predict") continue;
+    CARAT_CHECK(chat::set_generation_option(generation, name, values));
+  }
+  return {};
+}
+
+}  // namespace carat::server

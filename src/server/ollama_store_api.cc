@@ -1,0 +1,348 @@
+// The part of Ollama's API that is about what the store holds: list, describe, copy, delete, create, pull.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <optional>
+#include <span>
+
+#include "chat/model_facts.h"
+#include "chat/timestamp.h"
+#include "server/errors.h"
+#include "server/framing.h"
+#include "server/json_text.h"
+#include "server/model_info.h"
+#include "server/ollama_requests.h"
+#include "store/pull/pull.h"
+
+namespace carat::server {
+namespace {
+
+void refuse(const ExchangePtr& exchange, const Error& error) { exchange->respond(ollama_error(error)); }
+
+void write_details(JsonWriter& json, const chat::ModelFacts& facts, const std::string& parent) {
+  json.key("details").begin_object().field("parent_model", parent).field("format", facts.format);
+  json.field("family", facts.family).key("families").begin_array();
+  for (const std::string& family : facts.families) json.value(family);
+  json.end_array().field("parameter_size", facts.parameter_size);
+  json.field("quantization_level", facts.quantization_level).end_object();
+}
+
+void tags(App& app, const ExchangePtr& exchange) {
+  JsonWriter json;
+  json.begin_object().key("models").begin_array();
+  const auto all = known_models(app);
+  if (!all) return refuse(exchange, all.error());
+  for (const chat::ModelFacts& facts : *all) {
+    json.begin_object().field("name", facts.name).field("model", facts.name);
+    json.field("modified_at", chat::rfc3339(facts.modified)).field("size", facts.size_bytes);
+    json.field("digest", facts.digest);
+    write_details(json, facts, "");
+    json.end_object();
+  }
+  json.end_array().end_object();
+  exchange->respond(json_response(json.take()));
+}
+
+void ps(App& app, const ExchangePtr& exchange) {
+  JsonWriter json;
+  json.begin_object().key("models").begin_array();
+  for (const LoadedModelInfo& model : app.models().loaded()) {
+    const chat::ModelFacts facts = chat::facts_of(*model.model);
+    json.begin_object().field("name", model.name).field("model", model.name).field("size", model.bytes);
+    json.field("digest", facts.digest);
+    write_details(json, facts, "");
+    const auto forever = std::chrono::system_clock::now() + std::chrono::hours(24 * 365 * 100);
+    json.field("expires_at", chat::rfc3339(model.expires.value_or(forever)));
+    json.field("size_vram", model.backend.starts_with("cuda") ? model.bytes : uint64_t{0});
+    json.field("context_length", model.context).end_object();
+  }
+  json.end_array().end_object();
+  exchange->respond(json_response(json.take()));
+}
+
+void show(App& app, const ExchangePtr& exchange) {
+  const auto request = parse_ollama_names(exchange->request().body, "ShowRequest");
+  if (!request) return refuse(exchange, request.error());
+  if (request->model.empty()) return exchange->respond(ollama_error(400, "model is required"));
+  const auto opened = app.models().open(request->model);
+  if (!opened && opened.error().code == ErrorCode::kNotFound) {
+    return exchange->respond(ollama_error(404, fmt::format("model '{}' not found", request->model)));
+  }
+  if (!opened) return refuse(exchange, opened.error());
+  const chat::ModelFacts facts = chat::facts_of(*opened);
+  const auto license = app.store().license_text(opened->resolved.license);
+  JsonWriter json;
+  json.begin_object();
+  if (license && !license->empty()) json.field("license", *license);
+  json.field("modelfile", chat::modelfile_text(facts));
+  if (std::string parameters = chat::parameters_text(facts); !parameters.empty()) {
+    parameters.pop_back();
+    json.field("parameters", parameters);
+  }
+  json.field("template", template_text(*opened));
+  if (!facts.system.empty()) json.field("system", facts.system);
+  write_details(json, facts, facts.path.string());
+  if (!facts.messages.empty()) {
+    json.key("messages").begin_array();
+    for (const ManifestMessage& message : facts.messages) {
+      json.begin_object().field("role", message.role).field("content", message.content).end_object();
+    }
+    json.end_array();
+  }
+  write_model_info(json, *opened, request->verbose);
+  json.key("capabilities").begin_array();
+  for (const std::string& capability : facts.capabilities) json.value(capability);
+  json.end_array().field("modified_at", chat::rfc3339(facts.modified)).end_object();
+  exchange->respond(json_response(json.take()));
+}
+
+void copy(App& app, const ExchangePtr& exchange) {
+  const auto request = parse_ollama_names(exchange->request().body, "CopyRequest");
+  if (!request) return refuse(exchange, request.error());
+  const auto source = ModelName::parse(request->source), destination = ModelName::parse(request->destination);
+  if (!source) return exchange->respond(ollama_error(400, fmt::format("source \"{}\" is invalid", request->source)));
+  if (!destination) {
+    return exchange->respond(ollama_error(400, fmt::format("destination \"{}\" is invalid", request->destination)));
+  }
+  const Status status = app.store().copy(*source, *destination);
+  if (status.ok()) return exchange->respond({200, "", "", {}});
+  if (status.error().code == ErrorCode::kNotFound) {
+    return exchange->respond(ollama_error(404, fmt::format("model \"{}\" not found", request->source)));
+  }
+  refuse(exchange, status.error());
+}
+
+void remove(App& app, const ExchangePtr& exchange) {
+  const auto request = parse_ollama_names(exchange->request().body, "DeleteRequest");
+  if (!request) return refuse(exchange, request.error());
+  const auto name = ModelName::parse(request->model);
+  if (!name) return exchange->respond(ollama_error(400, fmt::format("name \"{}\" is invalid", request->model)));
+  app.models().unload(request->model);
+  const auto removed = app.store().remove(*name);
+  if (removed) return exchange->respond({200, "", "", {}});
+  if (removed.error().code == ErrorCode::kNotFound) {
+    return exchange->respond(ollama_error(404, fmt::format("model '{}' not found", request->model)));
+  }
+  refuse(exchange, removed.error());
+}
+
+// Statuses of something that takes time: a line each, or the last one alone.
+class Statuses {
+ public:
+  Statuses(ExchangePtr exchange, bool stream) : exchange_(std::move(exchange)), stream_(stream) {}
+
+  void say(const std::string& json) {
+    last_ = json;
+    if (!stream_) return;
+    begin();
+    exchange_->write(ndjson_line(json));
+  }
+  void status(std::string_view text) {
+    JsonWriter json;
+    json.begin_object().field("status", text).end_object();
+    say(json.text());
+  }
+  void succeed() {
+    status("success");
+    if (stream_) return exchange_->end();
+    exchange_->respond({200, "application/json", last_, {}});
+  }
+  void fail(int status, std::string_view message) {
+    HttpResponse response = ollama_error(status, message);
+    response.content_type = "application/json";
+    if (!started_) return exchange_->respond(std::move(response));
+    exchange_->write(response.body + "\n");
+    exchange_->end();
+  }
+
+ private:
+  void begin() {
+    if (std::exchange(started_, true)) return;
+    exchange_->begin_stream(200, std::string(kNdjson), {});
+  }
+
+  const ExchangePtr exchange_;
+  const bool stream_;
+  std::string last_;
+  bool started_ = false;
+};
+
+Status create_from(App& app, const ModelName& name, const OllamaCreate& request, Statuses& statuses) {
+  const auto from = ModelName::parse(request.from);
+  if (!from) return Error{ErrorCode::kInvalidArgument, fmt::format("name \"{}\" is invalid", request.from)};
+  CARAT_TRY(StoredModel base, app.store().find(*from));
+  Manifest& manifest = base.manifest;
+  for (const ManifestFile& file : manifest.files) {
+    statuses.status(fmt::format("using existing layer {}", file.blob.digest.text()));
+  }
+  if (request.prompt_template) manifest.prompt_template = request.prompt_template;
+  if (!request.system.empty()) manifest.system = request.system;
+  if (!request.messages.empty()) manifest.messages = request.messages;
+  if (!request.licenses.empty()) {
+    CARAT_TRY(const StoredBlob blob, app.store().blobs().put(fmt::format("{}", fmt::join(request.licenses, "\n"))));
+    manifest.license = blob.ref;
+  }
+  for (const auto& [parameter, values] : request.parameters) {
+    if (parameter == "stop") {
+      manifest.stops = values;
+      continue;
+    }
+    auto& all = manifest.parameters;
+    const auto it = std::find_if(all.begin(), all.end(), [&, key = parameter](const auto& p) { return p.first == key; });
+    if (it != all.end()) it->second = values.front();
+    else all.emplace_back(parameter, values.front());
+  }
+  manifest.created = utc_now();
+  statuses.status("writing manifest");
+  return app.store().save(name, manifest);
+}
+
+void create(App& app, const ExchangePtr& exchange) {
+  const auto request = parse_ollama_create(exchange->request().body);
+  if (!request) return refuse(exchange, request.error());
+  const auto name = ModelName::parse(request->model);
+  if (!name) return exchange->respond(ollama_error(400, "invalid model name"));
+  Statuses statuses(exchange, request->stream);
+  if (request->from.empty() && !request->has_files) {
+    return statuses.fail(400, "neither 'from' or 'files' was specified");
+  }
+  if (request->has_adapters) return statuses.fail(400, "adapters are not supported");
+  if (request->has_files) return statuses.fail(501, "creating a model from files is not there yet: carat pull FILE --name NAME");
+  if (!request->quantize.empty()) return statuses.fail(501, "quantizing is not there yet");
+  const Status status = create_from(app, *name, *request, statuses);
+  if (!status.ok()) {
+    const bool missing = status.error().code == ErrorCode::kNotFound;
+    return statuses.fail(http_status(status.error().code),
+                         missing ? fmt::format("model '{}' not found", request->from) : status.error().message);
+  }
+  statuses.succeed();
+}
+
+// Tells a client what a pull is doing, as Ollama does; ends it when the client leaves.
+class PullTeller final : public PullObserver {
+ public:
+  PullTeller(ExchangePtr exchange, bool stream) : statuses_(exchange, stream) {
+    exchange->on_gone([gone = gone_] { *gone = true; });
+  }
+  void on_status(std::string_view text) override {
+    if (text != "success") statuses_.status(text);
+  }
+  void on_progress(std::string_view what, uint64_t done_bytes, uint64_t total_bytes) override {
+    JsonWriter json;
+    json.begin_object().field("status", fmt::format("pulling {}", what)).field("total", total_bytes);
+    json.field("completed", done_bytes).end_object();
+    statuses_.say(json.text());
+  }
+  bool cancelled() override { return *gone_; }
+
+  Statuses& statuses() { return statuses_; }
+
+ private:
+  const std::shared_ptr<std::atomic<bool>> gone_ = std::make_shared<std::atomic<bool>>(false);
+  Statuses statuses_;
+};
+
+void pull(App& app, const ExchangePtr& exchange) {
+  const auto request = parse_ollama_names(exchange->request().body, "PullRequest");
+  if (!request) return refuse(exchange, request.error());
+  const auto name = ModelName::parse(request->model);
+  if (!name) return exchange->respond(ollama_error(400, "invalid model name"));
+  // Minutes, maybe: not on the threads that answer everybody.
+  app.slow_workers().post([&app, exchange, name = *name, stream = request->stream] {
+    PullTeller teller(exchange, stream);
+    teller.statuses().status("pulling manifest");
+    const Status status = carat::pull(app.store(), name, teller);
+    if (status.ok()) return teller.statuses().succeed();
+    teller.statuses().fail(500, fmt::format("pull model manifest: {}", status.error().message));
+  });
+}
+
+void push(App&, const ExchangePtr& exchange) {
+  HttpResponse response = ollama_error(501, "push is not there yet");
+  response.content_type = "application/json";
+  exchange->respond(std::move(response));
+}
+
+void blob_there(App& app, const ExchangePtr& exchange) {
+  const auto digest = Digest::parse(path_tail(exchange->request(), "/api/blobs/"));
+  if (!digest) return exchange->respond(ollama_error(400, "invalid digest format"));
+  std::error_code ignored;
+  if (std::filesystem::exists(app.store().blobs().path_of(*digest), ignored)) {
+    return exchange->respond({200, "", "", {}});
+  }
+  exchange->respond(ollama_error(404, fmt::format("blob {} not found", digest->text())));
+}
+
+// A blob on its way into the store: written and hashed while it comes, however large it is.
+struct Upload {
+  ~Upload() {
+    if (writer && !stored) writer->discard();
+  }
+  Digest digest;
+  std::optional<BlobWriter> writer;  // none: it is there already
+  Sha256 hash;
+  Status status;
+  bool stored = false;
+};
+
+BodyRule blob_body(App& app, HttpRequest& request) {
+  BodyRule rule;
+  const auto digest = Digest::parse(path_tail(request, "/api/blobs/"));
+  if (!digest) {
+    rule.refuse = ollama_error(400, "invalid digest format");
+    return rule;
+  }
+  const auto upload = std::make_shared<Upload>();
+  upload->digest = *digest;
+  std::error_code ignored;
+  if (!std::filesystem::exists(app.store().blobs().path_of(*digest), ignored)) {
+    auto writer = app.store().blobs().create();
+    if (!writer) {
+      rule.refuse = ollama_error(writer.error());
+      return rule;
+    }
+    upload->writer.emplace(std::move(*writer));
+  }
+  rule.limit_bytes = size_t{1} << 40;
+  rule.sink = [upload](std::string_view part) {
+    const auto bytes = std::as_bytes(std::span(part));
+    upload->hash.update(bytes);
+    if (upload->writer) upload->status = upload->writer->write(bytes);
+    return upload->status.ok();
+  };
+  request.upload = upload;
+  return rule;
+}
+
+void blob_put(App&, const ExchangePtr& exchange) {
+  Upload& upload = *static_cast<Upload*>(exchange->request().upload.get());
+  if (!upload.writer) return exchange->respond({200, "", "", {}});
+  if (!upload.status.ok()) return refuse(exchange, upload.status.error());
+  const Digest got = upload.hash.finish();
+  if (!(got == upload.digest)) {
+    return exchange->respond(
+        ollama_error(400, fmt::format("digest mismatch, expected \"{}\", got \"{}\"", upload.digest.text(), got.text())));
+  }
+  const auto stored = upload.writer->commit();
+  if (!stored) return refuse(exchange, stored.error());
+  upload.stored = true;
+  exchange->respond({201, "", "", {}});
+}
+
+}  // namespace
+
+void add_ollama_store_routes(Router& router) {
+  router.add({"GET", "/api/tags", tags, true, false, false, false, "The models in the store (Ollama)"});
+  router.add({"GET", "/api/ps", ps, false, false, false, false, "The models in memory (Ollama)"});
+  router.add({"POST", "/api/show", show, false, false, false, false, "What a model is (Ollama)"});
+  router.add({"POST", "/api/copy", copy, false, false, false, false, "Another name for a model (Ollama)"});
+  router.add({"DELETE", "/api/delete", remove, false, false, false, false, "Removes a name and what only it uses (Ollama)"});
+  router.add({"POST", "/api/create", create, false, false, false, false, "A model from another one (Ollama)"});
+  router.add({"POST", "/api/pull", pull, false, false, false, false, "Fetches a model (Ollama)"});
+  router.add({"POST", "/api/push", push, false, false, false, false, "Not there yet (Ollama)"});
+  router.add({"HEAD", "/api/blobs/*", blob_there, false, false, false, false, "Whether a blob is in the store (Ollama)"});
+  router.add({"POST", "/api/blobs/*", blob_put, false, false, false, false, "Puts a blob into the store (Ollama)", blob_body});
+}
+
+}  // namespace carat::server

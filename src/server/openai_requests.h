@@ -1,0 +1,102 @@
+// What clients of OpenAI's API (as vLLM serves it) and of Anthropic's ask for, read from JSON and checked in one place.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "chat/generation_options.h"
+#include "server/errors.h"
+#include "tokenizer/chat_template.h"
+
+namespace carat::server {
+
+inline constexpr int32_t kMostChoices = 16, kMostStops = 16, kMostMessages = 4096, kMostTools = 128;
+
+// What shapes the answer; what is absent stays as the model's makers recommend.
+struct SamplingFields {
+  std::optional<float> temperature, top_p, min_p, typical_p, repetition_penalty, presence_penalty, frequency_penalty;
+  std::optional<int64_t> top_k, seed, max_tokens, min_tokens;
+  std::vector<std::string> stops;
+  std::vector<int32_t> stop_token_ids;
+  std::map<int32_t, float> logit_bias;
+  bool ignore_eos = false;
+  bool include_stop = false;
+  bool skip_special_tokens = true;
+};
+
+struct OpenAiCommon {
+  std::string model;
+  bool stream = false, include_usage = false, continuous_usage = false;
+  SamplingFields sampling;
+  int32_t n = 1;
+  bool echo = false;
+  bool return_token_ids = false, tokens_as_ids = false;
+  std::optional<int64_t> logprobs;         // how many alternatives with each token
+  std::optional<int64_t> prompt_logprobs;  // and with each of the prompt's
+  std::optional<int64_t> truncate_prompt;
+  int32_t priority = 0;
+  std::string cache_salt;
+  std::string structured;  // "": none; else what was asked for: "response_format"
+};
+
+struct ChatRequest : OpenAiCommon {
+  std::vector<ChatMessage> messages;
+  bool add_generation_prompt = true, continue_final = false;
+  bool has_images = false;
+  bool has_tools = false;  // and they may be called
+};
+
+using Prompt = std::variant<std::string, std::vector<int32_t>>;
+struct CompletionRequest : OpenAiCommon {
+  std::vector<Prompt> prompts;
+  bool add_special_tokens = true;
+};
+
+struct ResponsesRequest : OpenAiCommon {
+  std::vector<ChatMessage> messages;
+  std::string instructions;
+  bool has_images = false, has_tools = false;
+};
+
+struct MessagesRequest : OpenAiCommon {
+  std::vector<ChatMessage> messages;
+  bool has_images = false, has_tools = false;
+};
+
+struct TokenizeRequest {
+  std::string model, prompt;
+  std::vector<ChatMessage> messages;
+  std::vector<int32_t> tokens;  // of /detokenize
+  bool is_chat = false, add_special_tokens = true, token_texts = false;
+  bool add_generation_prompt = true, continue_final = false;
+};
+
+struct EmbeddingsRequest {
+  std::string model;
+  std::vector<Prompt> input;
+  int32_t dimensions = 0;
+  bool base64 = false;
+};
+
+// A request, or the error to answer with.
+template <class T>
+struct Parsed {
+  T request;
+  std::optional<OpenAiError> error;
+};
+
+Parsed<ChatRequest> parse_chat(Flavor flavor, const std::string& body, int32_t max_logprobs);
+Parsed<CompletionRequest> parse_completion(Flavor flavor, const std::string& body, int32_t max_logprobs);
+Parsed<ResponsesRequest> parse_responses(Flavor flavor, const std::string& body, int32_t max_logprobs);
+Parsed<MessagesRequest> parse_messages(Flavor flavor, const std::string& body, bool counting);
+Parsed<TokenizeRequest> parse_tokenize(Flavor flavor, const std::string& body, bool detokenize);
+Parsed<EmbeddingsRequest> parse_embeddings(Flavor flavor, const std::string& body);
+
+// The fields over the model's defaults, checked against its vocabulary. Empty: all is well.
+std::optional<OpenAiError> apply_sampling(chat::GenerationOptions& options, const SamplingFields& fields, int32_t vocabulary);
+
+}  // namespace carat::server

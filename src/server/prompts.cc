@@ -1,0 +1,62 @@
+#include "server/prompts.h"
+
+namespace carat::server {
+namespace {
+
+constexpr std::string_view kEndOfTurn = "<end_of_turn>\n";
+
+// A base model that only completes has no place for a system text: it stands before everything else.
+std::vector<ChatMessage> without_system(std::vector<ChatMessage> messages) {
+  if (messages.size() < 2 || messages.front().role != "system") return messages;
+  const std::string system = text_of(messages.front());
+  messages.erase(messages.begin());
+  if (!system.empty()) messages.front() = ChatMessage::of_text(messages.front().role, system + "\n\n" + text_of(messages.front()));
+  return messages;
+}
+
+}  // namespace
+
+std::string text_of(const ChatMessage& message) {
+  std::string text;
+  for (const ChatPart& part : message.parts) text += part.text;
+  return text;
+}
+
+std::vector<ChatMessage> collated(std::vector<ChatMessage> messages) {
+  std::vector<ChatMessage> out;
+  for (ChatMessage& message : messages) {
+    if (!out.empty() && out.back().role == message.role) {
+      out.back() = ChatMessage::of_text(message.role, text_of(out.back()) + "\n\n" + text_of(message));
+    } else {
+      out.push_back(std::move(message));
+    }
+  }
+  return out;
+}
+
+Result<std::vector<int32_t>> encode_chat_prompt(const ServedModel& model, const chat::PromptFormat& format,
+                                                const ChatPrompt& prompt) {
+  using Kind = chat::PromptFormat::Kind;
+  const Tokenizer& tokenizer = *model.tokenizer;
+  if (prompt.messages.empty()) return Error{ErrorCode::kInvalidArgument, "messages: expected at least one"};
+  if (format.kind() == Kind::kPlain) {
+    return format.encode(tokenizer, model.config().bos_id, without_system(prompt.messages));
+  }
+  if (format.kind() != Kind::kChat) return format.encode(tokenizer, model.config().bos_id, prompt.messages);
+  CARAT_TRY(std::vector<ChatSpan> spans,
+            render_chat_spans(prompt.messages, prompt.add_generation_prompt && !prompt.continue_final));
+  if (prompt.continue_final && spans.back().text.ends_with(kEndOfTurn)) {
+    spans.back().text.resize(spans.back().text.size() - kEndOfTurn.size());
+  }
+  std::vector<TextSpan> views;
+  for (const ChatSpan& span : spans) views.push_back({span.text, span.may_be_control});
+  return tokenizer.encode(views);
+}
+
+std::vector<int32_t> encode_text_prompt(const ServedModel& model, std::string_view text, bool add_bos) {
+  std::vector<int32_t> ids = model.tokenizer->encode_with_control(text);
+  if (add_bos) ids.insert(ids.begin(), model.config().bos_id);
+  return ids;
+}
+
+}  // namespace carat::server

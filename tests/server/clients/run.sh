@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# run.sh python|node FOLDER: installs the official clients into FOLDER, once for each content of their lists, and runs the
+# tests that use them. Exit code 77: they cannot be had here.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+kind=$1 folder=$2
+mkdir -p "$folder"
+exec 9>"$folder/lock"
+flock 9
+case $kind in
+  python)
+    if ! cmp -s "$here/requirements.txt" "$folder/installed"; then
+      rm -rf "$folder/venv"
+      python3 -m venv "$folder/venv" || exit 77
+      "$folder/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt" || exit 77
+      cp "$here/requirements.txt" "$folder/installed"
+    fi
+    flock -u 9
+    exec "$folder/venv/bin/python" "$here/python_test.py"
+    ;;
+  node)
+    command -v npm >/dev/null || exit 77
+    if ! cmp -s "$here/package.json" "$folder/installed"; then
+      cp "$here/package.json" "$folder/"
+      (cd "$folder" && npm install --ignore-scripts --no-audit --no-fund --loglevel=error) || exit 77
+      cp "$here/package.json" "$folder/installed"
+    fi
+    flock -u 9
+    exec python3 "$here/node_test.py" "$folder"
+    ;;
+esac

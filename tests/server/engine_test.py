@@ -1,0 +1,157 @@
+"""What the engine behind the APIs promises (reliability I1, I5, T3; keep_alive): the same answer whatever else runs."""
+
+import concurrent.futures
+import json
+import random
+import time
+import unittest
+
+import harness
+from harness import SERVED, Server
+
+
+class Invariance(unittest.TestCase):
+    """I1: tokens and log-probabilities do not depend on company, place, chunk, cache or threads."""
+
+    PROMPTS = [" ".join(random.Random(i).choices("the of and to in a is that was he for it with".split(), k=1 + i * 7 % 90))
+               for i in range(48)]
+
+    def answer(self, server, index):
+        body = {"model": SERVED, "prompt": self.PROMPTS[index], "max_tokens": 16, "logprobs": 3, "return_token_ids": True,
+                "seed": index, "temperature": 0 if index % 2 else 0.9, "ignore_eos": True}
+        choice = server.post("/v1/completions", body).json()["choices"][0]
+        return choice["token_ids"], choice["logprobs"]["token_logprobs"], choice["logprobs"]["top_logprobs"]
+
+    def all_at_once(self, server, order, workers):
+        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+            answers = list(pool.map(lambda index: self.answer(server, index), order))
+        return dict(zip(order, answers))
+
+    def test_batch_invariance(self):
+        with Server("vllm") as server:
+            alone = {index: self.answer(server, index) for index in range(len(self.PROMPTS))}
+            again = {index: self.answer(server, index) for index in range(len(self.PROMPTS))}
+            self.assertEqual(alone, again)  # whatever a cache kept
+            order = list(range(len(self.PROMPTS)))
+            for seed in range(3):
+                random.Random(seed).shuffle(order)
+                self.assertEqual(self.all_at_once(server, order, 32), alone)
+            file, folder = server.file, server.folder
+            for flags, threads in ((("--chunk", "16"), 1), (("--max-num-seqs", "3"), 2), (("--chunk", "64", "--max-num-seqs", "16"), 2)):
+                with Server("vllm", *flags, folder=folder, threads=threads) as other:
+                    self.assertEqual(self.all_at_once(other, order, 24), alone, flags)
+
+    def test_streams_say_what_whole_answers_say(self):
+        """T3, and that no stream splits a code point or a stop text."""
+        with Server("vllm") as server:
+            for index in range(12):
+                body = {"model": SERVED, "prompt": self.PROMPTS[index], "max_tokens": 40, "seed": index, "temperature": 1.5,
+                        "top_k": 0, "top_p": 1, "ignore_eos": True}
+                if index % 2:
+                    body["stop"] = ["e", "th", "\u2581"]
+                whole = server.post("/v1/completions", body).json()["choices"][0]
+                events = server.post("/v1/completions", {**body, "stream": True}).events()
+                choices = [event["choices"][0] for _, event in events]
+                self.assertEqual("".join(choice["text"] for choice in choices), whole["text"])
+                self.assertEqual(choices[-1]["finish_reason"], whole["finish_reason"])
+                self.assertEqual(choices[-1]["stop_reason"], whole["stop_reason"])
+                for stop in body.get("stop", []):
+                    self.assertNotIn(stop, whole["text"])
+                lines = server.post("/api/generate", {"model": SERVED, "prompt": self.PROMPTS[index], "raw": True,
+                                                      "options": {"num_predict": 40, "seed": index, "temperature": 1.5, "top_k": 0,
+                                                                  "top_p": 1, "ignore_eos": True, "repeat_last_n": -1,
+                                                                  "stop": body.get("stop", [])}}).lines()
+                self.assertEqual("".join(line["response"] for line in lines), whole["text"])
+
+    def test_prompt_logprobs_agree_with_generation(self):
+        with Server("vllm") as server:
+            made = server.post("/v1/completions", {"model": SERVED, "prompt": "the cat", "max_tokens": 8, "temperature": 0,
+                                                   "logprobs": 1, "return_token_ids": True, "ignore_eos": True}).json()["choices"][0]
+            whole = made["prompt_token_ids"] + made["token_ids"]
+            echo = server.post("/v1/completions", {"model": SERVED, "prompt": whole, "max_tokens": 0, "echo": True,
+                                                   "logprobs": 1}).json()["choices"][0]
+            self.assertEqual(echo["logprobs"]["token_logprobs"][-8:], made["logprobs"]["token_logprobs"])
+            self.assertIsNone(echo["logprobs"]["token_logprobs"][0])
+            self.assertEqual([next(iter(p.values()))["rank"] for p in echo["prompt_logprobs"][-8:]], [1] * 8)
+
+
+class Models(unittest.TestCase):
+    """I5: models come and go while they are asked; keep_alive is kept."""
+
+    def test_keep_alive(self):
+        with Server("ollama") as server:
+            loaded = lambda: [model["name"] for model in server.get("/api/ps").json()["models"]]
+            self.assertEqual(loaded(), [])
+            server.post("/api/generate", {"model": "g270", "keep_alive": "1s"})
+            self.assertEqual(loaded(), ["g270:latest"])
+            time.sleep(1.6)
+            self.assertEqual(loaded(), [])
+            server.post("/api/generate", {"model": "g270", "keep_alive": -1})
+            self.assertGreater(server.get("/api/ps").json()["models"][0]["expires_at"], "2100")
+            server.post("/api/generate", {"model": "g270", "keep_alive": 0})
+            self.assertEqual(loaded(), [])
+
+    def test_least_recently_used_goes(self):
+        with Server("ollama", "--max-loaded-models", "2") as server:
+            for name in ("a", "b", "c"):
+                server.post("/api/copy", {"source": "g270", "destination": name})
+            for name in ("a", "b", "a", "c"):
+                server.post("/api/generate", {"model": name})
+                time.sleep(0.01)
+            self.assertEqual({model["name"] for model in server.get("/api/ps").json()["models"]}, {"a:latest", "c:latest"})
+
+    def test_larger_context_reloads(self):
+        with Server("ollama", "--max-model-len", "128") as server:
+            server.post("/api/generate", {"model": "g270"})
+            self.assertEqual(server.get("/api/ps").json()["models"][0]["context_length"], 128)
+            reply = server.post("/api/generate", {"model": "g270", "prompt": "the " * 300, "stream": False,
+                                                  "options": {"num_ctx": 512, "num_predict": 2}}).json()
+            self.assertGreater(reply["prompt_eval_count"], 200)
+            self.assertEqual(server.get("/api/ps").json()["models"][0]["context_length"], 512)
+
+    def test_load_and_unload_races(self):
+        with Server("ollama", "--max-loaded-models", "2", threads=2) as server:
+            for name in ("a", "b", "c"):
+                server.post("/api/copy", {"source": "g270", "destination": name})
+
+            def hammer(seed):
+                generator, seen = random.Random(seed), set()
+                for _ in range(40):
+                    name = generator.choice("abc")
+                    what = generator.randrange(6)
+                    if what == 0:
+                        seen.add(server.post("/api/generate", {"model": name, "keep_alive": 0}).status)
+                    elif what == 1:
+                        seen.add(server.post("/tokenize", {"model": name, "prompt": "some text"}).status)
+                    elif what == 2:
+                        seen.add(server.get("/api/ps").status)
+                    elif what == 3:
+                        seen.add(server.post("/api/chat", {"model": name, "messages": [{"role": "user", "content": "hi"}],
+                                                           "stream": False, "options": {"num_predict": 4}}).status)
+                    else:
+                        lines = server.post("/api/generate", {"model": name, "prompt": "x", "options": {"num_predict": 6}}).lines()
+                        seen.add(200 if lines[-1].get("done") else 500)
+                return seen
+
+            with concurrent.futures.ThreadPoolExecutor(6) as pool:
+                self.assertEqual(set().union(*pool.map(hammer, range(6))), {200})
+
+    def test_fairness(self):
+        """One client's many requests do not keep another's one waiting: the API key says who is who."""
+        with Server("vllm", "--max-num-seqs", "2", "--api-key", "greedy", "--api-key", "modest") as server:
+            def ask(key, tokens):
+                began = time.monotonic()
+                reply = server.post("/v1/completions", {"model": SERVED, "prompt": "a", "max_tokens": tokens, "ignore_eos": True},
+                                    headers={"Authorization": f"Bearer {key}"})
+                self.assertEqual(reply.status, 200)
+                return time.monotonic() - began
+
+            with concurrent.futures.ThreadPoolExecutor(24) as pool:
+                greedy = [pool.submit(ask, "greedy", 200) for _ in range(20)]
+                time.sleep(0.2)
+                modest = pool.submit(ask, "modest", 10).result()
+                self.assertLess(modest, max(future.result() for future in greedy) / 2)
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,159 @@
+"""A real `carat serve` with tiny models of random weights, on a free port of the loopback, for the tests of this folder.
+
+    with Server("vllm") as server: server.post("/v1/completions", {...})
+"""
+
+import http.client
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CARAT = pathlib.Path(os.environ.get("CARAT_BINARY", ROOT / "build" / "carat"))
+SERVED = "google/gemma-3-1b-it"
+
+
+class Reply:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    def json(self):
+        return json.loads(self.body)
+
+    def lines(self):
+        """Of a stream of JSON lines."""
+        return [json.loads(line) for line in self.body.split("\n") if line]
+
+    def events(self):
+        """Of server-sent events: (event, data) with the data parsed, [DONE] left out."""
+        out = []
+        for block in self.body.split("\n\n"):
+            fields = dict(line.split(": ", 1) for line in block.split("\n") if line)
+            if fields and fields["data"] != "[DONE]":
+                out.append((fields.get("event"), json.loads(fields["data"])))
+        return out
+
+
+def make_models(folder):
+    """A store with g270 (completes), qa (question and answer) and it (instruction-tuned in form); the path of a file."""
+    folder = pathlib.Path(folder)
+    file = folder / "tiny.gguf"
+    environment = {**os.environ, "CARAT_HOME": str(folder / "home")}
+    run = lambda *arguments: subprocess.run([CARAT, *arguments], check=True, capture_output=True, env=environment)
+    run("synth", "tiny", "--type", "q8_0", str(file))
+    run("pull", str(file), "--name", "g270")
+    return file
+
+
+class Server:
+    """flavor: "ollama" (the daemon) or "vllm" (one model under the name SERVED)."""
+
+    def __init__(self, flavor="ollama", *flags, environment=None, folder=None, threads=1):
+        self.own = tempfile.TemporaryDirectory() if folder is None else None
+        self.folder = pathlib.Path(folder or self.own.name)
+        self.file = self.folder / "tiny.gguf"
+        if not self.file.exists():
+            make_models(self.folder)
+        command = [CARAT, "serve", "--port", "0", "--threads", str(threads)]
+        if flavor == "vllm":
+            command += [str(self.file), "--served-model-name", SERVED, "--max-model-len", "1024"]
+        command += flags
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("OLLAMA_", "VLLM_", "CARAT_"))}
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace",
+                                        env={**clean, "CARAT_HOME": str(self.folder / "home"), **(environment or {})})
+        self.log = []
+        listening = threading.Event()
+
+        def read():
+            for line in self.process.stderr:
+                self.log.append(line.rstrip("\n"))
+                if found := re.search(r"listening on (https?)://(\S+):(\d+)", line):
+                    self.scheme, self.host, self.port = found[1], found[2].strip("[]"), int(found[3])
+                    listening.set()
+            listening.set()
+
+        self.reader = threading.Thread(target=read, daemon=True)
+        self.reader.start()
+        if not listening.wait(60) or not hasattr(self, "port"):
+            self.process.kill()
+            raise AssertionError("the server did not start:\n" + "\n".join(self.log))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    @property
+    def url(self):
+        return f"{self.scheme}://{self.host}:{self.port}"
+
+    def stop(self, number=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+            try:
+                self.process.wait(40)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                raise
+        self.reader.join(5)
+        if self.own:
+            self.own.cleanup()
+        return self.process.returncode
+
+    def request(self, method, path, body=None, headers=None, timeout=60):
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
+        headers = dict(headers or {})
+        if body is not None and not isinstance(body, (str, bytes)):
+            body = json.dumps(body)
+            headers.setdefault("Content-Type", "application/json")
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return Reply(response.status, {k.lower(): v for k, v in response.getheaders()},
+                         response.read().decode("utf-8", "surrogateescape"))
+        finally:
+            connection.close()
+
+    def get(self, path, **options):
+        return self.request("GET", path, **options)
+
+    def post(self, path, body, **options):
+        return self.request("POST", path, body, **options)
+
+    def raw(self, data, timeout=10, half_close=False):
+        """Sends bytes, returns all that comes back until the server closes, or nothing came for `timeout`."""
+        with socket.create_connection((self.host, self.port), timeout=timeout) as connection:
+            connection.sendall(data)
+            if half_close:
+                connection.shutdown(socket.SHUT_WR)
+            received = b""
+            try:
+                while part := connection.recv(65536):
+                    received += part
+            except TimeoutError:
+                pass
+            return received
+
+    def metric(self, name):
+        """The sum of a metric's samples."""
+        text = self.get("/metrics").body
+        values = re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$", text, re.M)
+        assert values, f"no metric {name}"
+        return sum(float(value) for value in values)
+
+    def resident_bytes(self):
+        with open(f"/proc/{self.process.pid}/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def main():
+    import unittest
+    unittest.main(verbosity=1 if "-v" not in sys.argv else 2)
