@@ -33,7 +33,7 @@ bool refused_early(App& app, const ExchangePtr& exchange, const OpenAiCommon& re
 
 void chat(App& app, const ExchangePtr& exchange) {
   auto parsed = parse_chat(app.flavor(), exchange->request().body, app.options().max_logprobs);
-  if (parsed.error && parsed.error->type == "Bad Request") return refuse(app, exchange, *parsed.error);
+  if (parsed.malformed) return refuse(app, exchange, *parsed.error);
   if (refused_early(app, exchange, parsed.request, parsed.request.has_images, parsed.request.has_tools)) return;
   if (parsed.error) return refuse(app, exchange, *parsed.error);
   auto request = std::make_shared<ChatRequest>(std::move(parsed.request));
@@ -58,7 +58,7 @@ void chat(App& app, const ExchangePtr& exchange) {
 
 void completions(App& app, const ExchangePtr& exchange) {
   auto parsed = parse_completion(app.flavor(), exchange->request().body, app.options().max_logprobs);
-  if (parsed.error && parsed.error->type == "Bad Request") return refuse(app, exchange, *parsed.error);
+  if (parsed.malformed) return refuse(app, exchange, *parsed.error);
   if (refused_early(app, exchange, parsed.request, false, false)) return;
   if (parsed.error) return refuse(app, exchange, *parsed.error);
   auto request = std::make_shared<CompletionRequest>(std::move(parsed.request));

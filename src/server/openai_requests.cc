@@ -245,7 +245,7 @@ std::vector<Prompt> read_prompts(Fields& fields, const char* name) {
 Parsed<ChatRequest> parse_chat(Flavor flavor, const std::string& body, int32_t max_logprobs) {
   Parsed<ChatRequest> out;
   OpenAiBody read = read_openai_body(flavor, body);
-  if (read.error) return {{}, std::move(read.error)};
+  if (read.error) return {{}, std::move(read.error), true};
   Fields fields(read.json);
   ChatRequest& request = out.request;
   read_common(fields, request);
@@ -270,7 +270,8 @@ Parsed<ChatRequest> parse_chat(Flavor flavor, const std::string& body, int32_t m
     fields.rule("chat_template", "templates of requests are not run");
   }
   if (request.echo && !request.prompt_logprobs && !request.stream) request.prompt_logprobs = request.logprobs.value_or(0);
-  if (!fields.ok()) out.error = fields.error();
+  out.malformed = !fields.ok();
+  if (out.malformed) out.error = fields.error();
   check_messages(flavor, request.messages, out.error);
   check_common(request, max_logprobs, out.error);
   return out;
@@ -279,7 +280,7 @@ Parsed<ChatRequest> parse_chat(Flavor flavor, const std::string& body, int32_t m
 Parsed<CompletionRequest> parse_completion(Flavor flavor, const std::string& body, int32_t max_logprobs) {
   Parsed<CompletionRequest> out;
   OpenAiBody read = read_openai_body(flavor, body);
-  if (read.error) return {{}, std::move(read.error)};
+  if (read.error) return {{}, std::move(read.error), true};
   Fields fields(read.json);
   CompletionRequest& request = out.request;
   read_common(fields, request);
@@ -292,7 +293,8 @@ Parsed<CompletionRequest> parse_completion(Flavor flavor, const std::string& bod
   }
   std::optional<std::string> suffix;
   fields.text("suffix", suffix);
-  if (!fields.ok()) out.error = fields.error();
+  out.malformed = !fields.ok();
+  if (out.malformed) out.error = fields.error();
   if (suffix && !suffix->empty()) fail(out.error, bad("suffix is not currently supported"));
   if (request.prompts.size() > 128) fail(out.error, bad("more than 128 prompts", "prompt"));
   if (request.echo && request.logprobs && !request.prompt_logprobs) request.prompt_logprobs = request.logprobs;
@@ -305,7 +307,7 @@ Parsed<CompletionRequest> parse_completion(Flavor flavor, const std::string& bod
 Parsed<ResponsesRequest> parse_responses(Flavor flavor, const std::string& body, int32_t max_logprobs) {
   Parsed<ResponsesRequest> out;
   OpenAiBody read = read_openai_body(flavor, body);
-  if (read.error) return {{}, std::move(read.error)};
+  if (read.error) return {{}, std::move(read.error), true};
   Fields fields(read.json);
   ResponsesRequest& request = out.request;
   read_common(fields, request);
@@ -325,7 +327,8 @@ Parsed<ResponsesRequest> parse_responses(Flavor flavor, const std::string& body,
     if (!type.empty() && type != "text") request.structured = "text.format";
   }
   request.has_tools = tools_may_be_called(fields);
-  if (!fields.ok()) out.error = fields.error();
+  out.malformed = !fields.ok();
+  if (out.malformed) out.error = fields.error();
   if (fields.find("previous_response_id") != nullptr) {
     fail(out.error, {404, "responses are not stored: previous_response_id cannot be found", "previous_response_id", ""});
   }
@@ -337,7 +340,7 @@ Parsed<ResponsesRequest> parse_responses(Flavor flavor, const std::string& body,
 Parsed<MessagesRequest> parse_messages(Flavor flavor, const std::string& body, bool counting) {
   Parsed<MessagesRequest> out;
   OpenAiBody read = read_openai_body(flavor, body);
-  if (read.error) return {{}, std::move(read.error)};
+  if (read.error) return {{}, std::move(read.error), true};
   Fields fields(read.json);
   MessagesRequest& request = out.request;
   fields.text("model", request.model);
@@ -359,7 +362,8 @@ Parsed<MessagesRequest> parse_messages(Flavor flavor, const std::string& body, b
   const Json* choice = fields.object("tool_choice");
   const Json* tools = fields.list("tools", false);
   request.has_tools = tools != nullptr && !tools->empty() && !(choice != nullptr && text_member(*choice, "type") == "none");
-  if (!fields.ok()) out.error = fields.error();
+  out.malformed = !fields.ok();
+  if (out.malformed) out.error = fields.error();
   check_messages(flavor, request.messages, out.error);
   check_common(request, 20, out.error);
   return out;
@@ -368,7 +372,7 @@ Parsed<MessagesRequest> parse_messages(Flavor flavor, const std::string& body, b
 Parsed<TokenizeRequest> parse_tokenize(Flavor flavor, const std::string& body, bool detokenize) {
   Parsed<TokenizeRequest> out;
   OpenAiBody read = read_openai_body(flavor, body);
-  if (read.error) return {{}, std::move(read.error)};
+  if (read.error) return {{}, std::move(read.error), true};
   Fields fields(read.json);
   TokenizeRequest& request = out.request;
   fields.text("model", request.model);
@@ -385,7 +389,8 @@ Parsed<TokenizeRequest> parse_tokenize(Flavor flavor, const std::string& body, b
     fields.flag("add_generation_prompt", request.add_generation_prompt);
     fields.flag("continue_final_message", request.continue_final);
   }
-  if (!fields.ok()) out.error = fields.error();
+  out.malformed = !fields.ok();
+  if (out.malformed) out.error = fields.error();
   if (request.is_chat) check_messages(flavor, request.messages, out.error);
   return out;
 }
@@ -393,7 +398,7 @@ Parsed<TokenizeRequest> parse_tokenize(Flavor flavor, const std::string& body, b
 Parsed<EmbeddingsRequest> parse_embeddings(Flavor flavor, const std::string& body) {
   Parsed<EmbeddingsRequest> out;
   OpenAiBody read = read_openai_body(flavor, body);
-  if (read.error) return {{}, std::move(read.error)};
+  if (read.error) return {{}, std::move(read.error), true};
   Fields fields(read.json);
   fields.text("model", out.request.model);
   fields.integer("dimensions", out.request.dimensions);
@@ -402,7 +407,8 @@ Parsed<EmbeddingsRequest> parse_embeddings(Flavor flavor, const std::string& bod
   out.request.base64 = encoding == "base64";
   out.request.input = read_prompts(fields, "input");
   if (out.request.input.empty() && fields.ok()) fields.missing("input");
-  if (!fields.ok()) out.error = fields.error();
+  out.malformed = !fields.ok();
+  if (out.malformed) out.error = fields.error();
   return out;
 }
 

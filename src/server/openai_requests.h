@@ -87,6 +87,7 @@ template <class T>
 struct Parsed {
   T request;
   std::optional<OpenAiError> error;
+  bool malformed = false;  // what is wrong comes before the question whether there is such a model
 };
 
 Parsed<ChatRequest> parse_chat(Flavor flavor, const std::string& body, int32_t max_logprobs);

@@ -4,6 +4,7 @@
 #include <boost/beast/http/basic_parser.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/field.hpp>
+#include <limits>
 
 namespace carat::server {
 
@@ -16,7 +17,7 @@ class RequestParser::Impl final : public http::basic_parser<true> {
  public:
   explicit Impl(const HttpLimits& limits) : header_limit_(limits.header_bytes), body_limit_bytes_(limits.body_bytes) {
     header_limit(static_cast<uint32_t>(limits.header_bytes));
-    body_limit(boost::none);  // the limit is ours: it depends on the path
+    body_limit((std::numeric_limits<uint64_t>::max)());  // the limit is ours: it depends on the path
     eager(false);
   }
 

@@ -51,7 +51,7 @@ class EngineThreadTest : public testing::Test {
     EngineOptions options;
     options.context = 400;
     options.max_sequences = max_sequences;
-    engine_ = Engine::create(backend_, config_, options).value();
+    engine_ = std::move(Engine::create(backend_, config_, options).value());
     thread_ = std::make_unique<EngineThread>(*engine_, max_waiting, listener_.publish());
   }
   Work work(WorkId id, std::vector<int32_t> prompt, int32_t tokens, std::string client = "a", int32_t priority = 0) {

@@ -10,6 +10,7 @@ import pathlib
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -41,15 +42,27 @@ class Reply:
         return out
 
 
+def add_chat_template(source, target):
+    """A copy of a GGUF file that says it has a chat template: then it is taken for an instruction-tuned model."""
+    data = source.read_bytes()
+    magic, version, tensors, keys = struct.unpack_from("<4sIQQ", data)
+    key = b"tokenizer.chat_template"
+    text = b"{{ '<start_of_turn>' }}"
+    text += b" " * (-(8 + len(key) + 4 + 8 + len(text)) % 32)  # what comes after stays aligned
+    entry = struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(text)) + text
+    target.write_bytes(struct.pack("<4sIQQ", magic, version, tensors, keys + 1) + entry + data[24:])
+
+
 def make_models(folder):
-    """A store with g270 (completes), qa (question and answer) and it (instruction-tuned in form); the path of a file."""
+    """A store with g270 (a base model: it completes); beside it the file tiny-it.gguf, instruction-tuned in form."""
     folder = pathlib.Path(folder)
     file = folder / "tiny.gguf"
     environment = {**os.environ, "CARAT_HOME": str(folder / "home")}
     run = lambda *arguments: subprocess.run([CARAT, *arguments], check=True, capture_output=True, env=environment)
     run("synth", "tiny", "--type", "q8_0", str(file))
     run("pull", str(file), "--name", "g270")
-    return file
+    add_chat_template(file, folder / "tiny-it.gguf")
+    run("pull", str(folder / "tiny-it.gguf"), "--name", "it")
 
 
 class Server:
@@ -58,7 +71,7 @@ class Server:
     def __init__(self, flavor="ollama", *flags, environment=None, folder=None, threads=1):
         self.own = tempfile.TemporaryDirectory() if folder is None else None
         self.folder = pathlib.Path(folder or self.own.name)
-        self.file = self.folder / "tiny.gguf"
+        self.file = self.folder / "tiny-it.gguf"
         if not self.file.exists():
             make_models(self.folder)
         command = [CARAT, "serve", "--port", "0", "--threads", str(threads)]

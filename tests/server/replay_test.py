@@ -78,7 +78,7 @@ def compare(test, wanted, got, where=""):
     test.assertEqual(kind(wanted), kind(got), f"{where}: {wanted!r} against {got!r}")
     if isinstance(wanted, dict):
         for name, value in wanted.items():
-            if name in ABSENT_KEYS or re.fullmatch(r"\d+|.*[^\x20-\x7e].*| .*|[A-Z].*", name):
+            if name in ABSENT_KEYS or re.fullmatch(r"\d+|.*[^\x20-\x7e].*| .*|[A-Z].*|token_id:.*", name):
                 continue  # tokens of another vocabulary
             test.assertIn(name, got, where)
             compare(test, value, got[name], f"{where}.{name}")
@@ -130,7 +130,8 @@ class Replay(unittest.TestCase):
         headers = dict(request.get("headers", {}))
         if isinstance(body, dict):
             body = json.loads(json.dumps(body).replace('(\\"word \\" 5,000 times)', "word " * 5000)
-                              .replace('"2000": 100', '"200": 100'))
+                              .replace('"2000": 100', '"200": 100')
+                              .replace("5279", "279").replace("7001", "701"))
         if isinstance(body, str) and body.startswith(("{", "[")) and "Content-Type" not in headers:
             headers["Content-Type"] = "text/plain" if recorded["name"] == "chat_content_type" else "application/json"
         path = request["path"].replace("a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818", self.blob)
@@ -165,8 +166,8 @@ class Replay(unittest.TestCase):
 
     def test_ollama(self):
         with Server("ollama") as server:
-            blobs = sorted((server.folder / "home/blobs").iterdir())
-            self.blob = blobs[0].name.removeprefix("sha256-")
+            server.request("DELETE", "/api/delete", {"model": "it"})
+            self.blob = next((server.folder / "home/blobs").iterdir()).name.removeprefix("sha256-")
             self.assertEqual(len(self.replay_all(server, "ollama-0.17.4.jsonl", OLLAMA_DIFFERENT)), 89)
 
     def test_vllm(self):
