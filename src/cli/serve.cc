@@ -176,35 +176,50 @@ Status run(const ServeFlags& flags) {
 }
 
 void add_flags(CLI::App& command, ServeFlags& flags) {
-  command.add_option("MODEL", flags.model, "Serve this one, as `vllm serve` does; without: all of the store, as Ollama");
+  command.add_option("MODEL", flags.model,
+                     "Serve this one, as `vllm serve` does; without: all of the store, as Ollama");
   const std::string network = "Network";
   command.add_option("--host", flags.host, "Address to listen on; 127.0.0.1, or that of OLLAMA_HOST")->group(network);
-  command.add_option("--port", flags.port, "8000 with a MODEL; 11434, or that of OLLAMA_HOST, without; 0: any")->group(network);
+  command.add_option("--port", flags.port, "8000 with a MODEL; 11434, or that of OLLAMA_HOST, without; 0: any")
+      ->group(network);
   command.add_option("--api-key", flags.api_keys, "Asked of every request but /health; may be repeated; VLLM_API_KEY")
       ->allow_extra_args(false)
       ->group(network);
-  command.add_option("--api-key-file", flags.key_file, "Keys, one a line, plain or as sha256:...; read again when it changes")
+  command
+      .add_option("--api-key-file", flags.key_file,
+                  "Keys, one a line, plain or as sha256:...; read again when it changes")
       ->group(network);
-  command.add_flag("--insecure", flags.insecure, "Listen on other addresses than loopback without a key")->group(network);
+  command.add_flag("--insecure", flags.insecure, "Listen on other addresses than loopback without a key")
+      ->group(network);
   command.add_flag("--open-metrics", flags.open_metrics, "/metrics needs no key")->group(network);
   command.add_option("--ssl-certfile", flags.certificate, "Certificate chain in PEM: serves HTTPS")->group(network);
   command.add_option("--ssl-keyfile", flags.key, "Its private key in PEM")->group(network);
-  command.add_option("--allowed-hosts", flags.allowed_hosts, "Names that the Host header may have, beside the usual; *: any")
+  command
+      .add_option("--allowed-hosts", flags.allowed_hosts,
+                  "Names that the Host header may have, beside the usual; *: any")
       ->group(network);
-  command.add_option("--allowed-origins", flags.origins, "Web pages that may ask: https://x.example, *; OLLAMA_ORIGINS")
+  command
+      .add_option("--allowed-origins", flags.origins, "Web pages that may ask: https://x.example, *; OLLAMA_ORIGINS")
       ->group(network);
-  command.add_option("--drain-timeout", flags.drain_seconds, "Seconds that SIGTERM gives to what is in progress")->group(network);
-  command.add_flag("--disable-log-requests", flags.quiet_requests, "No line on standard error for each request")->group(network);
+  command.add_option("--drain-timeout", flags.drain_seconds, "Seconds that SIGTERM gives to what is in progress")
+      ->group(network);
+  command.add_flag("--disable-log-requests", flags.quiet_requests, "No line on standard error for each request")
+      ->group(network);
   const std::string models = "Models";
-  command.add_option("--served-model-name", flags.served_names, "What clients call MODEL; several are allowed")->group(models);
-  command.add_option("--max-model-len,--max_model_len", flags.context,
-                     "Tokens of prompt and answer; 8192 with a MODEL, else 4096; OLLAMA_CONTEXT_LENGTH")
+  command.add_option("--served-model-name", flags.served_names, "What clients call MODEL; several are allowed")
       ->group(models);
-  command.add_option("--max-num-seqs", flags.max_sequences, "Answers of a model at once; OLLAMA_NUM_PARALLEL")->group(models);
+  command
+      .add_option("--max-model-len,--max_model_len", flags.context,
+                  "Tokens of prompt and answer; 8192 with a MODEL, else 4096; OLLAMA_CONTEXT_LENGTH")
+      ->group(models);
+  command.add_option("--max-num-seqs", flags.max_sequences, "Answers of a model at once; OLLAMA_NUM_PARALLEL")
+      ->group(models);
   command.add_option("--max-queue", flags.max_queue, "Requests that may wait; more are answered 503; OLLAMA_MAX_QUEUE")
       ->group(models);
-  command.add_option("--max-loaded-models", flags.max_loaded, "Models in memory at once; OLLAMA_MAX_LOADED_MODELS")->group(models);
-  command.add_option("--keep-alive", flags.keep_alive, "How long a model stays after its last request; OLLAMA_KEEP_ALIVE")
+  command.add_option("--max-loaded-models", flags.max_loaded, "Models in memory at once; OLLAMA_MAX_LOADED_MODELS")
+      ->group(models);
+  command
+      .add_option("--keep-alive", flags.keep_alive, "How long a model stays after its last request; OLLAMA_KEEP_ALIVE")
       ->group(models);
   command.add_option("--max-logprobs", flags.max_logprobs, "Alternatives with each token at most")
       ->check(CLI::Range(0, 20))
@@ -215,8 +230,9 @@ void add_flags(CLI::App& command, ServeFlags& flags) {
 
 void add_serve(CLI::App& app, Action& action) {
   auto flags = std::make_shared<ServeFlags>();
-  CLI::App* command = app.add_subcommand("serve", "Serve models over HTTP: Ollama's, OpenAI's and Anthropic's interfaces")
-                          ->alias("start");
+  CLI::App* command =
+      app.add_subcommand("serve", "Serve models over HTTP: Ollama's, OpenAI's and Anthropic's interfaces")
+          ->alias("start");
   command->footer(
       "Examples:\n"
       "  carat serve                                       every model of the store, on 127.0.0.1:11434\n"

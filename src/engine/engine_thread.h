@@ -22,7 +22,7 @@ using WorkId = uint64_t;
 struct Work {
   WorkId id = 0;
   Request request;
-  std::string client;  // fairness is among these
+  std::string client;    // fairness is among these
   int32_t priority = 0;  // lower goes first, as vLLM has it
 };
 
@@ -80,8 +80,8 @@ class EngineThread {
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;
-  std::vector<Waiting> waiting_;         // in the order they came
-  std::vector<WorkId> cancelled_;        // not yet seen by the thread
+  std::vector<Waiting> waiting_;   // in the order they came
+  std::vector<WorkId> cancelled_;  // not yet seen by the thread
   Load load_;
   bool stopping_ = false;
 

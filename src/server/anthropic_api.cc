@@ -44,13 +44,19 @@ class Answer final : public GenerationSink {
   }
 
   void on_end(const GenerationEnd& end) override {
-    context_.exchange->note({context_.name, end.usage.prompt_tokens, end.usage.reused_tokens, end.usage.generated_tokens,
-                             finish_name(end.finish)});
+    context_.exchange->note({context_.name, end.usage.prompt_tokens, end.usage.reused_tokens,
+                             end.usage.generated_tokens, finish_name(end.finish)});
     if (end.finish == FinishReason::kError || end.finish == FinishReason::kCancelled) return fail(end);
     JsonWriter json;
     if (!context_.stream) {
       write_head(json);
-      json.key("content").begin_array().begin_object().field("type", "text").field("text", text_).end_object().end_array();
+      json.key("content")
+          .begin_array()
+          .begin_object()
+          .field("type", "text")
+          .field("text", text_)
+          .end_object()
+          .end_array();
       write_stop(json, end);
       write_usage(json, end.usage.generated_tokens, end.usage.reused_tokens);
       json.end_object();
@@ -75,8 +81,10 @@ class Answer final : public GenerationSink {
   }
   static void write_stop(JsonWriter& json, const GenerationEnd& end) {
     json.field("stop_reason", stop_reason(end)).key("stop_sequence");
-    if (end.stop_text) json.value(*end.stop_text);
-    else json.null();
+    if (end.stop_text)
+      json.value(*end.stop_text);
+    else
+      json.null();
   }
   void write_usage(JsonWriter& json, int64_t output, int64_t cached) const {
     json.key("usage").begin_object().field("input_tokens", context_.prompt_tokens).field("output_tokens", output);
@@ -93,8 +101,9 @@ class Answer final : public GenerationSink {
     write_usage(json, 0, 0);
     json.end_object().end_object();
     context_.exchange->write(sse_event("message_start", json.text()));
-    context_.exchange->write(sse_event(
-        "content_block_start", R"({"type":"content_block_start","content_block":{"type":"text","text":""},"index":0})"));
+    context_.exchange->write(
+        sse_event("content_block_start",
+                  R"({"type":"content_block_start","content_block":{"type":"text","text":""},"index":0})"));
   }
 
   void fail(const GenerationEnd& end) {
@@ -122,42 +131,48 @@ void prepare(App& app, const ExchangePtr& exchange, bool counting,
     return refuse(exchange, {404, fmt::format("model: {}", request->model), "", ""});
   }
   const std::string name = request->model.empty() ? app.models().pinned_names()[0] : request->model;
-  app.models().acquire(name, 0, std::nullopt, [exchange, request, ready = std::move(ready)](const Result<Lease>& lease) {
-    if (!lease) return refuse(exchange, {http_status(lease.error().code), lease.error().message, "", ""});
-    ChatPrompt prompt{collated(std::move(request->messages)), true, false};
-    prompt.continue_final = prompt.messages.back().role == "assistant";
-    auto ids = encode_chat_prompt(**lease, (*lease)->format, prompt);
-    if (!ids) return refuse(exchange, {400, ids.error().message, "", ""});
-    ready(*lease, *request, std::move(*ids));
-  });
+  app.models().acquire(name, 0, std::nullopt,
+                       [exchange, request, ready = std::move(ready)](const Result<Lease>& lease) {
+                         if (!lease)
+                           return refuse(exchange, {http_status(lease.error().code), lease.error().message, "", ""});
+                         ChatPrompt prompt{collated(std::move(request->messages)), true, false};
+                         prompt.continue_final = prompt.messages.back().role == "assistant";
+                         auto ids = encode_chat_prompt(**lease, (*lease)->format, prompt);
+                         if (!ids) return refuse(exchange, {400, ids.error().message, "", ""});
+                         ready(*lease, *request, std::move(*ids));
+                       });
 }
 
 void messages(App& app, const ExchangePtr& exchange) {
-  prepare(app, exchange, false, [&app, exchange](const Lease& model, MessagesRequest& request, std::vector<int32_t> ids) {
-    chat::GenerationOptions options = model->defaults;
-    if (const auto error = apply_sampling(options, request.sampling, model->config().vocabulary)) return refuse(exchange, *error);
-    const Room room = room_for(*model, ids.size(), request.sampling.max_tokens, false);
-    if (room.error) return refuse(exchange, *room.error);
-    options.sampling.max_tokens = room.max_tokens;
-    Context context{exchange, model, request.model, request.stream, static_cast<int64_t>(ids.size())};
-    GenerationRequest generation;
-    generation.request.prompt = std::move(ids);
-    generation.request.sampling = options.sampling;
-    generation.stops = options.stops;
-    generation.trim_leading_space = model->format.trims_leading_space();
-    generation.client = exchange->request().account;
-    const auto id = model->generations->start(std::move(generation), std::make_shared<Answer>(std::move(context)), model);
-    if (!id) return exchange->respond(too_busy(app.flavor(), "/v1/messages"));
-    exchange->on_gone([model, id = *id] { model->generations->cancel(id); });
-  });
+  prepare(app, exchange, false,
+          [&app, exchange](const Lease& model, MessagesRequest& request, std::vector<int32_t> ids) {
+            chat::GenerationOptions options = model->defaults;
+            if (const auto error = apply_sampling(options, request.sampling, model->config().vocabulary))
+              return refuse(exchange, *error);
+            const Room room = room_for(*model, ids.size(), request.sampling.max_tokens, false);
+            if (room.error) return refuse(exchange, *room.error);
+            options.sampling.max_tokens = room.max_tokens;
+            Context context{exchange, model, request.model, request.stream, static_cast<int64_t>(ids.size())};
+            GenerationRequest generation;
+            generation.request.prompt = std::move(ids);
+            generation.request.sampling = options.sampling;
+            generation.stops = options.stops;
+            generation.trim_leading_space = model->format.trims_leading_space();
+            generation.client = exchange->request().account;
+            const auto id =
+                model->generations->start(std::move(generation), std::make_shared<Answer>(std::move(context)), model);
+            if (!id) return exchange->respond(too_busy(app.flavor(), "/v1/messages"));
+            exchange->on_gone([model, id = *id] { model->generations->cancel(id); });
+          });
 }
 
 void count_tokens(App& app, const ExchangePtr& exchange) {
   prepare(app, exchange, true, [exchange](const Lease&, MessagesRequest&, const std::vector<int32_t>& ids) {
-    exchange->respond({200, "application/json",
-                       fmt::format("{{\"input_tokens\":{0},\"context_management\":{{\"original_input_tokens\":{0}}}}}",
-                                   ids.size()),
-                       {}});
+    exchange->respond(
+        {200,
+         "application/json",
+         fmt::format("{{\"input_tokens\":{0},\"context_management\":{{\"original_input_tokens\":{0}}}}}", ids.size()),
+         {}});
   });
 }
 
@@ -165,7 +180,8 @@ void count_tokens(App& app, const ExchangePtr& exchange) {
 
 void add_anthropic_routes(Router& router) {
   router.add({"POST", "/v1/messages", messages, false, false, false, true, "Answers, in Anthropic's shape"});
-  router.add({"POST", "/v1/messages/count_tokens", count_tokens, false, false, false, true, "Counts a prompt's tokens"});
+  router.add(
+      {"POST", "/v1/messages/count_tokens", count_tokens, false, false, false, true, "Counts a prompt's tokens"});
 }
 
 }  // namespace carat::server

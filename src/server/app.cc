@@ -94,9 +94,8 @@ Status App::open() {
   if (!options_.model.empty()) {
     models_->pin(options_.model, options_.served_names.empty() ? std::vector{options_.model} : options_.served_names);
     std::promise<Status> loaded;
-    models_->acquire(models_->pinned_names()[0], 0, std::nullopt, [&](Result<Lease> lease) {
-      loaded.set_value(lease ? Status() : Status(lease.error()));
-    });
+    models_->acquire(models_->pinned_names()[0], 0, std::nullopt,
+                     [&](Result<Lease> lease) { loaded.set_value(lease ? Status() : Status(lease.error())); });
     CARAT_CHECK(loaded.get_future().get());
   }
   http_->every(kTick, [this] {
@@ -132,12 +131,13 @@ BodyRule App::on_header(HttpRequest& request) {
     rule.refuse = gate_.preflight(request, match.allow);
     return rule;
   }
+  request.reply_headers = gate_.cors_headers(request);
   const auto refuse = [&](HttpResponse response) {
-    for (auto& header : gate_.cors_headers(request)) response.headers.push_back(std::move(header));
     rule.refuse = std::move(response);
     return rule;
   };
-  const bool open = match.route != nullptr && (match.route->open || (options_.open_metrics && request.path == "/metrics"));
+  const bool open =
+      match.route != nullptr && (match.route->open || (options_.open_metrics && request.path == "/metrics"));
   if (!gate_.keys().empty() && !open) {
     const auto key = gate_.keys().check(Gate::key_of(request));
     if (!key) return refuse(unauthorized(options_.flavor, request.path));
@@ -178,7 +178,8 @@ void App::on_request(const ExchangePtr& exchange) {
   workers_->post([this, exchange, handler = match.route->handler] {
     try {
       handler(*this, exchange);
-    } catch (const std::exception&) {  // of memory that is not there, or of a library: this request's end, nobody else's
+    } catch (
+        const std::exception&) {  // of memory that is not there, or of a library: this request's end, nobody else's
       exchange->respond(error_for_path(options_.flavor, exchange->request().path, 500, "internal error"));
     }
   });

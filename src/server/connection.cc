@@ -172,7 +172,8 @@ void Connection::check(Clock::time_point now) {
       break;
     case Phase::kBody: {
       const double seconds = std::chrono::duration<double>(waited).count();
-      if (seconds > 10 && static_cast<double>(body_bytes_) < seconds * static_cast<double>(options.body_bytes_per_second)) {
+      if (seconds > 10 &&
+          static_cast<double>(body_bytes_) < seconds * static_cast<double>(options.body_bytes_per_second)) {
         refuse(408, "the body came too slowly");
       }
       break;
@@ -186,7 +187,8 @@ void Connection::check(Clock::time_point now) {
 void Connection::read() {
   if (reading_ || closed_ || half_closed_) return;
   if (phase_ == Phase::kServing && in_.size() >= kMostPipelined) return;
-  const size_t size = phase_ == Phase::kBody && parser_->content_length() > int64_t{kReadBytes} ? kBodyReadBytes : kReadBytes;
+  const size_t size =
+      phase_ == Phase::kBody && parser_->content_length() > int64_t{kReadBytes} ? kBodyReadBytes : kReadBytes;
   if (read_buffer_.size() != size) {
     read_buffer_ = std::vector<char>(size);
   }
@@ -304,7 +306,8 @@ void Connection::finish_exchange() {
   const auto exchange = std::exchange(exchange_, nullptr);
   if (!exchange) return;
   const double seconds = std::chrono::duration<double>(Clock::now() - exchange->began).count();
-  host_.hooks.on_done({exchange->request(), exchange->status, sent_bytes_, seconds, exchange->complete, exchange->noted});
+  host_.hooks.on_done(
+      {exchange->request(), exchange->status, sent_bytes_, seconds, exchange->complete, exchange->noted});
   exchange->detach();
   sent_bytes_ = 0;
   if (closed_) return;
@@ -323,6 +326,7 @@ void Connection::send_head(int status, const std::string& content_type, const He
   std::string head = fmt::format("HTTP/1.1 {} {}\r\n", status, reason_phrase(status));
   if (!content_type.empty()) head += fmt::format("Content-Type: {}\r\n", content_type);
   for (const auto& [name, value] : headers) head += fmt::format("{}: {}\r\n", name, value);
+  for (const auto& [name, value] : exchange_->request().reply_headers) head += fmt::format("{}: {}\r\n", name, value);
   if (length >= 0) {
     head += fmt::format("Content-Length: {}\r\n", length);
   } else if (!no_body_in(status)) {

@@ -78,8 +78,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string out_, writing_;
   bool reading_ = false, closed_ = false, half_closed_ = false;
   bool close_when_written_ = false, keep_alive_ = true, between_requests_ = true;
-  Clock::time_point since_;         // when the phase began
-  Clock::time_point write_since_;   // when the write under way began
+  Clock::time_point since_;        // when the phase began
+  Clock::time_point write_since_;  // when the write under way began
   uint64_t body_bytes_ = 0, sent_bytes_ = 0;
 };
 

@@ -13,23 +13,35 @@ std::string_view openai_type(Flavor flavor, int status) {
     return status == 401 ? "authentication_error" : "api_error";
   }
   switch (status) {
-    case 400: return "BadRequestError";
-    case 401: return "AuthenticationError";
-    case 404: return "NotFoundError";
-    case 503: return "ServiceUnavailableError";
-    default: return status < 500 ? "BadRequestError" : "InternalServerError";
+    case 400:
+      return "BadRequestError";
+    case 401:
+      return "AuthenticationError";
+    case 404:
+      return "NotFoundError";
+    case 503:
+      return "ServiceUnavailableError";
+    default:
+      return status < 500 ? "BadRequestError" : "InternalServerError";
   }
 }
 
 std::string_view anthropic_type(int status) {
   switch (status) {
-    case 401: return "authentication_error";
-    case 403: return "permission_error";
-    case 404: return "not_found_error";
-    case 413: return "request_too_large";
-    case 429: return "rate_limit_error";
-    case 503: return "overloaded_error";
-    default: return status < 500 ? "invalid_request_error" : "api_error";
+    case 401:
+      return "authentication_error";
+    case 403:
+      return "permission_error";
+    case 404:
+      return "not_found_error";
+    case 413:
+      return "request_too_large";
+    case 429:
+      return "rate_limit_error";
+    case 503:
+      return "overloaded_error";
+    default:
+      return status < 500 ? "invalid_request_error" : "api_error";
   }
 }
 
@@ -39,13 +51,18 @@ int http_status(ErrorCode code) {
   switch (code) {
     case ErrorCode::kInvalidArgument:
     case ErrorCode::kTooLong:
-    case ErrorCode::kUnsupported: return 400;
-    case ErrorCode::kNotFound: return 404;
-    case ErrorCode::kCancelled: return 499;
-    case ErrorCode::kOutOfMemory: return 503;
+    case ErrorCode::kUnsupported:
+      return 400;
+    case ErrorCode::kNotFound:
+      return 404;
+    case ErrorCode::kCancelled:
+      return 499;
+    case ErrorCode::kOutOfMemory:
+      return 503;
     case ErrorCode::kCorruptFile:
     case ErrorCode::kIo:
-    case ErrorCode::kNetwork: break;
+    case ErrorCode::kNetwork:
+      break;
   }
   return 500;
 }

@@ -14,24 +14,37 @@ void append_repr(std::string& out, const std::string& text) {
   const char quote = single ? '\'' : '"';
   out += quote;
   for (const char c : text) {
-    if (c == quote || c == '\\') (out += '\\') += c;
-    else if (c == '\n') out += "\\n";
-    else if (c == '\r') out += "\\r";
-    else if (c == '\t') out += "\\t";
-    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    else out += c;
+    if (c == quote || c == '\\')
+      (out += '\\') += c;
+    else if (c == '\n')
+      out += "\\n";
+    else if (c == '\r')
+      out += "\\r";
+    else if (c == '\t')
+      out += "\\t";
+    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    else
+      out += c;
   }
   out += quote;
 }
 
 void append_repr(std::string& out, const Json& value) {
   switch (value.type()) {
-    case Json::value_t::null: out += "None"; break;
-    case Json::value_t::boolean: out += value.get<bool>() ? "True" : "False"; break;
-    case Json::value_t::string: append_repr(out, value.get_ref<const std::string&>()); break;
+    case Json::value_t::null:
+      out += "None";
+      break;
+    case Json::value_t::boolean:
+      out += value.get<bool>() ? "True" : "False";
+      break;
+    case Json::value_t::string:
+      append_repr(out, value.get_ref<const std::string&>());
+      break;
     case Json::value_t::number_float: {
       const auto number = value.get<double>();
-      out += number == std::floor(number) && std::abs(number) < 1e16 ? fmt::format("{:.1f}", number) : fmt::format("{}", number);
+      out += number == std::floor(number) && std::abs(number) < 1e16 ? fmt::format("{:.1f}", number)
+                                                                     : fmt::format("{}", number);
       break;
     }
     case Json::value_t::array: {
@@ -55,7 +68,8 @@ void append_repr(std::string& out, const Json& value) {
       out += '}';
       break;
     }
-    default: out += value.dump();
+    default:
+      out += value.dump();
   }
 }
 
@@ -119,8 +133,10 @@ OpenAiError Fields::error() const {
 
 void Fields::text(const char* name, std::string& out) {
   if (const Json* value = find(name)) {
-    if (value->is_string()) out = value->get<std::string>();
-    else wrong(name, "string_type", "Input should be a valid string", *value);
+    if (value->is_string())
+      out = value->get<std::string>();
+    else
+      wrong(name, "string_type", "Input should be a valid string", *value);
   }
 }
 
@@ -132,8 +148,10 @@ void Fields::text(const char* name, std::optional<std::string>& out) {
 
 void Fields::flag(const char* name, bool& out) {
   if (const Json* value = find(name)) {
-    if (value->is_boolean()) out = value->get<bool>();
-    else wrong(name, "bool_type", "Input should be a valid boolean", *value);
+    if (value->is_boolean())
+      out = value->get<bool>();
+    else
+      wrong(name, "bool_type", "Input should be a valid boolean", *value);
   }
 }
 
@@ -146,8 +164,10 @@ void Fields::integer(const char* name, std::optional<int64_t>& out) {
     out = value->get<int64_t>();
   } else if (value->is_number_float()) {
     const auto number = value->get<double>();
-    if (number == std::floor(number) && std::abs(number) < 9e15) out = static_cast<int64_t>(number);
-    else wrong(name, "int_from_float", "Input should be a valid integer, got a number with a fractional part", *value);
+    if (number == std::floor(number) && std::abs(number) < 9e15)
+      out = static_cast<int64_t>(number);
+    else
+      wrong(name, "int_from_float", "Input should be a valid integer, got a number with a fractional part", *value);
   } else if (value->is_string()) {
     wrong(name, "int_parsing", "Input should be a valid integer, unable to parse string as an integer", *value);
   } else {
@@ -204,7 +224,9 @@ void Fields::ids(const char* name, std::vector<int32_t>& out) {
   for (const Json& id : *value) {
     if (!id.is_number_integer()) return wrong(name, "int_type", "Input should be a valid integer", id);
     // Too large for any vocabulary: kept as what no vocabulary has.
-    const auto number = id.is_number_unsigned() ? static_cast<int64_t>(std::min<uint64_t>(id.get<uint64_t>(), INT32_MAX)) : id.get<int64_t>();
+    const auto number = id.is_number_unsigned()
+                            ? static_cast<int64_t>(std::min<uint64_t>(id.get<uint64_t>(), INT32_MAX))
+                            : id.get<int64_t>();
     out.push_back(static_cast<int32_t>(std::max<int64_t>(number, -1)));
   }
 }
@@ -244,11 +266,12 @@ OpenAiBody read_openai_body(Flavor flavor, const std::string& body) {
     return out;
   }
   if (text.ok) {
-    out.error = OpenAiError{400,
-                            fmt::format("1 validation error:\n  {{'type': 'model_attributes_type', 'loc': ('body',), 'msg': "
-                                        "'Input should be a valid dictionary or object to extract fields from', 'input': {}}}",
-                                        input_repr(text.value)),
-                            "body", "Bad Request"};
+    out.error =
+        OpenAiError{400,
+                    fmt::format("1 validation error:\n  {{'type': 'model_attributes_type', 'loc': ('body',), 'msg': "
+                                "'Input should be a valid dictionary or object to extract fields from', 'input': {}}}",
+                                input_repr(text.value)),
+                    "body", "Bad Request"};
     return out;
   }
   const bool ended = text.fault.kind == JsonFault::Kind::kEnd;
@@ -259,11 +282,12 @@ OpenAiBody read_openai_body(Flavor flavor, const std::string& body) {
                                                                                  : text.fault.what;
   std::string quoted;
   append_repr(quoted, why);
-  out.error = OpenAiError{400,
-                          fmt::format("1 validation error:\n  {{'type': 'json_invalid', 'loc': ('body', {}), 'msg': 'JSON "
-                                      "decode error', 'input': {{}}, 'ctx': {{'error': {}}}}}",
-                                      text.fault.at, quoted),
-                          fmt::format("body.{}", text.fault.at), "Bad Request"};
+  out.error =
+      OpenAiError{400,
+                  fmt::format("1 validation error:\n  {{'type': 'json_invalid', 'loc': ('body', {}), 'msg': 'JSON "
+                              "decode error', 'input': {{}}, 'ctx': {{'error': {}}}}}",
+                              text.fault.at, quoted),
+                  fmt::format("body.{}", text.fault.at), "Bad Request"};
   return out;
 }
 

@@ -50,10 +50,11 @@ bool matches(std::string_view pattern, std::string_view text) {
 }
 
 constexpr std::string_view kUsualOrigins[] = {
-    "http://localhost",   "https://localhost",   "http://localhost:*", "https://localhost:*", "http://127.0.0.1",
-    "https://127.0.0.1",  "http://127.0.0.1:*",  "https://127.0.0.1:*", "http://0.0.0.0",      "https://0.0.0.0",
-    "http://0.0.0.0:*",   "https://0.0.0.0:*",   "app://*",            "file://*",            "tauri://*",
-    "vscode-webview://*", "vscode-file://*",     "http://[::1]",       "http://[::1]:*",      "https://[::1]:*",
+    "http://localhost", "https://localhost", "http://localhost:*", "https://localhost:*",
+    "http://127.0.0.1", "https://127.0.0.1", "http://127.0.0.1:*", "https://127.0.0.1:*",
+    "http://0.0.0.0",   "https://0.0.0.0",   "http://0.0.0.0:*",   "https://0.0.0.0:*",
+    "app://*",          "file://*",          "tauri://*",          "vscode-webview://*",
+    "vscode-file://*",  "http://[::1]",      "http://[::1]:*",     "https://[::1]:*",
 };
 
 constexpr std::string_view kAllowedHeaders =

@@ -23,9 +23,9 @@ namespace carat::server {
 struct GenerationRequest {
   Request request;
   std::vector<std::string> stops;
-  bool include_stop = false;         // the stop text is part of the answer
-  bool trim_leading_space = false;   // of templates that end in "Answer:"
-  bool special_tokens = false;       // control tokens are written as their names
+  bool include_stop = false;        // the stop text is part of the answer
+  bool trim_leading_space = false;  // of templates that end in "Answer:"
+  bool special_tokens = false;      // control tokens are written as their names
   std::string client;
   int32_t priority = 0;
 };
@@ -73,7 +73,7 @@ class Generations {
   std::optional<WorkId> start(GenerationRequest request, std::shared_ptr<GenerationSink> sink,
                               std::shared_ptr<const void> keep);
   void cancel(WorkId id);  // any thread
-  void abandon();  // forgets them all, telling nobody: the network has stopped
+  void abandon();          // forgets them all, telling nobody: the network has stopped
   EngineThread::Load load() const { return thread_.load(); }
 
  private:

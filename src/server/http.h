@@ -24,7 +24,8 @@ struct HttpRequest {
   std::string peer;     // "127.0.0.1:40312"
   std::string account;  // who asks, for fairness and caches: a digest of the API key, or the peer's address
   bool http_1_0 = false;
-  bool dispatched = false;  // a handler has it
+  Headers reply_headers;         // that go with whatever the answer is
+  bool dispatched = false;       // a handler has it
   std::shared_ptr<void> upload;  // what the body was written into, where the route takes it while it comes
 
   // The first header of that name (lower case), or "".

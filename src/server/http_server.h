@@ -18,7 +18,7 @@ namespace carat::server {
 
 struct HttpServerOptions {
   std::string host = "127.0.0.1";
-  uint16_t port = 11434;  // 0: any that is free
+  uint16_t port = 11434;                   // 0: any that is free
   std::string certificate_file, key_file;  // both: TLS
   size_t max_connections = 16384;          // more are answered 503 and closed
   size_t header_bytes = 16 << 10;
@@ -39,7 +39,7 @@ struct BodyRule {
 class HttpServer {
  public:
   struct Hooks {
-    std::function<BodyRule(HttpRequest&)> on_header;   // network thread
+    std::function<BodyRule(HttpRequest&)> on_header;     // network thread
     std::function<void(const ExchangePtr&)> on_request;  // network thread: hands it on, never waits
     // After each answer, whole or broken off: what was asked, what was said.
     struct Done {

@@ -70,7 +70,9 @@ void openapi(App& app, const ExchangePtr& exchange) {
   exchange->respond({200, "application/json", openapi_json(app), {}});
 }
 
-void docs(App& app, const ExchangePtr& exchange) { exchange->respond({200, "text/html; charset=utf-8", docs_page(app), {}}); }
+void docs(App& app, const ExchangePtr& exchange) {
+  exchange->respond({200, "text/html; charset=utf-8", docs_page(app), {}});
+}
 
 }  // namespace
 

@@ -5,7 +5,6 @@
 
 #include "tokenizer/utf8.h"
 
-
 namespace carat::server {
 namespace {
 
@@ -45,12 +44,23 @@ void append_json_string(std::string& out, std::string_view text) {
     } else {
       flush(i);
       switch (c) {
-        case '"': out += "\\\""; break;
-        case '\\': out += "\\\\"; break;
-        case '\n': out += "\\n"; break;
-        case '\r': out += "\\r"; break;
-        case '\t': out += "\\t"; break;
-        default: (out += "\\u00") += {kHex[c >> 4], kHex[c & 15]};
+        case '"':
+          out += "\\\"";
+          break;
+        case '\\':
+          out += "\\\\";
+          break;
+        case '\n':
+          out += "\\n";
+          break;
+        case '\r':
+          out += "\\r";
+          break;
+        case '\t':
+          out += "\\t";
+          break;
+        default:
+          (out += "\\u00") += {kHex[c >> 4], kHex[c & 15]};
       }
     }
     plain = ++i;

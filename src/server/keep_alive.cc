@@ -10,14 +10,8 @@
 namespace carat::server {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, double>, 8> kUnits{{{"ns", 1e-9},
-                                                                    {"us", 1e-6},
-                                                                    {"\xC2\xB5s", 1e-6},
-                                                                    {"ms", 1e-3},
-                                                                    {"s", 1},
-                                                                    {"m", 60},
-                                                                    {"h", 3600},
-                                                                    {"d", 86400}}};
+constexpr std::array<std::pair<std::string_view, double>, 8> kUnits{
+    {{"ns", 1e-9}, {"us", 1e-6}, {"\xC2\xB5s", 1e-6}, {"ms", 1e-3}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}}};
 
 Error invalid(const char* what, std::string_view text) {
   std::string quoted;
@@ -46,7 +40,8 @@ Result<KeepAlive> parse_duration(std::string_view text) {
     rest.remove_prefix(static_cast<size_t>(end - rest.data()));
     if (rest.empty()) return invalid("missing unit in duration", text);
     const std::string_view unit = rest.substr(0, rest.find_first_of("0123456789."));
-    const auto* const found = std::find_if(kUnits.begin(), kUnits.end(), [&](const auto& u) { return u.first == unit; });
+    const auto* const found =
+        std::find_if(kUnits.begin(), kUnits.end(), [&](const auto& u) { return u.first == unit; });
     if (found == kUnits.end()) return invalid("unknown unit in duration", text);
     seconds += number * found->second;
     rest.remove_prefix(unit.size());

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <thread>
 
-
 namespace carat::server {
 namespace {
 
@@ -60,16 +59,18 @@ void Models::acquire(const std::string& name, int32_t context, std::optional<Kee
   {
     const std::lock_guard lock(mutex_);
     const auto it = loaded_.find(*found);
-    if (it != loaded_.end() && it->second.model->context >= std::min(context, it->second.model->config().context_length)) {
+    if (it != loaded_.end() &&
+        it->second.model->context >= std::min(context, it->second.model->config().context_length)) {
       if (keep_alive && !has_pinned()) it->second.keep_alive = *keep_alive;
       it->second.last_used = Clock::now();
       there = it->second.model;
     }
   }
   if (there) return ready(std::move(there));
-  loader_.post([this, waiting = std::make_shared<Waiting>(Waiting{std::move(*found), context, keep_alive, std::move(ready)})] {
-    load_for(std::move(*waiting));
-  });
+  loader_.post(
+      [this, waiting = std::make_shared<Waiting>(Waiting{std::move(*found), context, keep_alive, std::move(ready)})] {
+        load_for(std::move(*waiting));
+      });
 }
 
 // On the loader's thread.
@@ -143,7 +144,8 @@ Result<Lease> Models::load(const std::string& name, int32_t context) {
   served->tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
   CARAT_TRY(served->backend, create_backend(options_.backend, config, served->model.file.weights));
   EngineOptions engine;
-  engine.context = std::max({context, options_.context, options_.context == 0 ? kUsualContext : 0, served->defaults.context});
+  engine.context =
+      std::max({context, options_.context, options_.context == 0 ? kUsualContext : 0, served->defaults.context});
   engine.context = std::min(engine.context, config.context_length);
   engine.max_rows = options_.chunk;
   engine.max_sequences = options_.max_sequences;
@@ -154,9 +156,7 @@ Result<Lease> Models::load(const std::string& name, int32_t context) {
                                                       options_.max_waiting, post_, observer_);
   served->load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   // Whoever lets go last, the loader's thread frees it: unmapping a model takes a while.
-  return Lease(served.release(), [this](ServedModel* model) {
-    loader_.post([model] { delete model; });
-  });
+  return Lease(served.release(), [this](ServedModel* model) { loader_.post([model] { delete model; }); });
 }
 
 void Models::unload(const std::string& name) {

@@ -168,10 +168,11 @@ void load_or_unload(App& app, const ExchangePtr& exchange, const Request& reques
   if (const Status status = apply_ollama_options(options, request.options); !status.ok()) {
     return exchange->respond(ollama_error(status.error()));
   }
-  app.models().acquire(request.model, options.context, request.keep_alive, [exchange, answer](const Result<Lease>& lease) {
-    if (!lease) return exchange->respond(ollama_error(lease.error()));
-    answer("load");
-  });
+  app.models().acquire(request.model, options.context, request.keep_alive,
+                       [exchange, answer](const Result<Lease>& lease) {
+                         if (!lease) return exchange->respond(ollama_error(lease.error()));
+                         answer("load");
+                       });
 }
 
 // The generation's context: what was asked for, within what the model was loaded with.
@@ -255,7 +256,8 @@ void generate(App& app, const ExchangePtr& exchange) {
   if (const auto found = app.models().find(request->model); !found) {
     return exchange->respond(ollama_error(404, fmt::format("model '{}' not found", request->model)));
   }
-  if (const Status status = check_common(*request); !status.ok()) return exchange->respond(ollama_error(status.error()));
+  if (const Status status = check_common(*request); !status.ok())
+    return exchange->respond(ollama_error(status.error()));
   if (!request->suffix.empty()) {
     return exchange->respond(ollama_error(400, fmt::format("{} does not support insert", full_name(request->model))));
   }
@@ -286,7 +288,8 @@ std::vector<ChatMessage> whole_conversation(const OllamaChat& request, const Res
   if (request.messages.front().role != "system" && !model.system.empty()) {
     all.push_back(ChatMessage::of_text("system", model.system));
   }
-  for (const ManifestMessage& message : model.messages) all.push_back(ChatMessage::of_text(message.role, message.content));
+  for (const ManifestMessage& message : model.messages)
+    all.push_back(ChatMessage::of_text(message.role, message.content));
   all.insert(all.end(), request.messages.begin(), request.messages.end());
   return collated(std::move(all));
 }
@@ -327,7 +330,8 @@ void chat(App& app, const ExchangePtr& exchange) {
   if (request->has_tools) {
     return exchange->respond(ollama_error(400, fmt::format("{} does not support tools", full_name(request->model))));
   }
-  if (const Status status = check_common(*request); !status.ok()) return exchange->respond(ollama_error(status.error()));
+  if (const Status status = check_common(*request); !status.ok())
+    return exchange->respond(ollama_error(status.error()));
   if (request->messages.empty()) return load_or_unload(app, exchange, *request, true);
 
   chat::GenerationOptions options;
@@ -372,7 +376,8 @@ void add_ollama_routes(Router& router) {
   router.add({"POST", "/api/generate", generate, false, false, false, true, "Completes a prompt (Ollama)"});
   router.add({"POST", "/api/chat", chat, false, false, false, true, "Goes on with a conversation (Ollama)"});
   router.add({"POST", "/api/embed", embed, false, false, false, false, "Embeddings of texts (Ollama)"});
-  router.add({"POST", "/api/embeddings", embeddings, false, false, false, false, "The embedding of a text (Ollama, old)"});
+  router.add(
+      {"POST", "/api/embeddings", embeddings, false, false, false, false, "The embedding of a text (Ollama, old)"});
 }
 
 }  // namespace carat::server

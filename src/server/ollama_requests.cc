@@ -19,13 +19,15 @@ Error invalid(std::string message) { return Error{ErrorCode::kInvalidArgument, s
 
 std::string go_json_error(const std::string& body, const JsonFault& fault) {
   switch (fault.kind) {
-    case JsonFault::Kind::kEnd: return "unexpected EOF";
+    case JsonFault::Kind::kEnd:
+      return "unexpected EOF";
     case JsonFault::Kind::kSyntax:
       if (fault.at < body.size() && body[fault.at] >= 0x20 && body[fault.at] < 0x7F) {
         return fmt::format("invalid character '{}' in the request body at byte {}", body[fault.at], fault.at);
       }
       break;
-    default: return fmt::format("invalid request body: {}", fault.what);
+    default:
+      return fmt::format("invalid request body: {}", fault.what);
   }
   return "invalid character in the request body";
 }
@@ -41,14 +43,18 @@ class GoFields {
   }
   void text(const char* name, std::string& out) {
     if (const Json* value = find(name)) {
-      if (value->is_string()) out = value->get<std::string>();
-      else wrong(*value, name, "string");
+      if (value->is_string())
+        out = value->get<std::string>();
+      else
+        wrong(*value, name, "string");
     }
   }
   void flag(const char* name, bool& out) {
     if (const Json* value = find(name)) {
-      if (value->is_boolean()) out = value->get<bool>();
-      else wrong(*value, name, "bool");
+      if (value->is_boolean())
+        out = value->get<bool>();
+      else
+        wrong(*value, name, "bool");
     }
   }
   void integer(const char* name, int32_t& out) {
@@ -56,8 +62,8 @@ class GoFields {
       if (!value->is_number()) return wrong(*value, name, "int");
       const double number = value->get<double>();
       if (number != std::floor(number) || std::abs(number) > 2147483647.0) {
-        return fail(fmt::format("json: cannot unmarshal number {} into Go struct field {}.{} of type int", value->dump(),
-                                type_, name));
+        return fail(fmt::format("json: cannot unmarshal number {} into Go struct field {}.{} of type int",
+                                value->dump(), type_, name));
       }
       out = static_cast<int32_t>(number);
     }
@@ -89,30 +95,46 @@ Result<Json> parse_object(const std::string& body, const char* type) {
 
 enum class OptionType { kInt, kFloat, kBool, kTexts };
 constexpr std::array<std::pair<std::string_view, OptionType>, 24> kOptions{{
-    {"num_keep", OptionType::kInt},          {"seed", OptionType::kInt},
-    {"num_predict", OptionType::kInt},       {"top_k", OptionType::kInt},
-    {"top_p", OptionType::kFloat},           {"min_p", OptionType::kFloat},
-    {"typical_p", OptionType::kFloat},       {"repeat_last_n", OptionType::kInt},
-    {"temperature", OptionType::kFloat},     {"repeat_penalty", OptionType::kFloat},
-    {"presence_penalty", OptionType::kFloat}, {"frequency_penalty", OptionType::kFloat},
-    {"stop", OptionType::kTexts},            {"num_ctx", OptionType::kInt},
-    {"num_batch", OptionType::kInt},         {"num_gpu", OptionType::kInt},
-    {"main_gpu", OptionType::kInt},          {"use_mmap", OptionType::kBool},
-    {"num_thread", OptionType::kInt},        {"draft_num_predict", OptionType::kInt},
-    {"min_tokens", OptionType::kInt},        {"ignore_eos", OptionType::kBool},
-    {"numa", OptionType::kBool},             {"penalize_newline", OptionType::kBool},
+    {"num_keep", OptionType::kInt},
+    {"seed", OptionType::kInt},
+    {"num_predict", OptionType::kInt},
+    {"top_k", OptionType::kInt},
+    {"top_p", OptionType::kFloat},
+    {"min_p", OptionType::kFloat},
+    {"typical_p", OptionType::kFloat},
+    {"repeat_last_n", OptionType::kInt},
+    {"temperature", OptionType::kFloat},
+    {"repeat_penalty", OptionType::kFloat},
+    {"presence_penalty", OptionType::kFloat},
+    {"frequency_penalty", OptionType::kFloat},
+    {"stop", OptionType::kTexts},
+    {"num_ctx", OptionType::kInt},
+    {"num_batch", OptionType::kInt},
+    {"num_gpu", OptionType::kInt},
+    {"main_gpu", OptionType::kInt},
+    {"use_mmap", OptionType::kBool},
+    {"num_thread", OptionType::kInt},
+    {"draft_num_predict", OptionType::kInt},
+    {"min_tokens", OptionType::kInt},
+    {"ignore_eos", OptionType::kBool},
+    {"numa", OptionType::kBool},
+    {"penalize_newline", OptionType::kBool},
 }};
 
 Status read_option(const std::string& name, const Json& value, OllamaOptions& out) {
-  const auto* const known = std::find_if(kOptions.begin(), kOptions.end(), [&](const auto& o) { return o.first == name; });
+  const auto* const known =
+      std::find_if(kOptions.begin(), kOptions.end(), [&](const auto& o) { return o.first == name; });
   if (known == kOptions.end() || value.is_null()) return {};  // Ollama ignores what it does not know, and so do we
-  const auto wrong = [&](const char* type) { return invalid(fmt::format("option \"{}\" must be of type {}", name, type)); };
+  const auto wrong = [&](const char* type) {
+    return invalid(fmt::format("option \"{}\" must be of type {}", name, type));
+  };
   switch (known->second) {
     case OptionType::kInt: {
       if (!value.is_number()) return wrong("integer");
       const double number = std::trunc(value.get<double>());
       if (!(std::abs(number) <= 9007199254740992.0)) return wrong("integer");
-      out.push_back({name, {value.is_number_integer() ? value.dump() : fmt::format("{}", static_cast<int64_t>(number))}});
+      out.push_back(
+          {name, {value.is_number_integer() ? value.dump() : fmt::format("{}", static_cast<int64_t>(number))}});
       break;
     }
     case OptionType::kFloat:
@@ -125,15 +147,18 @@ Status read_option(const std::string& name, const Json& value, OllamaOptions& ou
       break;
     case OptionType::kTexts: {
       std::vector<std::string> texts;
-      if (value.is_string()) texts.push_back(value.get<std::string>());
-      else if (!value.is_array()) return wrong("array");
+      if (value.is_string())
+        texts.push_back(value.get<std::string>());
+      else if (!value.is_array())
+        return wrong("array");
       else {
         for (const Json& text : value) {
           if (!text.is_string()) return invalid(fmt::format("option \"{}\" must be of an array of strings", name));
           texts.push_back(text.get<std::string>());
         }
       }
-      if (texts.size() > kMostStops) return invalid(fmt::format("option \"{}\" has more than {} texts", name, kMostStops));
+      if (texts.size() > kMostStops)
+        return invalid(fmt::format("option \"{}\" has more than {} texts", name, kMostStops));
       out.push_back({name, std::move(texts)});
       break;
     }
@@ -173,9 +198,12 @@ Status read_common(GoFields& fields, OllamaCommon& out) {
     }
   }
   if (const Json* value = fields.find("think")) {
-    if (value->is_boolean()) out.think = value->get<bool>();
-    else if (value->is_string()) out.think = !value->get<std::string>().empty();
-    else return invalid("think must be a boolean or string (\"high\", \"medium\", \"low\", true, or false)");
+    if (value->is_boolean())
+      out.think = value->get<bool>();
+    else if (value->is_string())
+      out.think = !value->get<std::string>().empty();
+    else
+      return invalid("think must be a boolean or string (\"high\", \"medium\", \"low\", true, or false)");
   }
   CARAT_CHECK(fields.status());
   if (out.top_logprobs < 0 || out.top_logprobs > 20) return invalid("top_logprobs must be between 0 and 20");
@@ -186,8 +214,8 @@ bool has_items(const Json* value) { return value != nullptr && value->is_array()
 
 Result<ChatMessage> read_message(const Json& json, bool& has_images) {
   if (!json.is_object()) {
-    return invalid(fmt::format("json: cannot unmarshal {} into Go struct field ChatRequest.messages of type api.Message",
-                               go_type(json)));
+    return invalid(fmt::format(
+        "json: cannot unmarshal {} into Go struct field ChatRequest.messages of type api.Message", go_type(json)));
   }
   GoFields fields(json, "ChatRequest.messages");
   std::string role, content;
@@ -195,7 +223,8 @@ Result<ChatMessage> read_message(const Json& json, bool& has_images) {
   fields.text("content", content);
   has_images |= has_items(fields.find("images"));
   CARAT_CHECK(fields.status());
-  std::transform(role.begin(), role.end(), role.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  std::transform(role.begin(), role.end(), role.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   if (role != "system" && role != "user" && role != "assistant") {
     return invalid(fmt::format("role {} is not one of system, user, assistant", Json(role).dump()));
   }
@@ -220,7 +249,8 @@ Result<OllamaGenerate> parse_ollama_generate(const std::string& body) {
   fields.flag("raw", out.raw);
   out.has_images = has_items(fields.find("images"));
   if (const Json* value = fields.find("context")) {
-    if (!value->is_array()) fields.wrong(*value, "context", "[]int");
+    if (!value->is_array())
+      fields.wrong(*value, "context", "[]int");
     else {
       for (const Json& id : *value) {
         if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX) {
@@ -251,8 +281,10 @@ Result<OllamaChat> parse_ollama_chat(const std::string& body) {
     }
   }
   if (const Json* tools = fields.find("tools")) {
-    if (!tools->is_array()) fields.wrong(*tools, "tools", "api.Tools");
-    else if (tools->size() > kMostTools) return invalid(fmt::format("more than {} tools", kMostTools));
+    if (!tools->is_array())
+      fields.wrong(*tools, "tools", "api.Tools");
+    else if (tools->size() > kMostTools)
+      return invalid(fmt::format("more than {} tools", kMostTools));
     out.has_tools = has_items(tools);
   }
   CARAT_CHECK(read_common(fields, out));
@@ -330,7 +362,8 @@ Result<OllamaCreate> parse_ollama_create(const std::string& body) {
     }
   }
   if (const Json* parameters = fields.find("parameters")) {
-    if (!parameters->is_object()) fields.wrong(*parameters, "parameters", "map[string]interface {}");
+    if (!parameters->is_object())
+      fields.wrong(*parameters, "parameters", "map[string]interface {}");
     else {
       for (const auto& [name, value] : parameters->items()) CARAT_CHECK(read_option(name, value, out.parameters));
     }

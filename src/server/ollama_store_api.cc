@@ -189,9 +189,12 @@ Status create_from(App& app, const ModelName& name, const OllamaCreate& request,
       continue;
     }
     auto& all = manifest.parameters;
-    const auto it = std::find_if(all.begin(), all.end(), [&, key = parameter](const auto& p) { return p.first == key; });
-    if (it != all.end()) it->second = values.front();
-    else all.emplace_back(parameter, values.front());
+    const auto it =
+        std::find_if(all.begin(), all.end(), [&, key = parameter](const auto& p) { return p.first == key; });
+    if (it != all.end())
+      it->second = values.front();
+    else
+      all.emplace_back(parameter, values.front());
   }
   manifest.created = utc_now();
   statuses.status("writing manifest");
@@ -208,7 +211,8 @@ void create(App& app, const ExchangePtr& exchange) {
     return statuses.fail(400, "neither 'from' or 'files' was specified");
   }
   if (request->has_adapters) return statuses.fail(400, "adapters are not supported");
-  if (request->has_files) return statuses.fail(501, "creating a model from files is not there yet: carat pull FILE --name NAME");
+  if (request->has_files)
+    return statuses.fail(501, "creating a model from files is not there yet: carat pull FILE --name NAME");
   if (!request->quantize.empty()) return statuses.fail(501, "quantizing is not there yet");
   const Status status = create_from(app, *name, *request, statuses);
   if (!status.ok()) {
@@ -321,8 +325,8 @@ void blob_put(App&, const ExchangePtr& exchange) {
   if (!upload.status.ok()) return refuse(exchange, upload.status.error());
   const Digest got = upload.hash.finish();
   if (!(got == upload.digest)) {
-    return exchange->respond(
-        ollama_error(400, fmt::format("digest mismatch, expected \"{}\", got \"{}\"", upload.digest.text(), got.text())));
+    return exchange->respond(ollama_error(
+        400, fmt::format("digest mismatch, expected \"{}\", got \"{}\"", upload.digest.text(), got.text())));
   }
   const auto stored = upload.writer->commit();
   if (!stored) return refuse(exchange, stored.error());
@@ -337,12 +341,15 @@ void add_ollama_store_routes(Router& router) {
   router.add({"GET", "/api/ps", ps, false, false, false, false, "The models in memory (Ollama)"});
   router.add({"POST", "/api/show", show, false, false, false, false, "What a model is (Ollama)"});
   router.add({"POST", "/api/copy", copy, false, false, false, false, "Another name for a model (Ollama)"});
-  router.add({"DELETE", "/api/delete", remove, false, false, false, false, "Removes a name and what only it uses (Ollama)"});
+  router.add(
+      {"DELETE", "/api/delete", remove, false, false, false, false, "Removes a name and what only it uses (Ollama)"});
   router.add({"POST", "/api/create", create, false, false, false, false, "A model from another one (Ollama)"});
   router.add({"POST", "/api/pull", pull, false, false, false, false, "Fetches a model (Ollama)"});
   router.add({"POST", "/api/push", push, false, false, false, false, "Not there yet (Ollama)"});
-  router.add({"HEAD", "/api/blobs/*", blob_there, false, false, false, false, "Whether a blob is in the store (Ollama)"});
-  router.add({"POST", "/api/blobs/*", blob_put, false, false, false, false, "Puts a blob into the store (Ollama)", blob_body});
+  router.add(
+      {"HEAD", "/api/blobs/*", blob_there, false, false, false, false, "Whether a blob is in the store (Ollama)"});
+  router.add(
+      {"POST", "/api/blobs/*", blob_put, false, false, false, false, "Puts a blob into the store (Ollama)", blob_body});
 }
 
 }  // namespace carat::server

@@ -102,7 +102,8 @@ class Answer {
     failed_ = true;
     const Error error = end.error ? *end.error : Error{ErrorCode::kCancelled, "the request was cancelled"};
     context_.exchange->note({context_.request.model, prompt_tokens(), 0, generated_tokens(), finish_name(end.finish)});
-    const OpenAiError told{end.finish == FinishReason::kCancelled ? 503 : http_status(error.code), error.message, "", ""};
+    const OpenAiError told{end.finish == FinishReason::kCancelled ? 503 : http_status(error.code), error.message, "",
+                           ""};
     if (!begun_) return context_.exchange->respond(openai_error(context_.flavor, told));
     context_.exchange->write(sse_data(openai_error_json(context_.flavor, told)));
     context_.exchange->write(std::string(kSseDone));
@@ -123,9 +124,12 @@ class Answer {
 
   void write_finish(JsonWriter& json, const GenerationEnd& end) const {
     json.field("finish_reason", end.finish == FinishReason::kLength ? "length" : "stop");
-    if (end.stop_text) json.field("stop_reason", *end.stop_text);
-    else if (end.stop_id) json.field("stop_reason", *end.stop_id);
-    else json.null_field("stop_reason");
+    if (end.stop_text)
+      json.field("stop_reason", *end.stop_text);
+    else if (end.stop_id)
+      json.field("stop_reason", *end.stop_id);
+    else
+      json.null_field("stop_reason");
   }
 
   void write_token_ids(JsonWriter& json, const char* name, std::span<const TokenInfo> tokens) const {
@@ -139,8 +143,10 @@ class Answer {
   }
 
   void write_prompt_ids(JsonWriter& json, const Choice& choice) const {
-    if (context_.request.return_token_ids) json.key("prompt_token_ids").value(std::span<const int32_t>(choice.prompt));
-    else json.null_field("prompt_token_ids");
+    if (context_.request.return_token_ids)
+      json.key("prompt_token_ids").value(std::span<const int32_t>(choice.prompt));
+    else
+      json.null_field("prompt_token_ids");
   }
 
   // completions: {"text_offset","token_logprobs","tokens","top_logprobs"}, the prompt's tokens first where they are
@@ -171,8 +177,10 @@ class Answer {
     };
     if (with_prompt && choice.scores) {
       for (size_t i = 0; i < choice.prompt.size(); ++i) {
-        if (i == 0) add(choice.prompt[i], nullptr, {});
-        else add(choice.prompt[i], &choice.scores->of[i - 1].logprob, choice.scores->of[i - 1].top);
+        if (i == 0)
+          add(choice.prompt[i], nullptr, {});
+        else
+          add(choice.prompt[i], &choice.scores->of[i - 1].logprob, choice.scores->of[i - 1].top);
       }
     }
     for (const TokenInfo& token : tokens) add(token.id, &token.logprob, token.top);
@@ -244,8 +252,8 @@ class Answer {
 
   void finish() {
     const OpenAiCommon& request = context_.request;
-    context_.exchange->note({request.model, prompt_tokens(), cached_tokens(), generated_tokens(),
-                             finish_name(choices_.back().end.finish)});
+    context_.exchange->note(
+        {request.model, prompt_tokens(), cached_tokens(), generated_tokens(), finish_name(choices_.back().end.finish)});
     if (request.stream) {
       if (request.include_usage) {
         JsonWriter json = head(context_.is_chat ? "chat.completion.chunk" : "text_completion");
@@ -265,8 +273,10 @@ class Answer {
     if (context_.is_chat) {
       const Choice& first = choices_.front();
       json.key("prompt_logprobs");
-      if (first.scores) write_prompt_logprobs(json, tokenizer(), *first.scores);
-      else json.null();
+      if (first.scores)
+        write_prompt_logprobs(json, tokenizer(), *first.scores);
+      else
+        json.null();
       write_prompt_ids(json, first);
       json.null_field("prompt_text");
     }
@@ -279,21 +289,27 @@ class Answer {
     json.begin_object().field("index", static_cast<int64_t>(index));
     if (context_.is_chat) {
       json.key("message").begin_object().field("role", "assistant").field("content", choice.text);
-      for (const char* absent : {"refusal", "annotations", "audio", "function_call", "reasoning"}) json.null_field(absent);
+      for (const char* absent : {"refusal", "annotations", "audio", "function_call", "reasoning"})
+        json.null_field(absent);
       json.end_object();
     } else {
       json.field("text", choice.echo + choice.text);
     }
     json.key("logprobs");
-    if (!context_.request.logprobs) json.null();
-    else if (context_.is_chat) write_chat_logprobs(json, tokenizer(), choice.tokens, context_.request.tokens_as_ids);
-    else write_completion_logprobs(json, choice, choice.tokens, context_.request.echo);
+    if (!context_.request.logprobs)
+      json.null();
+    else if (context_.is_chat)
+      write_chat_logprobs(json, tokenizer(), choice.tokens, context_.request.tokens_as_ids);
+    else
+      write_completion_logprobs(json, choice, choice.tokens, context_.request.echo);
     write_finish(json, choice.end);
     write_token_ids(json, "token_ids", choice.tokens);
     if (!context_.is_chat) {
       json.key("prompt_logprobs");
-      if (choice.scores) write_prompt_logprobs(json, tokenizer(), *choice.scores);
-      else json.null();
+      if (choice.scores)
+        write_prompt_logprobs(json, tokenizer(), *choice.scores);
+      else
+        json.null();
       write_prompt_ids(json, choice);
     }
     json.null_field("routed_experts").end_object();
@@ -325,27 +341,32 @@ int64_t unix_now() {
 Room room_for(const ServedModel& model, size_t prompt_tokens, const std::optional<int64_t>& asked, bool may_be_none) {
   const int64_t context = model.context;
   if (asked && *asked < (may_be_none ? 0 : 1)) {
-    return {0, OpenAiError{400, fmt::format("max_tokens must be at least 1, got {0}. (parameter=max_tokens, value={0})", *asked),
-                           "max_tokens", ""}};
+    return {
+        0, OpenAiError{400,
+                       fmt::format("max_tokens must be at least 1, got {0}. (parameter=max_tokens, value={0})", *asked),
+                       "max_tokens", ""}};
   }
   if (asked && *asked > context) {
-    return {0, OpenAiError{400,
-                           fmt::format("max_tokens={0} cannot be greater than max_model_len=max_total_tokens={1}. Please request "
-                                       "fewer output tokens. (parameter=max_tokens, value={0})",
-                                       *asked, context),
-                           "max_tokens", ""}};
+    return {0,
+            OpenAiError{
+                400,
+                fmt::format("max_tokens={0} cannot be greater than max_model_len=max_total_tokens={1}. Please request "
+                            "fewer output tokens. (parameter=max_tokens, value={0})",
+                            *asked, context),
+                "max_tokens", ""}};
   }
   const int64_t output = asked.value_or(0);
   const auto prompt = static_cast<int64_t>(prompt_tokens);
   if (prompt + output > context || (!asked && prompt >= context)) {
     const int64_t at_least = context - output + 1;
-    return {0, OpenAiError{400,
-                           fmt::format("This model's maximum context length is {} tokens. However, you requested {} output "
-                                       "tokens and your prompt contains at least {} input tokens, for a total of at least {} "
-                                       "tokens. Please reduce the length of the input prompt or the number of requested output "
-                                       "tokens. (parameter=input_tokens, value={})",
-                                       context, output, at_least, context + 1, at_least),
-                           "input_tokens", ""}};
+    return {0, OpenAiError{
+                   400,
+                   fmt::format("This model's maximum context length is {} tokens. However, you requested {} output "
+                               "tokens and your prompt contains at least {} input tokens, for a total of at least {} "
+                               "tokens. Please reduce the length of the input prompt or the number of requested output "
+                               "tokens. (parameter=input_tokens, value={})",
+                               context, output, at_least, context + 1, at_least),
+                   "input_tokens", ""}};
   }
   return {static_cast<int32_t>(asked.value_or(context - prompt)), std::nullopt};
 }
@@ -453,7 +474,8 @@ void answer_openai(App& app, OpenAiContext context, std::vector<std::vector<int3
     generation.trim_leading_space = answer->context().is_chat && model->format.trims_leading_space();
     generation.client = exchange->request().account;
     generation.priority = asked.priority;
-    const auto id = model->generations->start(std::move(generation), std::make_shared<ChoiceSink>(answer, index), model);
+    const auto id =
+        model->generations->start(std::move(generation), std::make_shared<ChoiceSink>(answer, index), model);
     if (!id) {
       cancel_all(started);
       return exchange->respond(too_busy(app.flavor(), "/v1/"));

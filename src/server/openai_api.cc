@@ -18,13 +18,15 @@ void truncate(std::vector<int32_t>& prompt, const std::optional<int64_t>& most) 
 }
 
 // What the parser cannot know: the model and the flags that need one.
-bool refused_early(App& app, const ExchangePtr& exchange, const OpenAiCommon& request, bool has_images, bool has_tools) {
+bool refused_early(App& app, const ExchangePtr& exchange, const OpenAiCommon& request, bool has_images,
+                   bool has_tools) {
   if (const auto error = missing_model(app, request.model)) {
     refuse(app, exchange, *error);
   } else if (has_images) {
     refuse(app, exchange, {400, fmt::format("{} is not a multimodal model", request.model), "", ""});
   } else if (has_tools) {
-    refuse(app, exchange, {400, "tools: tool calls are not there yet; \"tool_choice\": \"none\" goes on without them", "tools", ""});
+    refuse(app, exchange,
+           {400, "tools: tool calls are not there yet; \"tool_choice\": \"none\" goes on without them", "tools", ""});
   } else {
     return false;
   }
@@ -155,8 +157,9 @@ void tokenize(App& app, const ExchangePtr& exchange) {
   acquire_openai(app, exchange, request->model, [&app, exchange, request](const Lease& model) {
     std::vector<int32_t> ids;
     if (request->is_chat) {
-      auto encoded = encode_chat_prompt(*model, model->format,
-                                        {std::move(request->messages), request->add_generation_prompt, request->continue_final});
+      auto encoded =
+          encode_chat_prompt(*model, model->format,
+                             {std::move(request->messages), request->add_generation_prompt, request->continue_final});
       if (!encoded) return refuse(app, exchange, {400, encoded.error().message, "", ""});
       ids = std::move(*encoded);
     } else {
@@ -170,8 +173,10 @@ void tokenize(App& app, const ExchangePtr& exchange) {
       for (const int32_t id : ids) {
         std::string piece;
         for (const char c : model->tokenizer->piece_text(id, true)) {
-          if (c == ' ') piece += "\xE2\x96\x81";
-          else piece += c;
+          if (c == ' ')
+            piece += "\xE2\x96\x81";
+          else
+            piece += c;
         }
         json.value(piece);
       }

@@ -98,7 +98,8 @@ void check_common(const OpenAiCommon& request, int32_t max_logprobs, std::option
   if (request.n < 1) fail(error, bad(fmt::format("n must be at least 1, got {}.", request.n)));
   if (request.n > kMostChoices) fail(error, bad(fmt::format("n must be at most {}, got {}.", kMostChoices, request.n)));
   if (request.sampling.stops.size() > static_cast<size_t>(kMostStops)) {
-    fail(error, bad(fmt::format("stop must hold at most {} texts, got {}.", kMostStops, request.sampling.stops.size()), "stop"));
+    fail(error, bad(fmt::format("stop must hold at most {} texts, got {}.", kMostStops, request.sampling.stops.size()),
+                    "stop"));
   }
   for (const std::string& stop : request.sampling.stops) {
     if (stop.empty()) fail(error, bad("stop cannot contain an empty string."));
@@ -140,7 +141,8 @@ void read_content(const Json& content, ChatMessage& message, bool& has_images, F
       continue;
     }
     const std::string type = text_member(part, "type");
-    if (type == "image_url" || type == "image" || type == "input_image" || type == "input_audio" || type == "video_url") {
+    if (type == "image_url" || type == "image" || type == "input_image" || type == "input_audio" ||
+        type == "video_url") {
       has_images = true;
     } else if (type == "text" || type == "input_text" || type == "output_text") {
       Fields inner(part, "'messages', 'content', ");
@@ -232,9 +234,12 @@ std::vector<Prompt> read_prompts(Fields& fields, const char* name) {
     prompts.emplace_back(ids_of(*value));
   } else {
     for (const Json& one : *value) {
-      if (one.is_string()) prompts.emplace_back(one.get<std::string>());
-      else if (one.is_array()) prompts.emplace_back(ids_of(one));
-      else fields.wrong(name, "string_type", "Input should be a valid string", one);
+      if (one.is_string())
+        prompts.emplace_back(one.get<std::string>());
+      else if (one.is_array())
+        prompts.emplace_back(ids_of(one));
+      else
+        fields.wrong(name, "string_type", "Input should be a valid string", one);
     }
   }
   return prompts;
@@ -269,7 +274,8 @@ Parsed<ChatRequest> parse_chat(Flavor flavor, const std::string& body, int32_t m
   if (fields.find("chat_template") != nullptr || fields.find("chat_template_kwargs") != nullptr) {
     fields.rule("chat_template", "templates of requests are not run");
   }
-  if (request.echo && !request.prompt_logprobs && !request.stream) request.prompt_logprobs = request.logprobs.value_or(0);
+  if (request.echo && !request.prompt_logprobs && !request.stream)
+    request.prompt_logprobs = request.logprobs.value_or(0);
   out.malformed = !fields.ok();
   if (out.malformed) out.error = fields.error();
   check_messages(flavor, request.messages, out.error);
@@ -330,7 +336,8 @@ Parsed<ResponsesRequest> parse_responses(Flavor flavor, const std::string& body,
   out.malformed = !fields.ok();
   if (out.malformed) out.error = fields.error();
   if (fields.find("previous_response_id") != nullptr) {
-    fail(out.error, {404, "responses are not stored: previous_response_id cannot be found", "previous_response_id", ""});
+    fail(out.error,
+         {404, "responses are not stored: previous_response_id cannot be found", "previous_response_id", ""});
   }
   check_messages(flavor, request.messages, out.error);
   check_common(request, max_logprobs, out.error);
@@ -361,7 +368,8 @@ Parsed<MessagesRequest> parse_messages(Flavor flavor, const std::string& body, b
   read_messages(fields, fields.list("messages", true), request.messages, request.has_images);
   const Json* choice = fields.object("tool_choice");
   const Json* tools = fields.list("tools", false);
-  request.has_tools = tools != nullptr && !tools->empty() && !(choice != nullptr && text_member(*choice, "type") == "none");
+  request.has_tools =
+      tools != nullptr && !tools->empty() && !(choice != nullptr && text_member(*choice, "type") == "none");
   out.malformed = !fields.ok();
   if (out.malformed) out.error = fields.error();
   check_messages(flavor, request.messages, out.error);
@@ -381,8 +389,10 @@ Parsed<TokenizeRequest> parse_tokenize(Flavor flavor, const std::string& body, b
   } else {
     request.is_chat = fields.find("messages") != nullptr;
     bool images = false;
-    if (request.is_chat) read_messages(fields, fields.list("messages", true), request.messages, images);
-    else if (fields.find("prompt") == nullptr) fields.missing("prompt");
+    if (request.is_chat)
+      read_messages(fields, fields.list("messages", true), request.messages, images);
+    else if (fields.find("prompt") == nullptr)
+      fields.missing("prompt");
     fields.text("prompt", request.prompt);
     fields.flag("add_special_tokens", request.add_special_tokens);
     fields.flag("return_token_strs", request.token_texts);
@@ -412,7 +422,8 @@ Parsed<EmbeddingsRequest> parse_embeddings(Flavor flavor, const std::string& bod
   return out;
 }
 
-std::optional<OpenAiError> apply_sampling(chat::GenerationOptions& options, const SamplingFields& fields, int32_t vocabulary) {
+std::optional<OpenAiError> apply_sampling(chat::GenerationOptions& options, const SamplingFields& fields,
+                                          int32_t vocabulary) {
   std::optional<OpenAiError> error;
   SamplingParams& sampling = options.sampling;
   const auto out_of_range = [&](const char* name, const char* range, float value, bool named) {
@@ -424,7 +435,9 @@ std::optional<OpenAiError> apply_sampling(chat::GenerationOptions& options, cons
     sampling.temperature = *fields.temperature;
     if (sampling.temperature < 0) {
       const std::string number = python_float(sampling.temperature);
-      fail(error, bad(fmt::format("temperature must be non-negative, got {0}. (parameter=temperature, value={0})", number), "temperature"));
+      fail(error,
+           bad(fmt::format("temperature must be non-negative, got {0}. (parameter=temperature, value={0})", number),
+               "temperature"));
     }
   }
   if (fields.top_p) {
@@ -465,8 +478,10 @@ std::optional<OpenAiError> apply_sampling(chat::GenerationOptions& options, cons
   sampling.ignore_eos = fields.ignore_eos;
   std::vector<int32_t> strangers;
   for (const auto& [id, bias] : fields.logit_bias) {
-    if (id < 0 || id >= vocabulary) strangers.push_back(id);
-    else sampling.logit_bias[id] = bias;
+    if (id < 0 || id >= vocabulary)
+      strangers.push_back(id);
+    else
+      sampling.logit_bias[id] = bias;
   }
   if (!strangers.empty()) {
     fail(error, bad(fmt::format("token_id(s) [{0}] in logit_bias contain out-of-vocab token ids. Vocabulary size: {1} "

@@ -98,6 +98,7 @@ Parsed<TokenizeRequest> parse_tokenize(Flavor flavor, const std::string& body, b
 Parsed<EmbeddingsRequest> parse_embeddings(Flavor flavor, const std::string& body);
 
 // The fields over the model's defaults, checked against its vocabulary. Empty: all is well.
-std::optional<OpenAiError> apply_sampling(chat::GenerationOptions& options, const SamplingFields& fields, int32_t vocabulary);
+std::optional<OpenAiError> apply_sampling(chat::GenerationOptions& options, const SamplingFields& fields,
+                                          int32_t vocabulary);
 
 }  // namespace carat::server

@@ -100,7 +100,8 @@ class Answer final : public GenerationSink {
 
   void fail(const GenerationEnd& end) {
     const Error error = end.error ? *end.error : Error{ErrorCode::kCancelled, "the request was cancelled"};
-    const OpenAiError told{end.finish == FinishReason::kCancelled ? 503 : http_status(error.code), error.message, "", ""};
+    const OpenAiError told{end.finish == FinishReason::kCancelled ? 503 : http_status(error.code), error.message, "",
+                           ""};
     if (!begun_) return context_.exchange->respond(openai_error(context_.flavor, told));
     context_.exchange->write(sse_event("error", openai_error_json(context_.flavor, told)));
     context_.exchange->end();
@@ -108,8 +109,10 @@ class Answer final : public GenerationSink {
 
   void write_part(JsonWriter& json) const {
     json.begin_object().key("annotations").begin_array().end_array().field("text", text_).field("type", "output_text");
-    if (context_.flavor == Flavor::kVllm) json.null_field("logprobs");
-    else json.key("logprobs").begin_array().end_array();
+    if (context_.flavor == Flavor::kVllm)
+      json.null_field("logprobs");
+    else
+      json.key("logprobs").begin_array().end_array();
     json.end_object();
   }
 
@@ -125,17 +128,25 @@ class Answer final : public GenerationSink {
     const bool cut = end != nullptr && end->finish == FinishReason::kLength;
     const bool as_vllm = context_.flavor == Flavor::kVllm;
     json.begin_object().field("id", context_.id).field("created_at", context_.created);
-    if (end != nullptr) json.field("completed_at", unix_now());
-    else json.null_field("completed_at");
+    if (end != nullptr)
+      json.field("completed_at", unix_now());
+    else
+      json.null_field("completed_at");
     json.key("incomplete_details");
-    if (cut) json.begin_object().field("reason", "max_output_tokens").end_object();
-    else json.null();
+    if (cut)
+      json.begin_object().field("reason", "max_output_tokens").end_object();
+    else
+      json.null();
     json.key("instructions");
-    if (context_.request.instructions.empty()) json.null();
-    else json.value(context_.request.instructions);
+    if (context_.request.instructions.empty())
+      json.null();
+    else
+      json.value(context_.request.instructions);
     json.key("metadata");
-    if (as_vllm) json.null();
-    else json.begin_object().end_object();
+    if (as_vllm)
+      json.null();
+    else
+      json.begin_object().end_object();
     json.field("model", context_.request.model).field("object", "response").key("output").begin_array();
     if (end != nullptr) write_item(json, "completed", true);
     json.end_array().null_field("error").field("parallel_tool_calls", true);
@@ -146,8 +157,10 @@ class Answer final : public GenerationSink {
     json.field("service_tier", as_vllm ? "auto" : "default");
     json.field("status", end == nullptr ? "in_progress" : cut ? "incomplete" : "completed");
     json.key("text").begin_object().key("format").begin_object().field("type", "text").end_object().end_object();
-    if (as_vllm) json.null_field("top_logprobs");
-    else json.field("top_logprobs", 0);
+    if (as_vllm)
+      json.null_field("top_logprobs");
+    else
+      json.field("top_logprobs", 0);
     json.field("truncation", "disabled").key("usage");
     if (end == nullptr) {
       json.null();
@@ -155,7 +168,8 @@ class Answer final : public GenerationSink {
       const Usage& usage = end->usage;
       json.begin_object().field("input_tokens", usage.prompt_tokens).key("input_tokens_details").begin_object();
       json.field("cached_tokens", usage.reused_tokens);
-      for (const char* name : {"input_tokens_per_turn", "cached_tokens_per_turn"}) json.key(name).begin_array().end_array();
+      for (const char* name : {"input_tokens_per_turn", "cached_tokens_per_turn"})
+        json.key(name).begin_array().end_array();
       json.end_object().field("output_tokens", usage.generated_tokens).key("output_tokens_details").begin_object();
       json.field("reasoning_tokens", 0).field("tool_output_tokens", 0);
       for (const char* name : {"output_tokens_per_turn", "tool_output_tokens_per_turn"}) {
@@ -200,7 +214,8 @@ void responses(App& app, const ExchangePtr& exchange) {
     generation.trim_leading_space = model->format.trims_leading_space();
     generation.client = exchange->request().account;
     Context context{exchange, model, std::move(*request), options.sampling, app.flavor()};
-    const auto id = model->generations->start(std::move(generation), std::make_shared<Answer>(std::move(context)), model);
+    const auto id =
+        model->generations->start(std::move(generation), std::make_shared<Answer>(std::move(context)), model);
     if (!id) return exchange->respond(too_busy(app.flavor(), "/v1/"));
     exchange->on_gone([model, id = *id] { model->generations->cancel(id); });
   });
@@ -209,7 +224,8 @@ void responses(App& app, const ExchangePtr& exchange) {
 void not_stored(App& app, const ExchangePtr& exchange) {
   std::string id = path_tail(exchange->request(), "/v1/responses/");
   if (id.ends_with("/cancel")) id.resize(id.size() - 7);
-  refuse(app, exchange, {404, fmt::format("Response with id '{}' not found.", id), "response_id", "invalid_request_error"});
+  refuse(app, exchange,
+         {404, fmt::format("Response with id '{}' not found.", id), "response_id", "invalid_request_error"});
 }
 
 }  // namespace

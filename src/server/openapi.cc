@@ -26,9 +26,12 @@ std::string lower(std::string_view method) {
 std::string escaped_html(std::string_view text) {
   std::string out;
   for (const char c : text) {
-    if (c == '<') out += "&lt;";
-    else if (c == '&') out += "&amp;";
-    else out += c;
+    if (c == '<')
+      out += "&lt;";
+    else if (c == '&')
+      out += "&amp;";
+    else
+      out += c;
   }
   return out;
 }
@@ -78,7 +81,8 @@ std::string docs_page(const App& app) {
   }
   return fmt::format(
       "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Carat {0}</title>\n"
-      "<h1>Carat {0}</h1>\n<p>The same as <a href=\"/openapi.json\">/openapi.json</a>.\n<table>\n{1}</table>\n</html>\n",
+      "<h1>Carat {0}</h1>\n<p>The same as <a "
+      "href=\"/openapi.json\">/openapi.json</a>.\n<table>\n{1}</table>\n</html>\n",
       app.options().version, rows);
 }
 

@@ -10,7 +10,9 @@ class Plain final : public Transport {
  public:
   explicit Plain(boost::asio::ip::tcp::socket socket) : socket_(std::move(socket)) {}
   void handshake(std::function<void(boost::system::error_code)> done) override { done({}); }
-  void read_some(boost::asio::mutable_buffer into, Done done) override { socket_.async_read_some(into, std::move(done)); }
+  void read_some(boost::asio::mutable_buffer into, Done done) override {
+    socket_.async_read_some(into, std::move(done));
+  }
   void write_all(boost::asio::const_buffer from, Done done) override {
     boost::asio::async_write(socket_, from, std::move(done));
   }

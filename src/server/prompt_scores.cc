@@ -16,7 +16,8 @@ void observe_prompt(Request& request, std::shared_ptr<PromptScores> scores) {
     PromptScore& score = scores->of[static_cast<size_t>(position)];
     const float logit = logits[id];
     score.logprob = static_cast<float>(static_cast<double>(logit) - log_sum_exp(logits));
-    score.rank = 1 + static_cast<int32_t>(std::count_if(logits.begin(), logits.end(), [&](float l) { return l > logit; }));
+    score.rank =
+        1 + static_cast<int32_t>(std::count_if(logits.begin(), logits.end(), [&](float l) { return l > logit; }));
     if (scores->top > 0) score.top = top_logprobs(logits, scores->top);
   };
 }

@@ -10,7 +10,8 @@ std::vector<ChatMessage> without_system(std::vector<ChatMessage> messages) {
   if (messages.size() < 2 || messages.front().role != "system") return messages;
   const std::string system = text_of(messages.front());
   messages.erase(messages.begin());
-  if (!system.empty()) messages.front() = ChatMessage::of_text(messages.front().role, system + "\n\n" + text_of(messages.front()));
+  if (!system.empty())
+    messages.front() = ChatMessage::of_text(messages.front().role, system + "\n\n" + text_of(messages.front()));
   return messages;
 }
 

@@ -28,7 +28,7 @@ class RequestParser::Impl final : public http::basic_parser<true> {
   HttpRequest request;
   BodySink sink;
   size_t header_limit_, body_limit_bytes_;
-  size_t body_bytes_ = 0;
+  size_t header_bytes_ = 0, body_bytes_ = 0;
   int64_t announced_ = -1;
   int status_ = 0;
   const char* problem_ = "";
@@ -52,8 +52,9 @@ class RequestParser::Impl final : public http::basic_parser<true> {
 
   void on_field_impl(http::field field, string_view name, string_view value, error_code& ec) override {
     std::string lower(name.data(), name.size());
-    std::transform(lower.begin(), lower.end(), lower.begin(),
-                   [](unsigned char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : static_cast<char>(c); });
+    std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) {
+      return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : static_cast<char>(c);
+    });
     if (field == http::field::expect) {
       if (value.size() == 12 && boost::beast::iequals(value, "100-continue")) {
         expects_continue_ = true;
@@ -122,6 +123,13 @@ size_t RequestParser::put(std::string_view bytes) {
     error_code ec;
     const size_t n = impl_->put(asio::const_buffer(bytes.data() + used, bytes.size() - used), ec);
     used += n;
+    if (!had_header) {
+      impl_->header_bytes_ += n;
+      if (impl_->header_bytes_ > impl_->header_limit_) {
+        impl_->fail(431, "the headers are too long");
+        return used;
+      }
+    }
     if (ec && ec != http::error::need_more) {
       const bool too_long = ec == http::error::header_limit;
       impl_->fail(too_long ? 431 : 400, too_long ? "the headers are too long" : "not an HTTP/1.1 request");
@@ -130,7 +138,8 @@ size_t RequestParser::put(std::string_view bytes) {
     if (impl_->is_done() || (!had_header && impl_->is_header_done())) return used;
     if (ec == http::error::need_more || n == 0) break;
   }
-  if (!impl_->is_header_done() && bytes.size() - used > impl_->header_limit_) impl_->fail(431, "the headers are too long");
+  if (!impl_->is_header_done() && bytes.size() - used > impl_->header_limit_)
+    impl_->fail(431, "the headers are too long");
   return used;
 }
 

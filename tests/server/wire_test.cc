@@ -33,7 +33,8 @@ TEST(JsonText, Writer) {
   json.end_object().end_array().field("d", 0.25).field("e", 1e-7f).null_field("f");
   const std::vector<int32_t> ids{3, -1};
   json.key("g").value(std::span<const int32_t>(ids)).field("h", uint64_t{18446744073709551615u}).end_object();
-  EXPECT_EQ(json.text(), R"({"a":1,"b":"x","c":[true,null,{}],"d":0.25,"e":1e-07,"f":null,"g":[3,-1],"h":18446744073709551615})");
+  EXPECT_EQ(json.text(),
+            R"({"a":1,"b":"x","c":[true,null,{}],"d":0.25,"e":1e-07,"f":null,"g":[3,-1],"h":18446744073709551615})");
 }
 
 TEST(Framing, Bytes) {
@@ -137,8 +138,10 @@ TEST(ApiKeys, DigestsAndPlainOnes) {
 }
 
 TEST(Loopback, NamesAndAddresses) {
-  for (const char* host : {"localhost", "127.0.0.1", "127.1.2.3", "::1", "LOCALHOST"}) EXPECT_TRUE(is_loopback(host)) << host;
-  for (const char* host : {"0.0.0.0", "::", "192.168.0.1", "127.evil.example", "example"}) EXPECT_FALSE(is_loopback(host)) << host;
+  for (const char* host : {"localhost", "127.0.0.1", "127.1.2.3", "::1", "LOCALHOST"})
+    EXPECT_TRUE(is_loopback(host)) << host;
+  for (const char* host : {"0.0.0.0", "::", "192.168.0.1", "127.evil.example", "example"})
+    EXPECT_FALSE(is_loopback(host)) << host;
 }
 
 }  // namespace

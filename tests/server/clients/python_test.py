@@ -55,10 +55,10 @@ class OpenAi(unittest.TestCase):
         self.assertEqual(usage.total_tokens, whole.usage.total_tokens)
 
     def test_stream_helper(self):
-        with self.client.chat.completions.stream(model=SERVED, messages=HELLO, max_tokens=6, temperature=0) as stream:
+        with self.client.chat.completions.stream(model=SERVED, messages=HELLO, max_tokens=6, logit_bias={"1": 100}) as stream:
             for _ in stream:
                 pass
-            self.assertEqual(stream.get_final_completion().choices[0].finish_reason, "length")
+            self.assertEqual(stream.get_final_completion().choices[0].finish_reason, "stop")
 
     def test_completions(self):
         made = self.client.completions.create(model=SERVED, prompt=["a b", "c d"], max_tokens=4, temperature=0, echo=True, logprobs=1)
@@ -119,9 +119,9 @@ class Anthropic(unittest.TestCase):
     def test_messages(self):
         with Server("vllm", "--api-key", "sk-test") as server:
             client = anthropic.Anthropic(base_url=server.url, api_key="sk-test", max_retries=0)
-            made = client.messages.create(model=SERVED, max_tokens=6, messages=HELLO, temperature=0, system="Be terse.")
+            made = client.messages.create(model=SERVED, max_tokens=6, messages=HELLO, system="Be terse.", extra_body={"temperature": 0})
             self.assertEqual(made.stop_reason, "max_tokens")
-            with client.messages.stream(model=SERVED, max_tokens=6, messages=HELLO, temperature=0, system="Be terse.") as stream:
+            with client.messages.stream(model=SERVED, max_tokens=6, messages=HELLO, system="Be terse.", extra_body={"temperature": 0}) as stream:
                 text = "".join(stream.text_stream)
                 final = stream.get_final_message()
             self.assertEqual(text, made.content[0].text)
