@@ -134,6 +134,7 @@ Result<server::ServeOptions> options_of(const ServeFlags& flags) {
   server::ModelsOptions& models = options.models;
   models.backend = flags.running.backend;
   models.chunk = flags.running.chunk;
+  models.memory = flags.running.memory;
   CARAT_CHECK(set_number(models.max_sequences, flags.max_sequences, "OLLAMA_NUM_PARALLEL"));
   CARAT_CHECK(set_number(models.max_loaded, flags.max_loaded, "OLLAMA_MAX_LOADED_MODELS"));
   CARAT_CHECK(set_number(models.max_waiting, flags.max_queue, "OLLAMA_MAX_QUEUE"));

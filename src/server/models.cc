@@ -9,7 +9,7 @@ namespace carat::server {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr int32_t kUsualContext = 4096;
+constexpr int32_t kUsualContext = 4096, kLeastContext = 512;
 
 }  // namespace
 
@@ -96,6 +96,9 @@ void Models::load_for(Waiting waiting) {
     while (!too_small.expired() && !stopping_) std::this_thread::sleep_for(std::chrono::milliseconds(5));
     make_room();
     auto loaded = load(waiting.name, waiting.context);
+    while (!loaded.ok() && loaded.error().code == ErrorCode::kOutOfMemory && unload_oldest()) {
+      loaded = load(waiting.name, waiting.context);
+    }
     if (!loaded) {
       workers_.post([ready = std::move(waiting.ready), error = loaded.error()] { ready(error); });
       return;
@@ -108,26 +111,43 @@ void Models::load_for(Waiting waiting) {
   workers_.post([ready = std::move(waiting.ready), model = std::move(model)]() mutable { ready(std::move(model)); });
 }
 
-// Unloads the models that were used longest ago, waiting for one to become idle if need be.
-void Models::make_room() {
-  while (true) {
-    Lease going;
-    {
-      const std::lock_guard lock(mutex_);
-      if (stopping_ || static_cast<int32_t>(loaded_.size()) < options_.max_loaded) return;
-      auto oldest = loaded_.end();
-      for (auto it = loaded_.begin(); it != loaded_.end(); ++it) {
-        if (is_idle(it->second) && (oldest == loaded_.end() || it->second.last_used < oldest->second.last_used)) {
-          oldest = it;
-        }
-      }
-      if (oldest != loaded_.end()) {
-        going = std::move(oldest->second.model);
-        loaded_.erase(oldest);
+// Unloads the model that was used longest ago and is idle. False: none is.
+bool Models::unload_oldest() {
+  Lease going;
+  {
+    const std::lock_guard lock(mutex_);
+    auto oldest = loaded_.end();
+    for (auto it = loaded_.begin(); it != loaded_.end(); ++it) {
+      if (is_idle(it->second) && (oldest == loaded_.end() || it->second.last_used < oldest->second.last_used)) {
+        oldest = it;
       }
     }
-    if (!going) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    if (oldest == loaded_.end()) return false;
+    going = std::move(oldest->second.model);
+    loaded_.erase(oldest);
   }
+  going.reset();
+  free_given_up();
+  return true;
+}
+
+// Room for one more, waiting for a model to become idle if need be.
+void Models::make_room() {
+  const auto full = [this] {
+    const std::lock_guard lock(mutex_);
+    return static_cast<int32_t>(loaded_.size()) >= options_.max_loaded;
+  };
+  while (!stopping_ && full()) {
+    if (!unload_oldest()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  free_given_up();
+}
+
+// On the loader's thread, where unmapping a model keeps nobody waiting but the next load, which needs its memory.
+void Models::free_given_up() {
+  std::vector<std::unique_ptr<ServedModel>> going;
+  const std::lock_guard lock(given_up_mutex_);
+  going.swap(given_up_);
 }
 
 Result<Lease> Models::load(const std::string& name, int32_t context) {
@@ -142,21 +162,43 @@ Result<Lease> Models::load(const std::string& name, int32_t context) {
   CARAT_TRY(served->format, chat::PromptFormat::of(served->model, false));
   CARAT_TRY(Tokenizer tokenizer, chat::load_tokenizer(served->model.file));
   served->tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
-  CARAT_TRY(served->backend, create_backend(options_.backend, config, served->model.file.weights));
   EngineOptions engine;
   engine.context =
       std::max({context, options_.context, options_.context == 0 ? kUsualContext : 0, served->defaults.context});
   engine.context = std::min(engine.context, config.context_length);
   engine.max_rows = options_.chunk;
   engine.max_sequences = options_.max_sequences;
-  CARAT_TRY(served->engine, Engine::create(*served->backend, config, engine));
-  served->context = engine.context;
+  CARAT_TRY(const MemoryNeed need, memory_need(options_.backend, config, served->model.file.weights, options_.chunk));
+  CARAT_TRY(const chat::MemoryBudget there_is, budget());
+  const int32_t least = std::min(engine.context, std::max(context, kLeastContext));
+  CARAT_TRY(const chat::MemoryPlan plan, chat::plan_memory(need, config, engine, least, there_is));
+  served->planned_bytes = plan.total();
+  CARAT_TRY(served->backend, create_backend(options_.backend, config, served->model.file.weights));
+  CARAT_TRY(served->engine, Engine::create(*served->backend, config, plan.engine));
+  served->context = plan.engine.context;
   served->global_pages = served->engine->free_global_pages();
   served->generations = std::make_unique<Generations>(*served->engine, *served->tokenizer, config.eos_ids,
                                                       options_.max_waiting, post_, observer_);
   served->load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   // Whoever lets go last, the loader's thread frees it: unmapping a model takes a while.
-  return Lease(served.release(), [this](ServedModel* model) { loader_.post([model] { delete model; }); });
+  return Lease(served.release(), [this](ServedModel* model) {
+    {
+      const std::lock_guard lock(given_up_mutex_);
+      given_up_.emplace_back(model);
+    }
+    loader_.post([this] { free_given_up(); });
+  });
+}
+
+// What is left for one more model. The machine knows itself what the others took; --memory has to be told.
+Result<chat::MemoryBudget> Models::budget() const {
+  CARAT_TRY(chat::MemoryBudget budget, chat::memory_budget(options_.memory));
+  if (options_.memory.empty()) return budget;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [name, entry] : loaded_) {
+    budget.bytes -= std::min(budget.bytes, entry.model->planned_bytes);
+  }
+  return budget;
 }
 
 void Models::unload(const std::string& name) {

@@ -17,6 +17,7 @@
 #include "backend/backend.h"
 #include "base/result.h"
 #include "chat/generation_options.h"
+#include "chat/memory_plan.h"
 #include "chat/open_model.h"
 #include "chat/prompt_format.h"
 #include "server/generation.h"
@@ -37,6 +38,7 @@ struct ModelsOptions {
   int32_t max_waiting = 512;  // requests of one model that wait for a place
   int32_t max_loaded = 3;
   KeepAlive keep_alive = std::chrono::minutes(5);
+  std::string memory;  // a hard budget for all models together, as people write it: 2G; empty: what the machine has
 };
 
 // One model, ready to answer.
@@ -51,6 +53,7 @@ struct ServedModel {
   std::unique_ptr<Generations> generations;  // dies first: its thread uses all of the above
   int32_t context = 0;
   int32_t global_pages = 0;
+  uint64_t planned_bytes = 0;  // weights, KV cache and working memory
   double load_seconds = 0;
 
   const ModelConfig& config() const { return model.file.config; }
@@ -90,7 +93,7 @@ class Models {
   Result<chat::OpenModel> open(const std::string& name) const;
 
   // Calls `ready` on a worker once the model is there, with room for `context` positions a sequence (0: the usual).
-  // Errors: those of find, ModelFile::open, create_backend, Engine::create.
+  // Errors: those of find, ModelFile::open, create_backend, Engine::create; kOutOfMemory, before anything is loaded.
   using Ready = std::function<void(Result<Lease>)>;
   void acquire(const std::string& name, int32_t context, std::optional<KeepAlive> keep_alive, Ready ready);
 
@@ -119,7 +122,10 @@ class Models {
 
   Result<ResolvedModel> resolve(const std::string& name) const;
   Result<Lease> load(const std::string& name, int32_t context);
+  Result<chat::MemoryBudget> budget() const;
+  bool unload_oldest();
   void make_room();
+  void free_given_up();
   void load_for(Waiting waiting);
   static bool is_idle(const Entry& entry) { return entry.model.use_count() == 1; }
 
@@ -133,6 +139,8 @@ class Models {
 
   mutable std::mutex mutex_;
   std::map<std::string, Entry> loaded_;
+  std::mutex given_up_mutex_;
+  std::vector<std::unique_ptr<ServedModel>> given_up_;  // by all who used them
   std::atomic<bool> stopping_{false};
   Workers loader_{1};  // loads and unloads, one at a time
 };
