@@ -12,12 +12,14 @@ using Action = std::function<int()>;  // returns the exit code
 void add_bench(CLI::App& app, Action& action);
 void add_completion(CLI::App& app, Action& action);
 void add_cp(CLI::App& app, Action& action);
+void add_create(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
 void add_help(CLI::App& app, Action& action);
 void add_list(CLI::App& app, Action& action);
 void add_perplexity(CLI::App& app, Action& action);
 void add_ps(CLI::App& app, Action& action);
 void add_pull(CLI::App& app, Action& action);
+void add_push(CLI::App& app, Action& action);
 void add_rm(CLI::App& app, Action& action);
 void add_run(CLI::App& app, Action& action);
 void add_serve(CLI::App& app, Action& action);

@@ -2,7 +2,9 @@
 #include <fmt/core.h>
 
 #include "cli/commands.h"
+#include "cli/progress.h"
 #include "cli/report.h"
+#include "store/create.h"
 #include "store/store.h"
 
 namespace carat::cli {
@@ -17,11 +19,12 @@ Status run(const Options& options) {
   CARAT_TRY(const Store store, Store::open());
   CARAT_TRY(const ModelName from, ModelName::parse(options.source));
   CARAT_TRY(const ModelName to, ModelName::parse(options.destination));
-  const auto stored = store.find(from);
-  if (!stored.ok() && stored.error().code == ErrorCode::kNotFound) {
+  Progress progress;
+  const Status copied = copy_model(store, from, to, progress);
+  if (!copied.ok() && copied.error().code == ErrorCode::kNotFound) {
     return Error{ErrorCode::kNotFound, "model \"" + escaped(options.source) + "\" not found"};
   }
-  CARAT_CHECK(store.copy(from, to));
+  CARAT_CHECK(copied);
   fmt::print("copied '{}' to '{}'\n", options.source, options.destination);
   return {};
 }
@@ -36,7 +39,8 @@ void add_cp(CLI::App& app, Action& action) {
   command->footer(
       "Example:\n"
       "  carat cp gemma3:270m-pt mine:base\n\n"
-      "Both names share their files: a copy takes no space.");
+      "Both names share their files: a copy takes no space. What lies in Ollama's folder or the Hugging Face cache is\n"
+      "copied into Carat's own.");
   command->callback([options, &action] {
     action = [options] {
       const Status status = run(*options);

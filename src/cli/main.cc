@@ -16,6 +16,8 @@ int main(int argc, char** argv) {
   add_run(app, action);
   add_serve(app, action);
   add_pull(app, action);
+  add_push(app, action);
+  add_create(app, action);
   add_list(app, action);
   add_show(app, action);
   add_ps(app, action);

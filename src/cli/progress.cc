@@ -29,9 +29,9 @@ std::string_view short_name(std::string_view what) {
 }  // namespace
 
 std::string progress_line(std::string_view what, uint64_t done_bytes, uint64_t total_bytes, uint64_t bytes_per_second,
-                          size_t columns) {
+                          size_t columns, std::string_view verb) {
   const double part = total_bytes == 0 ? 1.0 : static_cast<double>(done_bytes) / static_cast<double>(total_bytes);
-  const std::string head = fmt::format("pulling {}: {:3.0f}% ", what, part * 100);
+  const std::string head = fmt::format("{} {}: {:3.0f}% ", verb, what, part * 100);
   std::string tail = fmt::format(" {:>7}/{:<7}", chat::human_bytes(done_bytes), chat::human_bytes(total_bytes));
   if (bytes_per_second > 0) {
     tail += fmt::format(" {:>9}/s {:>6}", chat::human_bytes(bytes_per_second),
@@ -46,7 +46,7 @@ std::string progress_line(std::string_view what, uint64_t done_bytes, uint64_t t
   return head + "▕" + bar + "▏" + tail;
 }
 
-Progress::Progress() : on_terminal_(::isatty(STDERR_FILENO) == 1) {}
+Progress::Progress(std::string verb) : verb_(std::move(verb)), on_terminal_(::isatty(STDERR_FILENO) == 1) {}
 
 Progress::~Progress() { end_line(); }
 
@@ -82,7 +82,7 @@ void Progress::on_progress(std::string_view what, uint64_t done_bytes, uint64_t 
   while (now - samples_.front().time > kRateWindow) samples_.pop_front();
   // Back to the first column, draw, and clear what a longer line left.
   fmt::print(stderr, "\r{}\x1b[K",
-             progress_line(short_name(what), done_bytes, total_bytes, bytes_per_second(), terminal_columns()));
+             progress_line(short_name(what), done_bytes, total_bytes, bytes_per_second(), terminal_columns(), verb_));
   std::fflush(stderr);
   line_open_ = true;
 }
@@ -97,7 +97,7 @@ void JsonProgress::on_progress(std::string_view what, uint64_t done_bytes, uint6
   if (what == what_ && done_bytes < total_bytes && now - last_ < std::chrono::milliseconds(100)) return;
   last_ = now;
   what_ = what;
-  fmt::print("{}\n", nlohmann::ordered_json{{"status", fmt::format("pulling {}", short_name(what))},
+  fmt::print("{}\n", nlohmann::ordered_json{{"status", fmt::format("{} {}", verb_, short_name(what))},
                                             {"digest", what},
                                             {"total", total_bytes},
                                             {"completed", done_bytes}}

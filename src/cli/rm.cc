@@ -30,6 +30,11 @@ Status remove(const Store& store, const std::string& text) {
   auto removal = store.remove(name);
   if (!removal.ok()) {
     if (removal.error().code != ErrorCode::kNotFound) return removal.error();
+    if (const auto theirs = store.resolve(text); theirs.ok()) {
+      return Error{ErrorCode::kUnsupported,
+                   "model '" + escaped(text) +
+                       "' belongs to another program, and Carat only reads it: " + theirs->path.string()};
+    }
     return Error{ErrorCode::kNotFound, "model '" + escaped(text) + "' not found"};
   }
   fmt::print("deleted '{}'\n", text);

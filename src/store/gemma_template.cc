@@ -44,4 +44,18 @@ bool is_gemma_template(std::string_view text) {
   return has_content && user && model && end && nothing_else;
 }
 
+bool is_plain_template(std::string_view text) {
+  while (true) {
+    const size_t open = text.find("{{");
+    if (open == std::string_view::npos) return true;
+    const size_t close = text.find("}}", open);
+    if (close == std::string_view::npos) return false;
+    std::string_view name = text.substr(open + 2, close - open - 2);
+    while (name.starts_with(' ')) name.remove_prefix(1);
+    while (name.ends_with(' ')) name.remove_suffix(1);
+    if (name != ".Prompt" && name != ".System") return false;
+    text.remove_prefix(close + 2);
+  }
+}
+
 }  // namespace carat

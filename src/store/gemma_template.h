@@ -10,4 +10,7 @@ namespace carat {
 // <end_of_turn>): whatever its loops and conditions look like, no other prompt can be meant.
 bool is_gemma_template(std::string_view text);
 
+// True if it holds nothing but texts, {{ .Prompt }} and {{ .System }}: those are filled in.
+bool is_plain_template(std::string_view text);
+
 }  // namespace carat

@@ -116,6 +116,18 @@ Result<std::string> Store::manifest_text(const ModelName& name) const {
   return to_json(image);
 }
 
+const Store* Store::holder_of(const ModelName& name) const {
+  const auto has = [&name](const Store& store) {
+    std::error_code ignored;
+    return fs::exists(store.manifest_path(name), ignored);
+  };
+  if (has(*this)) return this;
+  for (const Store& ollama : ollama_) {
+    if (has(ollama)) return &ollama;
+  }
+  return nullptr;
+}
+
 Result<StoredModel> Store::find(const ModelName& name) const { return read(name); }
 
 Result<ResolvedModel> Store::resolve(std::string_view name_or_path) const {
@@ -221,8 +233,12 @@ Result<StoreListing> Store::list() const {
 
 Result<std::string> Store::license_text(const std::optional<BlobRef>& license) const {
   if (!license) return std::string();
-  CARAT_TRY(const FileLock hold, blobs_.hold(license->digest, license->size_bytes));
-  return read_small_file(blobs_.path_of(license->digest), 16 << 20);
+  auto hold = blobs_.hold(license->digest, license->size_bytes);
+  if (hold.ok()) return read_small_file(blobs_.path_of(license->digest), 16 << 20);
+  for (const Store& ollama : ollama_) {
+    if (ollama.blobs_.hold(license->digest, license->size_bytes).ok()) return ollama.license_text(license);
+  }
+  return hold.error();
 }
 
 Status Store::save(const ModelName& name, const Manifest& manifest) const {

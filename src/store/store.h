@@ -84,7 +84,7 @@ class Store {
   Result<ResolvedModel> resolve(std::string_view name_or_path) const;
 
   Result<StoreListing> list() const;
-  Result<StoredModel> find(const ModelName& name) const;                          // errors as resolve
+  Result<StoredModel> find(const ModelName& name) const;                          // in this store; errors as resolve
   Result<std::string> license_text(const std::optional<BlobRef>& license) const;  // "" if there is none
 
   // Names these blobs. Error: kNotFound if one is not in the store.
@@ -93,6 +93,8 @@ class Store {
   Status save_image(const ModelName& name, std::string_view text) const;
   // What a registry would answer for this name: the manifest's bytes.
   Result<std::string> manifest_text(const ModelName& name) const;
+  // The store that has this name: this one, or a folder of Ollama's; null if none does.
+  const Store* holder_of(const ModelName& name) const;
   // A small blob's text, of at most so many bytes.
   Result<std::string> read_text(const BlobRef& blob, size_t limit_bytes) const;
   Status copy(const ModelName& from, const ModelName& to) const;

@@ -175,7 +175,7 @@ TEST_F(StoreCommands, BashCompletes) {
   import("my:tag");
   const auto script = carat({"completion", "bash"});
   ASSERT_EQ(script.exit_code, 0);
-  EXPECT_EQ(bash_offers(script, "carat pu", home_), "pull\n");
+  EXPECT_EQ(bash_offers(script, "carat pul", home_), "pull\n");
   EXPECT_EQ(bash_offers(script, "carat show --par", home_), "--parameters\n");
   EXPECT_EQ(bash_offers(script, "carat show m", home_), "my:tag\n");
   EXPECT_EQ(bash_offers(script, "carat show my:t", home_), "tag\n") << "bash breaks words at the colon";

@@ -117,9 +117,16 @@ class Importer {
 
 }  // namespace
 
-Status import_model(const Store& store, const ModelName& name, const fs::path& path, PullObserver& observer) {
+Result<StoredBlob> import_blob(const Store& store, const fs::path& path, PullObserver& observer) {
+  std::error_code error;
+  const uint64_t bytes = fs::file_size(path, error);
+  if (error) return io_error(path, "read it", error.value());
+  return Importer(store, observer, bytes).copy({path.filename().string(), path, bytes});
+}
+
+Status import_files(const Store& store, const fs::path& path, PullObserver& observer, Manifest& manifest,
+                    std::vector<StoredBlob>& holds) {
   observer.on_status("checking the model");
-  Manifest manifest;
   CARAT_CHECK(describe_model(path, manifest));
   CARAT_TRY(const std::vector<Source> sources, sources_of(path));
   uint64_t total_bytes = 0;
@@ -130,12 +137,18 @@ Status import_model(const Store& store, const ModelName& name, const fs::path& p
   manifest.source = fs::absolute(path).lexically_normal().string();
   manifest.created = utc_now();
   Importer importer(store, observer, total_bytes);
-  std::vector<StoredBlob> blobs;  // their locks last until the manifest names them
   for (const Source& source : sources) {
     CARAT_TRY(StoredBlob blob, importer.copy(source));
     manifest.files.push_back({source.name, blob.ref});
-    blobs.push_back(std::move(blob));
+    holds.push_back(std::move(blob));
   }
+  return {};
+}
+
+Status import_model(const Store& store, const ModelName& name, const fs::path& path, PullObserver& observer) {
+  Manifest manifest;
+  std::vector<StoredBlob> holds;
+  CARAT_CHECK(import_files(store, path, observer, manifest, holds));
   observer.on_status("writing manifest");
   CARAT_CHECK(store.save(name, manifest));
   observer.on_status("success");

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <filesystem>
+#include <vector>
 
 #include "base/result.h"
 #include "store/pull/download.h"
@@ -34,5 +35,11 @@ Status pull(const Store& store, const ModelName& name, PullObserver& observer, c
 // The model is opened and checked first. Errors: those of ModelFile::open, kIo, kCancelled.
 Status import_model(const Store& store, const ModelName& name, const std::filesystem::path& path,
                     PullObserver& observer);
+
+// Its parts: the files as blobs, and what the manifest says about them; `holds` keeps them there until it is saved.
+Status import_files(const Store& store, const std::filesystem::path& path, PullObserver& observer, Manifest& manifest,
+                    std::vector<StoredBlob>& holds);
+// One file, whatever is in it. Errors: kIo, kCancelled.
+Result<StoredBlob> import_blob(const Store& store, const std::filesystem::path& path, PullObserver& observer);
 
 }  // namespace carat
