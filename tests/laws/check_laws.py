@@ -58,7 +58,7 @@ MACHINE_PATHS = re.compile(r"(^|[^A-Za-z0-9_.-])(/" + "work/|/" + "farm/|/" + r"
 
 CPP = {".h", ".cc", ".inl", ".cu", ".cuh"}
 COMMENT_STARTS = {**{suffix: ("//", "/*") for suffix in CPP}, ".py": ('"""', "#"), ".sh": ("#",), ".cmake": ("#",),
-                  ".ts": ("//",), ".tsx": ("//",), ".mjs": ("//",), ".css": ("/*",)}
+                  ".ts": ("//",), ".rs": ("//",), ".tsx": ("//",), ".mjs": ("//",), ".css": ("/*",)}
 
 
 @dataclass

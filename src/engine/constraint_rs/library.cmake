@@ -1,0 +1,50 @@
+# The target carat_constraint_rs: llguidance behind our C functions, built by cargo from the lock file. The crates are fetched once, when
+# this is configured; building needs no network. Without a Rust of 1.87 or later there is no such target.
+set(CARAT_CONSTRAINT AUTO CACHE STRING "Constrained output: AUTO (where Rust 1.87 or later is found), ON (or stop), OFF")
+find_program(CARAT_CARGO cargo HINTS $ENV{HOME}/.cargo/bin)
+find_program(CARAT_RUSTC rustc HINTS $ENV{HOME}/.cargo/bin)
+set(constraint_rs ${CMAKE_CURRENT_LIST_DIR})
+set(constraint_absent "")
+
+if(CARAT_CONSTRAINT STREQUAL "OFF")
+  set(constraint_absent "CARAT_CONSTRAINT=OFF")
+elseif(NOT CARAT_CARGO OR NOT CARAT_RUSTC)
+  set(constraint_absent "no Rust was found")
+else()
+  execute_process(COMMAND ${CARAT_RUSTC} --version OUTPUT_VARIABLE rust_version ERROR_QUIET)
+  string(REGEX MATCH "[0-9]+\\.[0-9]+" rust_version "${rust_version}")
+  if(rust_version VERSION_LESS 1.87)
+    set(constraint_absent "Rust is ${rust_version}, and 1.87 is needed")
+  else()
+    execute_process(COMMAND ${CARAT_CARGO} fetch --locked --quiet --manifest-path ${constraint_rs}/Cargo.toml
+      RESULT_VARIABLE failed OUTPUT_VARIABLE output ERROR_VARIABLE output)
+    if(failed)
+      message(WARNING "cargo fetch failed in src/engine/constraint_rs:\n${output}")
+      set(constraint_absent "cargo could not fetch what it is built from")
+    endif()
+  endif()
+endif()
+
+if(constraint_absent)
+  if(CARAT_CONSTRAINT STREQUAL "ON")
+    message(FATAL_ERROR "CARAT_CONSTRAINT=ON, but ${constraint_absent}")
+  endif()
+  message(STATUS "built without constrained output: ${constraint_absent}")
+else()
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${constraint_rs}/Cargo.lock)
+  set(constraint_target ${CMAKE_BINARY_DIR}/rust)
+  set(constraint_archive ${constraint_target}/release/libcarat_constraint.a)
+  set(constraint_sources "")
+  foreach(file Cargo.toml Cargo.lock src/lib.rs src/compile.rs src/gbnf.rs src/memory.rs src/schema.rs src/vocabulary.rs)
+    list(APPEND constraint_sources ${constraint_rs}/${file})
+  endforeach()
+  add_custom_command(OUTPUT ${constraint_archive}
+    COMMAND ${CMAKE_COMMAND} -E env RUSTC=${CARAT_RUSTC} ${CARAT_CARGO} build --release --locked --offline --quiet
+      --manifest-path ${constraint_rs}/Cargo.toml --target-dir ${constraint_target}
+    DEPENDS ${constraint_sources} COMMENT "The grammar engine (cargo)" VERBATIM)
+  add_custom_target(carat_constraint_archive DEPENDS ${constraint_archive})
+  add_library(carat_constraint_rs STATIC IMPORTED GLOBAL)
+  set_target_properties(carat_constraint_rs PROPERTIES IMPORTED_LOCATION ${constraint_archive}
+    INTERFACE_LINK_LIBRARIES "Threads::Threads;${CMAKE_DL_LIBS};m")
+  add_dependencies(carat_constraint_rs carat_constraint_archive)
+endif()
