@@ -7,6 +7,8 @@
 #include <limits>
 #include <random>
 
+#include "engine/constraint.h"
+
 namespace carat {
 namespace {
 
@@ -130,6 +132,9 @@ Status Engine::check(const Request& request) const {
     }
   }
   CARAT_CHECK(validate(request.sampling, config_.vocabulary));
+  if (request.constraint && request.sampling.ignore_eos) {
+    return invalid("an answer in a shape ends where the shape does: not with ignore_eos");
+  }
   const int64_t room = options_.context - (request.sampling.max_tokens == 0 ? 0 : 1);
   if (length > room) {
     return Error{ErrorCode::kTooLong, fmt::format("the prompt has {} tokens, and a context of {} has room for {}",
@@ -161,6 +166,10 @@ Result<RequestId> Engine::submit(Request request) {
   const int32_t observe_from = request.observe_from >= 0 ? request.observe_from : sequence->known() - 1;
   sequence->observe_next = request.on_logits ? observe_from : kNever;
   sequence->hidden_next = request.on_hidden ? request.hidden_from : kNever;
+  if (request.constraint) {
+    sequence->allowed.resize(static_cast<size_t>(config_.vocabulary + 31) / 32);
+    CARAT_CHECK(request.constraint->mask(sequence->allowed));
+  }
   sequence->request = std::move(request);
   const auto later = [&](const SequencePtr& other) {
     return other->request.priority < sequence->request.priority && !other->was_admitted;
@@ -275,6 +284,12 @@ void Engine::take_sample(const SequencePtr& sequence, Sampled sampled, std::vect
     sequence->prompt_done = Clock::now();
     usage.prompt_seconds = seconds_between(sequence->admitted, sequence->prompt_done);
   }
+  if (add_token(sequence, std::move(event), events) && sequence->request.constraint) constrain(sequence, events);
+}
+
+// A token that was sampled, or that can only come so. False when it ends the answer.
+bool Engine::add_token(const SequencePtr& sequence, Event event, std::vector<Event>& events) {
+  Usage& usage = sequence->usage;
   sequence->tokens.push_back(event.token);
   ++usage.generated_tokens;
   usage.generate_seconds = seconds_between(sequence->prompt_done, Clock::now());
@@ -282,12 +297,31 @@ void Engine::take_sample(const SequencePtr& sequence, Sampled sampled, std::vect
   const auto& ends = sequence->end_ids;
   if (std::find(ends.begin(), ends.end(), event.token) != ends.end()) {
     finish(sequence, FinishReason::kStop, std::move(event), events);
-  } else if (usage.generated_tokens == sequence->request.sampling.max_tokens || sequence->known() >= options_.context) {
-    finish(sequence, FinishReason::kLength, std::move(event), events);
-  } else {
-    event.usage = usage;
-    events.push_back(std::move(event));
+    return false;
   }
+  if (usage.generated_tokens == sequence->request.sampling.max_tokens || sequence->known() >= options_.context) {
+    finish(sequence, FinishReason::kLength, std::move(event), events);
+    return false;
+  }
+  event.usage = usage;
+  events.push_back(std::move(event));
+  return true;
+}
+
+// What may follow the last token; and those that must, without a step each, where nobody asks for their logits.
+void Engine::constrain(const SequencePtr& sequence, std::vector<Event>& events) {
+  const Request& request = sequence->request;
+  Constraint& constraint = *request.constraint;
+  if (Status fits = constraint.accept(sequence->tokens.back()); !fits.ok()) return fail(sequence, fits.error(), events);
+  const bool observed = request.on_logits || request.sampling.logprobs;
+  for (const int32_t id : observed ? std::vector<int32_t>{} : constraint.forced_tokens()) {
+    Event event;
+    event.request = sequence->id;
+    event.token = id;
+    if (!add_token(sequence, std::move(event), events)) return;
+    if (Status fits = constraint.accept(id); !fits.ok()) return fail(sequence, fits.error(), events);
+  }
+  if (Status some = constraint.mask(sequence->allowed); !some.ok()) fail(sequence, some.error(), events);
 }
 
 // Every block that is complete goes into the cache.

@@ -111,6 +111,8 @@ class Engine {
   void publish(std::vector<Event>& events);
   Status observe(const Flight::Part& part, const StepResult& result, size_t& logits, size_t& hidden) const;
   void take_sample(const SequencePtr& sequence, Sampled sampled, std::vector<Event>& events);
+  bool add_token(const SequencePtr& sequence, Event event, std::vector<Event>& events);
+  void constrain(const SequencePtr& sequence, std::vector<Event>& events);
   void store_blocks(Sequence& sequence);
   void finish(const SequencePtr& sequence, FinishReason reason, Event event, std::vector<Event>& events);
   void fail(const SequencePtr& sequence, Error error, std::vector<Event>& events);

@@ -93,6 +93,7 @@ void Engine::begin(Sequence& sequence, const PrefixCache::Hit& hit) {
 PendingRows Engine::pending_of(const Sequence& sequence) const {
   PendingRows pending;
   if (sequence.sampling > 0 && ends_by_length(sequence)) return pending;
+  if (sequence.sampling > 0 && !sequence.allowed.empty()) return pending;  // what may follow is not known yet
   pending.rows = sequence.pending();
   pending.position = sequence.planned;
   pending.whole = sequence.whole;
@@ -283,6 +284,7 @@ SampleSpec Engine::sample_spec(Flight& flight, const Sequence& sequence) const {
   spec.generated = sequence.usage.generated_tokens + sequence.sampling;
   spec.seed = sequence.seed;
   spec.end_ids = sequence.end_ids;
+  spec.allowed = sequence.allowed;  // stays as it is until the sample is taken
   if (params.has_penalty()) {  // tokens before the row's own: a copy, since `tokens` grows while the step is in flight
     const size_t before = sequence.tokens.size() - (sequence.sampling == 0 ? 1 : 0);
     const size_t most = params.repeat_last_n < 0 ? before : static_cast<size_t>(params.repeat_last_n);

@@ -14,6 +14,8 @@
 
 namespace carat {
 
+class Constraint;
+
 using RequestId = uint64_t;
 
 // Positions [begin, end) of a prompt hold a picture: its rows see each other, and are computed in one step.
@@ -30,6 +32,8 @@ struct Request {
   std::vector<int32_t> prompt;    // all of it, BOS included; the prefix cache finds what is known already
   std::vector<ImageSpan> images;  // in order, not overlapping; the prompt's ids there are any valid ids
   SamplingParams sampling;
+  // At its beginning, and this request's own: the engine moves it on with every token. None: everything may come.
+  std::shared_ptr<Constraint> constraint;
   int32_t priority = 0;     // higher goes first among those that wait
   uint64_t cache_salt = 0;  // requests of different salts share nothing of the prefix cache
   // Observes raw logits [V] of every position from `observe_from` on (of the last prompt position and of each answer

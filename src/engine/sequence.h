@@ -17,14 +17,15 @@ struct Sequence {
   std::vector<int32_t> end_ids;                    // the tokens that end this answer
   std::vector<std::pair<int32_t, int32_t>> whole;  // its pictures: ranges that are never cut
 
-  std::vector<int32_t> tokens;  // prompt and answer, as far as they are known
-  int32_t sampling = 0;         // tokens that are being sampled: they follow, and lie in the slot
-  int32_t planned = 0;          // positions that are computed, or being computed
-  int32_t computed = 0;         // positions whose step has ended
-  int32_t slot = -1;            // where its samples stay for the next step
-  int32_t observe_next = 0;     // the first position whose logits are still to be observed
-  int32_t hidden_next = 0;      // the same of hidden states
-  bool ended = false;           // its last event is out; steps in flight may still mention it
+  std::vector<int32_t> tokens;    // prompt and answer, as far as they are known
+  std::vector<uint32_t> allowed;  // what its constraint lets follow the known tokens, a bit each; empty: everything
+  int32_t sampling = 0;           // tokens that are being sampled: they follow, and lie in the slot
+  int32_t planned = 0;            // positions that are computed, or being computed
+  int32_t computed = 0;           // positions whose step has ended
+  int32_t slot = -1;              // where its samples stay for the next step
+  int32_t observe_next = 0;       // the first position whose logits are still to be observed
+  int32_t hidden_next = 0;        // the same of hidden states
+  bool ended = false;             // its last event is out; steps in flight may still mention it
 
   // Pages by block of P positions. Those of the first path.size() blocks are the prefix cache's, the others its own.
   std::vector<CacheBlock*> path;
