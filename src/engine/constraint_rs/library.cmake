@@ -16,8 +16,13 @@ else()
   if(rust_version VERSION_LESS 1.87)
     set(constraint_absent "Rust is ${rust_version}, and 1.87 is needed")
   else()
-    execute_process(COMMAND ${CARAT_CARGO} fetch --locked --quiet --manifest-path ${constraint_rs}/Cargo.toml
-      RESULT_VARIABLE failed OUTPUT_VARIABLE output ERROR_VARIABLE output)
+    foreach(how --offline "") # without asking anybody, if they are there
+      execute_process(COMMAND ${CARAT_CARGO} fetch --locked --quiet ${how} --manifest-path ${constraint_rs}/Cargo.toml
+        RESULT_VARIABLE failed OUTPUT_VARIABLE output ERROR_VARIABLE output)
+      if(NOT failed)
+        break()
+      endif()
+    endforeach()
     if(failed)
       message(WARNING "cargo fetch failed in src/engine/constraint_rs:\n${output}")
       set(constraint_absent "cargo could not fetch what it is built from")

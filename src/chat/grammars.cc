@@ -1,0 +1,16 @@
+#include "chat/grammars.h"
+
+#include <vector>
+
+namespace carat::chat {
+
+Result<std::shared_ptr<Grammars>> make_grammars(const Tokenizer& tokenizer, std::span<const int32_t> end_ids,
+                                                GrammarLimits limits) {
+  std::vector<std::string_view> texts;
+  for (int32_t id = 0; id < tokenizer.size(); ++id)
+    texts.push_back(tokenizer.piece_text(id));  // empty for control pieces
+  return Grammars::create({texts, end_ids, [&tokenizer](std::string_view text) { return tokenizer.encode(text); }},
+                          limits);
+}
+
+}  // namespace carat::chat
