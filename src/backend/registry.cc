@@ -44,7 +44,10 @@ Result<const cpu::Kernels*> find_kernels(const BackendOptions& options) {
 Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, const ModelConfig& config,
                                                 const Weights& weights) {
   CARAT_TRY(const cpu::Kernels* kernels, find_kernels(options));
-  if (kernels == nullptr) return create_reference_backend(config, weights);
+  if (kernels == nullptr) {
+    CARAT_CHECK(check_finite(config, weights));
+    return create_reference_backend(config, weights);
+  }
   return cpu::create_cpu_backend(*kernels, options, config, weights);
 }
 

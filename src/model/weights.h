@@ -31,6 +31,13 @@ struct Weights {
   const TensorView& head_or_embedding() const { return head.rows != 0 ? head : embedding; }
 };
 
+// A weight that is NaN or infinity means a damaged file: "blk.3.ffn_down.weight, row 17: a scale is not finite".
+Error not_finite(const TensorView& tensor, int64_t row);
+// The first `rows` rows. Reads them all: a backend that reads them anyway looks on its way.
+Status check_finite(const TensorView& tensor, int64_t rows);
+Status check_finite(const ModelConfig& config, const Weights& weights);
+Status check_norms_finite(const Weights& weights);
+
 // A norm's multipliers in float32 (adds the 1 where the file holds w).
 std::vector<float> norm_multipliers(const Weights& weights, const TensorView& norm);
 

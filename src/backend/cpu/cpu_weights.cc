@@ -2,6 +2,9 @@
 
 #include <fmt/core.h>
 
+#include <atomic>
+#include <limits>
+
 #include "base/checked.h"
 #include "base/file_map.h"
 
@@ -37,9 +40,16 @@ struct PackRun {
   const TensorView* tensor;
   const PackedMatrix* matrix;
   bool release;
+  std::atomic<int64_t> bad_row{std::numeric_limits<int64_t>::max()};  // the first one
+
+  void found_bad(int64_t row) {
+    int64_t before = bad_row.load();
+    while (row < before && !bad_row.compare_exchange_weak(before, row)) {
+    }
+  }
 
   static void run(void* argument, int) {
-    const auto& self = *static_cast<const PackRun*>(argument);
+    auto& self = *static_cast<PackRun*>(argument);
     const int64_t panels = self.matrix->panels();
     const auto row_bytes = static_cast<int64_t>(self.tensor->row_bytes());
     const int64_t chunk = std::max<int64_t>(1, (int64_t{1} << 20) / (row_bytes * kPanelRows));
@@ -47,8 +57,10 @@ struct PackRun {
       const int64_t begin = self.team->claim(0, chunk, panels);
       if (begin >= panels) return;
       const int64_t end = std::min(begin + chunk, panels);
-      self.kernels->pack(*self.matrix, reinterpret_cast<const uint8_t*>(self.tensor->data.data()),
-                         static_cast<size_t>(row_bytes), const_cast<uint8_t*>(self.matrix->data), begin, end);
+      const int64_t bad =
+          self.kernels->pack(*self.matrix, reinterpret_cast<const uint8_t*>(self.tensor->data.data()),
+                             static_cast<size_t>(row_bytes), const_cast<uint8_t*>(self.matrix->data), begin, end);
+      if (bad >= 0) self.found_bad(bad);
       if (!self.release) continue;
       const int64_t first = begin * kPanelRows * row_bytes;
       const int64_t last = std::min(end * kPanelRows, self.matrix->rows) * row_bytes;
@@ -111,6 +123,7 @@ Result<CpuWeights> CpuWeights::pack(const ModelConfig& config, const Weights& we
                                                       config.heads / config.kv_heads, kTileRows)};
   }
 
+  CARAT_CHECK(check_norms_finite(weights));
   CpuWeights out;
   out.model = shape_of(config);
   out.layers.resize(weights.layers.size());
@@ -155,6 +168,7 @@ Result<CpuWeights> CpuWeights::pack(const ModelConfig& config, const Weights& we
     offset += round_up<size_t>(job.matrix->bytes(), 64);
     PackRun run{&kernels, &team, job.tensor, job.matrix, weights.mapped};
     team.run(&PackRun::run, &run);
+    if (run.bad_row.load() < job.matrix->rows) return not_finite(*job.tensor, run.bad_row.load());
   }
   if (tied) out.model.head = out.model.embedding;
   out.bytes = offset;

@@ -22,7 +22,8 @@ class CpuWeights {
   // What pack() will take. Errors: kUnsupported, as there.
   static Result<uint64_t> packed_bytes(const ModelConfig& config, const Weights& weights);
 
-  // Errors: kOutOfMemory; kUnsupported for a shape that the kernels do not take.
+  // Errors: kOutOfMemory; kUnsupported for a shape that the kernels do not take; kCorruptFile for a weight that is not
+  // finite, naming the tensor and the row.
   static Result<CpuWeights> pack(const ModelConfig& config, const Weights& weights, const Kernels& kernels, Team& team);
 
   ModelPack model{};  // points into this object; layers' cache pointers are the backend's to fill

@@ -114,9 +114,10 @@ struct ForwardContext {
 
 struct Kernels {
   const char* name;
-  // Packs panels [begin, end) of a tensor: rows of the file's blocks in, panels out.
-  void (*pack)(const PackedMatrix& matrix, const uint8_t* rows, size_t row_bytes, uint8_t* out, int64_t begin,
-               int64_t end);
+  // Packs panels [begin, end) of a tensor: rows of the file's blocks in, panels out. Returns the first row that has a
+  // scale, a minimum or an element that is NaN or infinity, -1 where none has.
+  int64_t (*pack)(const PackedMatrix& matrix, const uint8_t* rows, size_t row_bytes, uint8_t* out, int64_t begin,
+                  int64_t end);
   // The whole forward pass of a step, run by every worker of the team.
   void (*forward)(const ForwardContext& context, int worker);
   // The pieces, for tests and micro-benchmarks.

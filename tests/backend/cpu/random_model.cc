@@ -33,40 +33,42 @@ RandomModel random_model(DType type, unsigned seed) {
   for (int i = 0; i < c.layers; ++i) c.is_global.push_back((i + 1) % 6 == 0);
 
   std::mt19937 random(seed);
-  auto tensor = [&](DType as, int64_t rows, int64_t columns, float mean, float deviation) {
+  std::string prefix;  // of the layer
+  auto tensor = [&](const char* name, DType as, int64_t rows, int64_t columns, float mean, float deviation) {
     std::vector<float> values = normal_floats(random, static_cast<size_t>(rows * columns), deviation);
     for (float& x : values) x += mean;
     auto bytes = std::make_unique<std::vector<std::byte>>(*dtype_bytes(as, values.size()));
     quantize(as, values.data(), bytes->data(), static_cast<int64_t>(values.size()));
-    TensorView view{"random", as, rows, columns, *bytes};
+    TensorView view{prefix + name + ".weight", as, rows, columns, *bytes};
     model.storage.push_back(std::move(bytes));
     return view;
   };
-  auto matrix = [&](int64_t rows, int64_t columns) {
-    return tensor(type, rows, columns, 0, 1.0f / std::sqrt(static_cast<float>(columns)));
+  auto matrix = [&](const char* name, int64_t rows, int64_t columns) {
+    return tensor(name, type, rows, columns, 0, 1.0f / std::sqrt(static_cast<float>(columns)));
   };
-  auto norm = [&](int64_t count) { return tensor(DType::kF32, 1, count, 1, 0.1f); };
+  auto norm = [&](const char* name, int64_t count) { return tensor(name, DType::kF32, 1, count, 1, 0.1f); };
   const int64_t D = c.width;
   const int64_t HE = c.heads * c.head_size;
   const int64_t KE = c.kv_heads * c.head_size;
   Weights& w = model.weights;
-  w.embedding = tensor(type, c.vocabulary, D, 0, 1.0f / 16);
-  w.final_norm = norm(D);
+  w.embedding = tensor("token_embd", type, c.vocabulary, D, 0, 1.0f / 16);
+  w.final_norm = norm("output_norm", D);
   for (int i = 0; i < c.layers; ++i) {
     LayerWeights layer;
-    layer.attn_norm = norm(D);
-    layer.q = matrix(HE, D);
-    layer.k = matrix(KE, D);
-    layer.v = matrix(KE, D);
-    layer.q_norm = norm(c.head_size);
-    layer.k_norm = norm(c.head_size);
-    layer.attn_out = matrix(D, HE);
-    layer.post_attn_norm = norm(D);
-    layer.ffn_norm = norm(D);
-    layer.gate = matrix(c.ffn_width, D);
-    layer.up = matrix(c.ffn_width, D);
-    layer.down = matrix(D, c.ffn_width);
-    layer.post_ffn_norm = norm(D);
+    prefix = "blk." + std::to_string(i) + ".";
+    layer.attn_norm = norm("attn_norm", D);
+    layer.q = matrix("attn_q", HE, D);
+    layer.k = matrix("attn_k", KE, D);
+    layer.v = matrix("attn_v", KE, D);
+    layer.q_norm = norm("attn_q_norm", c.head_size);
+    layer.k_norm = norm("attn_k_norm", c.head_size);
+    layer.attn_out = matrix("attn_output", D, HE);
+    layer.post_attn_norm = norm("post_attention_norm", D);
+    layer.ffn_norm = norm("ffn_norm", D);
+    layer.gate = matrix("ffn_gate", c.ffn_width, D);
+    layer.up = matrix("ffn_up", c.ffn_width, D);
+    layer.down = matrix("ffn_down", D, c.ffn_width);
+    layer.post_ffn_norm = norm("post_ffw_norm", D);
     w.layers.push_back(layer);
   }
   return model;
