@@ -1,9 +1,14 @@
-// A file mapped read-only. The bytes stay valid while the FileMap lives; they come from outside, so trust nothing.
+// A file mapped read-only. The bytes stay valid while the FileMap lives; they come from outside, so trust nothing. A file
+// that somebody truncates meanwhile reads as zeros from there on, instead of ending the program with SIGBUS: whoever has
+// read all that he wants asks check().
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <span>
+#include <vector>
 
 #include "base/result.h"
 
@@ -11,7 +16,8 @@ namespace carat {
 
 class FileMap {
  public:
-  // Errors: kNotFound, kIo (a directory, no permission). An empty file maps to an empty span.
+  // Errors: kNotFound, kIo (a directory, no permission), kCorruptFile (a Git LFS pointer stands in its place). An empty
+  // file maps to an empty span.
   static Result<FileMap> open(const std::filesystem::path& path);
 
   FileMap() = default;
@@ -22,13 +28,22 @@ class FileMap {
   ~FileMap();
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  // Error: kIo, the file was truncated or written to since it was opened.
+  Status check() const;
   const std::filesystem::path& path() const { return path_; }
 
  private:
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
   std::filesystem::path path_;
+  int64_t modified_ns_ = 0;  // of the file, when it was opened
+  uint64_t inode_ = 0;
 };
+
+// All the files of a model; they live as long as anything that views them.
+using FileMaps = std::shared_ptr<const std::vector<FileMap>>;
+
+Status check(const FileMaps& maps);  // FileMap::check of each; nothing to check is well
 
 // Tells the kernel that these mapped bytes will not be read again, so that they stop counting against this process:
 // weights are packed out of the map, and the map and the packed copy must never both be resident.

@@ -26,6 +26,14 @@ constexpr std::array<DTypeInfo, kDTypeCount> kInfos{{
     {"iq4_xs", 256, 136, 23},
 }};
 
+// Every type that ggml has had, by number; empty where a number was given up.
+constexpr std::array<std::string_view, 41> kGgmlNames{
+    "F32",        "F16",        "Q4_0",       "Q4_1",  "",         "",         "Q5_0",     "Q5_1",    "Q8_0",
+    "Q8_1",       "Q2_K",       "Q3_K",       "Q4_K",  "Q5_K",     "Q6_K",     "Q8_K",     "IQ2_XXS", "IQ2_XS",
+    "IQ3_XXS",    "IQ1_S",      "IQ4_NL",     "IQ3_S", "IQ2_S",    "IQ4_XS",   "I8",       "I16",     "I32",
+    "I64",        "F64",        "IQ1_M",      "BF16",  "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8", "TQ1_0",   "TQ2_0",
+    "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4", "NVFP4"};
+
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 }  // namespace
@@ -41,6 +49,11 @@ std::optional<DType> dtype_from_ggml(uint32_t ggml_id) {
     if (static_cast<uint32_t>(kInfos[i].ggml_id) == ggml_id) return static_cast<DType>(i);
   }
   return std::nullopt;
+}
+
+std::string ggml_type_name(uint32_t ggml_id) {
+  const bool named = ggml_id < kGgmlNames.size() && !kGgmlNames[ggml_id].empty();
+  return named ? std::string(kGgmlNames[ggml_id]) : "type " + std::to_string(ggml_id);
 }
 
 std::optional<DType> dtype_from_name(std::string_view name) {

@@ -40,6 +40,8 @@ struct DTypeInfo {
 
 const DTypeInfo& dtype_info(DType type);
 std::optional<DType> dtype_from_ggml(uint32_t ggml_id);
+// What people call a type of ggml, also one that Carat does not read: "IQ3_XXS"; "type 99" for a number without a name.
+std::string ggml_type_name(uint32_t ggml_id);
 std::optional<DType> dtype_from_name(std::string_view name);  // case-insensitive
 
 inline bool is_quantised(DType type) { return type != DType::kF32 && type != DType::kF16 && type != DType::kBF16; }

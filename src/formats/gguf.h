@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/file_map.h"
 #include "base/result.h"
 #include "formats/dtype.h"
 
@@ -126,8 +127,8 @@ class GgufFile {
   const std::string& name() const { return name_; }  // of the first part
   uint32_t version() const { return version_; }
   uint32_t alignment() const { return alignment_; }
-  uint64_t file_bytes() const { return file_bytes_; }         // of all parts together
-  std::shared_ptr<const void> maps() const { return maps_; }  // keeps every view alive; null after parse()
+  uint64_t file_bytes() const { return file_bytes_; }  // of all parts together
+  const FileMaps& maps() const { return maps_; }       // keeps every view alive; null after parse()
 
  private:
   friend struct GgufParser;
@@ -141,7 +142,7 @@ class GgufFile {
   std::vector<TensorView> tensors_;
   std::vector<uint32_t> values_by_key_;  // indices, sorted: hostile names cannot make lookups slow
   std::vector<uint32_t> tensors_by_name_;
-  std::shared_ptr<const void> maps_;
+  FileMaps maps_;
 };
 
 // A name out of a file as it may be shown to people: at most 64 characters, everything but printable ASCII as '?'.

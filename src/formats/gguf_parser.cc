@@ -16,6 +16,24 @@ namespace {
 
 constexpr uint64_t kNoLimit = ~uint64_t{0};
 
+// What people take for a GGUF, in words that say what to do.
+std::string_view what_it_is(std::span<const std::byte> bytes) {
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 16));
+  if (text.starts_with("PK\x03\x04"))
+    return "it is a zip archive, as PyTorch's weights are; Carat reads GGUF and safetensors";
+  if (text.starts_with("\x80\x02") || text.starts_with("\x80\x04")) return "it is pickled Python, which is not read";
+  if (text.starts_with("<!DOC") || text.starts_with("<!doc") || text.starts_with("<html")) {
+    return "it is a web page: the download went wrong";
+  }
+  for (const std::string_view old : {"ggml", "ggjt", "ggmf", "lmgg", "tjgg", "fmgg"}) {
+    if (text.starts_with(old)) return "it is of a format that GGUF replaced in 2023: take a newer file";
+  }
+  if (text.size() > 9 && text[8] == '{' && text.substr(4, 4) == std::string_view("\0\0\0\0", 4)) {
+    return "it is a safetensors file: name the folder that it lies in";
+  }
+  return "it does not begin with 'GGUF'";
+}
+
 }  // namespace
 
 static_assert(std::endian::native == std::endian::little, "GGUF numbers are read by memcpy");
@@ -187,7 +205,10 @@ Status GgufParser::read_tensors(GgufFile& file, uint64_t count) {
     CARAT_CHECK(read(type, where));
     const auto known = dtype_from_ggml(type);
     if (!known) {
-      return error(ErrorCode::kUnsupported, fmt::format("{} has ggml type {}, which Carat does not read", where, type));
+      const std::string type_name = ggml_type_name(type);
+      return error(ErrorCode::kUnsupported,
+                   fmt::format("{} has {}{}, which Carat does not read: take a file in Q4_K_M, Q8_0, BF16 or the like",
+                               where, type_name.starts_with("type ") ? "ggml " : "type ", type_name));
     }
     tensor.type = *known;
     const auto row_bytes = dtype_bytes(tensor.type, static_cast<uint64_t>(tensor.columns));
@@ -246,7 +267,7 @@ Result<GgufFile> GgufParser::parse() {
   file.file_bytes_ = bytes.size();
 
   if (bytes.size() < 4 || std::memcmp(bytes.data(), "GGUF", 4) != 0) {
-    return error(ErrorCode::kCorruptFile, "is not a GGUF file: it does not begin with 'GGUF'");
+    return error(ErrorCode::kCorruptFile, fmt::format("is not a GGUF file: {}", what_it_is(bytes)));
   }
   at = 4;
   CARAT_CHECK(read(file.version_, "the header"));

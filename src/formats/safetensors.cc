@@ -15,6 +15,8 @@ namespace carat {
 namespace {
 
 constexpr size_t kMaxShards = 1024;
+constexpr const char* kSingleName = "model.safetensors";
+constexpr const char* kIndexName = "model.safetensors.index.json";
 
 // Bytes of an element of a type that safetensors defines; nothing for the others (sub-byte and future ones).
 std::optional<uint64_t> element_bytes(std::string_view dtype) {
@@ -98,6 +100,43 @@ std::string_view as_text(std::span<const std::byte> bytes) {
 
 }  // namespace
 
+namespace {
+
+// Where reading a directory begins.
+Result<std::filesystem::path> entry_of(const std::filesystem::path& directory) {
+  std::error_code ignored;
+  for (const char* name : {kSingleName, kIndexName}) {
+    if (std::filesystem::exists(std::filesystem::symlink_status(directory / name, ignored))) return directory / name;
+  }
+  return Error{ErrorCode::kNotFound,
+               fmt::format("{}: holds neither {} nor {}", directory.string(), kSingleName, kIndexName)};
+}
+
+Result<std::vector<std::pair<std::string, std::string>>> read_index(const FileMap& map, const std::string& name) {
+  if (map.bytes().size() > kSafetensorsMaxIndex) return corrupt(name, "is too large for an index");
+  CARAT_TRY(auto pairs, parse_safetensors_index(as_text(map.bytes()), name));
+  std::sort(pairs.begin(), pairs.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  for (const auto& [tensor, shard] : pairs) {
+    if (is_plain_file_name(shard)) continue;
+    return corrupt(name, fmt::format("names the shard '{}', expected a plain file name", printable(shard)));
+  }
+  return pairs;
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> safetensors_files(const std::filesystem::path& directory) {
+  CARAT_TRY(const std::filesystem::path entry, entry_of(directory));
+  std::vector<std::string> names{entry.filename().string()};
+  if (names[0] == kSingleName) return names;
+  CARAT_TRY(const FileMap map, FileMap::open(entry));
+  CARAT_TRY(const auto pairs, read_index(map, entry.string()));
+  for (const auto& [tensor, shard] : pairs) {
+    if (names.back() != shard) names.push_back(shard);
+  }
+  return names;
+}
+
 Status SafetensorsFile::sort_entries() {
   std::sort(entries_.begin(), entries_.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   const auto twice = std::adjacent_find(entries_.begin(), entries_.end(),
@@ -139,12 +178,8 @@ Result<SafetensorsFile> SafetensorsFile::parse(std::span<const std::byte> bytes,
 Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) {
-    const auto single = path / "model.safetensors";
-    const auto index = path / "model.safetensors.index.json";
-    if (std::filesystem::exists(single, ignored)) return open(single);
-    if (std::filesystem::exists(index, ignored)) return open(index);
-    return Error{ErrorCode::kNotFound,
-                 path.string() + ": holds neither model.safetensors nor model.safetensors.index.json"};
+    CARAT_TRY(const std::filesystem::path entry, entry_of(path));
+    return open(entry);
   }
 
   auto maps = std::make_shared<std::vector<FileMap>>();
@@ -158,15 +193,9 @@ Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path)
 
   SafetensorsFile whole;
   whole.name_ = path.string();
-  if (first.bytes().size() > kSafetensorsMaxIndex) return corrupt(whole.name_, "is too large for an index");
-  CARAT_TRY(auto pairs, parse_safetensors_index(as_text(first.bytes()), whole.name_));
-  std::sort(pairs.begin(), pairs.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  CARAT_TRY(const auto pairs, read_index(first, whole.name_));
   for (size_t begin = 0; begin < pairs.size();) {
     const std::string& shard_name = pairs[begin].second;
-    if (!is_plain_file_name(shard_name)) {
-      return corrupt(whole.name_,
-                     fmt::format("names the shard '{}', expected a plain file name", printable(shard_name)));
-    }
     if (maps->size() == kMaxShards) return corrupt(whole.name_, fmt::format("names more than {} shards", kMaxShards));
     const auto shard_path = path.parent_path() / shard_name;
     CARAT_TRY(FileMap map, FileMap::open(shard_path));

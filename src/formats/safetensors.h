@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/file_map.h"
 #include "base/result.h"
 #include "formats/dtype.h"
 
@@ -43,8 +44,8 @@ class SafetensorsFile {
   Result<TensorView> tensor(std::string_view name) const;
 
   const std::string& name() const { return name_; }
-  uint64_t file_bytes() const { return file_bytes_; }         // of all shards together
-  std::shared_ptr<const void> maps() const { return maps_; }  // keeps every view alive; null after parse()
+  uint64_t file_bytes() const { return file_bytes_; }  // of all shards together
+  const FileMaps& maps() const { return maps_; }       // keeps every view alive; null after parse()
 
  private:
   Status sort_entries();
@@ -52,7 +53,11 @@ class SafetensorsFile {
   std::string name_;
   uint64_t file_bytes_ = 0;
   std::vector<SafetensorsEntry> entries_;
-  std::shared_ptr<const void> maps_;
+  FileMaps maps_;
 };
+
+// The files in which a directory's tensors lie, by name: model.safetensors, or the index and the shards that it names.
+// Errors: as SafetensorsFile::open.
+Result<std::vector<std::string>> safetensors_files(const std::filesystem::path& directory);
 
 }  // namespace carat

@@ -113,7 +113,8 @@ void add_hugging_face(SynthVocabulary& vocabulary, std::string piece, int32_t id
 Result<SynthVocabulary> from_json(const std::filesystem::path& path, size_t limit) {
   CARAT_TRY(const FileMap map, FileMap::open(path));
   const std::string_view text(reinterpret_cast<const char*>(map.bytes().data()), map.bytes().size());
-  if (const auto problem = check_json_limits(text); !problem.empty()) return corrupt(path, problem);
+  constexpr JsonLimits kLimits{.keys = 1 << 20};
+  if (const auto problem = check_json_limits(text, kLimits); !problem.empty()) return corrupt(path, problem);
   const auto json = nlohmann::json::parse(text.begin(), text.end(), nullptr, false);
   if (!json.is_object()) return corrupt(path, "is not a JSON object");
   const auto model = json.find("model");

@@ -1,6 +1,7 @@
 #include "base/file_map.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -66,6 +67,48 @@ TEST_F(FileMapTest, ErrorsNameTheFile) {
   ASSERT_FALSE(folder.ok());
   EXPECT_EQ(folder.error().code, ErrorCode::kIo);
   EXPECT_NE(folder.error().message.find("not a regular file"), std::string::npos);
+}
+
+TEST_F(FileMapTest, WhatStandsInAFilesPlaceIsNamed) {
+  const auto pointer = FileMap::open(write("p", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"));
+  ASSERT_FALSE(pointer.ok());
+  EXPECT_EQ(pointer.error().code, ErrorCode::kCorruptFile);
+  EXPECT_NE(pointer.error().message.find("is a Git LFS pointer"), std::string::npos);
+  EXPECT_TRUE(FileMap::open(write("q", "version https://git-lfs.github.com/spec/v2\n")).ok());
+
+  ASSERT_EQ(::mkfifo((folder_ / "fifo").c_str(), 0600), 0);
+  const auto fifo = FileMap::open(folder_ / "fifo");  // nobody writes to it: opening must not wait
+  ASSERT_FALSE(fifo.ok());
+  EXPECT_NE(fifo.error().message.find("not a regular file"), std::string::npos);
+}
+
+TEST_F(FileMapTest, ATruncatedFileIsAnErrorAndNoSignal) {
+  const std::string text(1 << 20, 'x');
+  const auto path = write("shrinks", text);
+  const auto map = FileMap::open(path);
+  const auto other = FileMap::open(write("stays", text));
+  ASSERT_TRUE(map.ok() && other.ok());
+  EXPECT_TRUE(map->check().ok());
+  std::filesystem::resize_file(path, 5000);
+  EXPECT_EQ(map->bytes()[4096], std::byte{'x'});
+  EXPECT_EQ(map->bytes()[900000], std::byte{0});
+  EXPECT_EQ(map->bytes()[8192], std::byte{0});
+  const Status changed = map->check();
+  ASSERT_FALSE(changed.ok());
+  EXPECT_NE(changed.error().message.find("shrinks: the file changed"), std::string::npos);
+  EXPECT_TRUE(other->check().ok());
+  EXPECT_EQ(text_of(*other), text);
+}
+
+TEST_F(FileMapTest, AFileThatIsWrittenToChangedAndOneThatIsReplacedDidNot) {
+  const auto path = write("a", "one");
+  const auto map = FileMap::open(path);
+  ASSERT_TRUE(map.ok());
+  std::filesystem::rename(write("b", "two"), path);
+  EXPECT_TRUE(map->check().ok()) << "the map is of the file that was there";
+  const auto second = FileMap::open(path);
+  std::filesystem::last_write_time(path, std::filesystem::last_write_time(path) + std::chrono::seconds(1));
+  EXPECT_FALSE(second->check().ok());
 }
 
 TEST_F(FileMapTest, ReleasedPagesReadTheSameAgain) {

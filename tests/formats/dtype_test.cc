@@ -28,6 +28,18 @@ TEST(DType, NamesIgnoreCase) {
   EXPECT_EQ(dtype_from_ggml(~0u), std::nullopt);
 }
 
+TEST(DType, EveryTypeOfGgmlHasItsName) {
+  EXPECT_EQ(ggml_type_name(18), "IQ3_XXS");
+  EXPECT_EQ(ggml_type_name(29), "IQ1_M");
+  EXPECT_EQ(ggml_type_name(39), "MXFP4");
+  EXPECT_EQ(ggml_type_name(4), "type 4");
+  EXPECT_EQ(ggml_type_name(~0u), "type 4294967295");
+  for (int i = 0; i < kDTypeCount; ++i) {
+    const DTypeInfo& info = dtype_info(static_cast<DType>(i));
+    EXPECT_EQ(dtype_from_name(ggml_type_name(static_cast<uint32_t>(info.ggml_id))), static_cast<DType>(i));
+  }
+}
+
 TEST(DType, BytesAreOfWholeBlocksAndChecked) {
   EXPECT_EQ(dtype_bytes(DType::kQ4_K, 512), 288u);
   EXPECT_EQ(dtype_bytes(DType::kQ4_K, 128), std::nullopt);

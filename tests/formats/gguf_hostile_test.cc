@@ -190,5 +190,21 @@ TEST(GgufHostile, ManySmallThingsAreFast) {
   EXPECT_LT(std::clock() - start, 3 * CLOCKS_PER_SEC);  // 0.1 s measured; the sanitizers multiply it
 }
 
+TEST(GgufHostile, WhatIsTakenForAGgufIsNamed) {
+  const std::vector<std::pair<std::string, const char*>> files{
+      {std::string("PK\x03\x04....", 8), "zip archive"},
+      {std::string("\x80\x02}q", 4), "pickled Python"},
+      {"<!DOCTYPE html><html>", "web page"},
+      {"tjggxxxx", "replaced in 2023"},
+      {std::string("\x40\0\0\0\0\0\0\0{\"a\":1", 14), "safetensors file"},
+      {"", "does not begin with 'GGUF'"},
+      {"GGU", "does not begin with 'GGUF'"}};
+  for (const auto& [bytes, words] : files) {
+    const auto file = GgufFile::parse(std::as_bytes(std::span(bytes)), "t");
+    ASSERT_FALSE(file.ok());
+    EXPECT_NE(file.error().message.find(words), std::string::npos) << file.error().message;
+  }
+}
+
 }  // namespace
 }  // namespace carat

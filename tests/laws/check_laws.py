@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 MAY_INCLUDE = {
     "base": set(),
     "formats": {"base"},
-    "tokenizer": {"base"},
+    "tokenizer": {"base", "formats"},
     "image": {"base"},
     "model": {"base", "formats", "sampling"},
     "backend": {"base", "formats", "model", "sampling"},
@@ -136,6 +136,16 @@ def law_placed_headers(tree):
                     yield f"{path}:{line}: <{name}> does not belong here: {reason}"
 
 
+def law_guarded_json(tree):
+    """JSON comes from outside: whoever parses it has checked its depth and the length of its tokens (json_guard.h)."""
+    for path, text in tree.sources():
+        if "nlohmann/json.hpp" not in text or "check_json_limits" in text:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            if re.search(r"\b(?:json|Json)::(?:sax_)?parse\(|\bjson::accept\(", line.split("//")[0]):
+                yield f"{path}:{number}: parses JSON without check_json_limits"
+
+
 def law_calls(tree):
     """Library code neither prints, nor exits, nor reads the environment."""
     for path, text in tree.sources():
@@ -208,7 +218,7 @@ def law_machine_paths(tree):
                 yield f"{path}:{number}: a path that a fresh clone does not have: {found[0].strip()}"
 
 
-LAWS = [law_dependencies, law_placed_headers, law_calls, law_device_code, law_opening_comment, law_size, law_listed,
+LAWS = [law_dependencies, law_placed_headers, law_guarded_json, law_calls, law_device_code, law_opening_comment, law_size, law_listed,
         law_machine_paths]
 
 

@@ -41,8 +41,9 @@ class Dependencies(unittest.TestCase):
         self.check("src/engine/engine.cc", "tokenizer/tokenizer.h", caught=True)
         self.check("src/engine/engine.cc", "store/manifest.h", caught=True)
 
-    def test_tokenizer_needs_only_base(self):
-        self.check("src/tokenizer/bpe.cc", "formats/gguf.h", caught=True)
+    def test_tokenizer_knows_no_model(self):
+        self.check("src/tokenizer/bpe.cc", "formats/json_guard.h", caught=False)
+        self.check("src/tokenizer/bpe.cc", "model/config.h", caught=True)
 
     def test_backend_has_one_door(self):
         self.check("src/engine/engine.cc", "backend/cpu/pack.h", caught=True)
@@ -57,6 +58,21 @@ class Dependencies(unittest.TestCase):
 
     def test_unknown_folder_is_caught(self):
         self.assertTrue(list(check_laws.law_dependencies(Tree({"src/utils/a.cc": "// x\n"}))))
+
+
+class GuardedJson(unittest.TestCase):
+    def check(self, code, caught):
+        files = {"src/store/a.cc": f"#include <nlohmann/json.hpp>\n{code}\n"}
+        self.assertEqual(len(violations(check_laws.law_guarded_json, files)), 1 if caught else 0)
+
+    def test_parsing_without_the_guard_is_caught(self):
+        self.check("auto x = nlohmann::json::parse(text);", caught=True)
+        self.check("auto x = Json::sax_parse(text, &handler);", caught=True)
+        self.check("auto x = nlohmann::json::accept(text);", caught=True)
+
+    def test_guarded_parsing_passes(self):
+        self.check("check_json_limits(text); auto x = nlohmann::json::parse(text);", caught=False)
+        self.check("// json::parse(text)", caught=False)
 
 
 class PlacedHeaders(unittest.TestCase):
