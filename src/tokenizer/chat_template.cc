@@ -60,11 +60,51 @@ std::string_view strip_whitespace(std::string_view text) {
   return text;
 }
 
-Result<std::vector<ChatSpan>> render_chat_spans(const std::vector<ChatMessage>& messages, bool add_generation_prompt) {
-  if (messages.empty()) return invalid("messages: expected at least one");
-  const bool has_system = messages.front().role == "system";
+namespace {
+
+Result<std::vector<ChatSpan>> render_chatml(const std::vector<ChatMessage>& messages, bool add_generation_prompt,
+                                            const ChatStyle& style) {
   Spans spans;
-  spans.marker("<bos>");
+  if (style.begins_with_bos) spans.marker("<bos>");
+  const auto turn = [&](std::string_view role, std::string_view text) {
+    spans.marker("<|im_start|>");
+    spans.marker(role);
+    spans.marker("\n");
+    spans.typed(text);
+    spans.marker("<|im_end|>\n");
+  };
+  if (!style.default_system.empty() && messages.front().role != "system") turn("system", style.default_system);
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const std::string& role = messages[i].role;
+    if (role != "system" && role != "user" && role != "assistant" && role != "model") {
+      return invalid(fmt::format("messages[{}].role: expected \"system\", \"user\" or \"assistant\"", i));
+    }
+    std::string text;
+    for (const ChatPart& part : messages[i].parts) {
+      if (part.kind == ChatPart::Kind::kImage) return invalid("the model's chat template has no place for an image");
+      text += part.text;
+    }
+    turn(role == "model" ? "assistant" : role, text);
+  }
+  if (add_generation_prompt) spans.marker("<|im_start|>assistant\n");
+  return spans.take();
+}
+
+}  // namespace
+
+Result<std::vector<ChatSpan>> render_chat_spans(const std::vector<ChatMessage>& messages, bool add_generation_prompt,
+                                                const ChatStyle& style) {
+  if (messages.empty()) return invalid("messages: expected at least one");
+  if (style.turns == ChatStyle::Turns::kChatML) return render_chatml(messages, add_generation_prompt, style);
+  const bool has_system = messages.front().role == "system";
+  if (has_system && !style.takes_system) return invalid("System role not supported");
+  Spans spans;
+  if (style.begins_with_bos) spans.marker("<bos>");
+  if (has_system && style.system_is_a_turn) {
+    spans.marker("<start_of_turn>user\n");
+    for (const ChatPart& part : messages.front().parts) spans.typed(part.text);
+    spans.marker("<end_of_turn>\n");
+  }
   for (size_t i = has_system ? 1 : 0; i < messages.size(); ++i) {
     const ChatMessage& message = messages[i];
     const bool first = i == (has_system ? 1U : 0U);
@@ -74,7 +114,7 @@ Result<std::vector<ChatSpan>> render_chat_spans(const std::vector<ChatMessage>& 
     spans.marker("<start_of_turn>");
     spans.marker(name);
     spans.marker("\n");
-    if (first && has_system) {
+    if (first && has_system && !style.system_is_a_turn) {
       const std::vector<ChatPart>& parts = messages.front().parts;
       if (!parts.empty()) spans.typed(parts.front().text);
       spans.typed("\n\n");
@@ -92,22 +132,35 @@ Result<std::vector<ChatSpan>> render_chat_spans(const std::vector<ChatMessage>& 
   return spans.take();
 }
 
-Result<std::string> render_chat(const std::vector<ChatMessage>& messages, bool add_generation_prompt) {
-  CARAT_TRY(const auto spans, render_chat_spans(messages, add_generation_prompt));
+Result<std::string> render_chat(const std::vector<ChatMessage>& messages, bool add_generation_prompt,
+                                const ChatStyle& style) {
+  CARAT_TRY(const auto spans, render_chat_spans(messages, add_generation_prompt, style));
   std::string text;
   for (const ChatSpan& span : spans) text += span.text;
   return text;
 }
 
 Result<std::vector<int32_t>> encode_chat(const Tokenizer& tokenizer, const std::vector<ChatMessage>& messages,
-                                         bool add_generation_prompt) {
-  CARAT_TRY(const auto spans, render_chat_spans(messages, add_generation_prompt));
+                                         bool add_generation_prompt, const ChatStyle& style) {
+  if (style.turns == ChatStyle::Turns::kGemma) {
+    for (const std::string_view marker : {"<start_of_turn>", "<end_of_turn>"}) {
+      if (tokenizer.is_control(tokenizer.id_of(marker))) continue;
+      return Error{ErrorCode::kUnsupported,
+                   fmt::format("the model's vocabulary has no token {}: it cannot hold a conversation", marker)};
+    }
+  }
+  CARAT_TRY(const auto spans, render_chat_spans(messages, add_generation_prompt, style));
   const std::vector<TextSpan> views = [&] {
     std::vector<TextSpan> made;
     for (const ChatSpan& span : spans) made.push_back({span.text, span.may_be_control});
     return made;
   }();
   return tokenizer.encode(views);
+}
+
+std::vector<std::string> stop_texts(const ChatStyle& style) {
+  if (style.turns == ChatStyle::Turns::kChatML) return {"<|im_end|>"};
+  return {};
 }
 
 }  // namespace carat

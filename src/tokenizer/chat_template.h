@@ -1,4 +1,5 @@
-// Gemma 3's chat template, natively: no template language runs, so no file and no request can bring a program.
+// Chat templates, natively: no template language runs, so no file and no request can bring a program. Gemma 3's, and
+// ChatML, which fine-tunes bring (template_kind.h says which a file has).
 //
 //   <bos><start_of_turn>user\n{system}\n\n{user}<end_of_turn>\n<start_of_turn>model\n
 //
@@ -36,17 +37,35 @@ struct ChatSpan {
   bool may_be_control;
 };
 
-// The system text (of the first message; its first part counts) goes before the first user turn. Texts of turns lose
-// whitespace at both ends, as Python's strip does it; an image becomes <start_of_image>.
-// Errors: kInvalidArgument (no messages, an unknown role, roles that do not alternate, in Hugging Face's words).
-Result<std::vector<ChatSpan>> render_chat_spans(const std::vector<ChatMessage>& messages, bool add_generation_prompt);
+// What a known template asks for; as it is, Gemma 3's.
+struct ChatStyle {
+  enum class Turns { kGemma, kChatML };
+  Turns turns = Turns::kGemma;
+  bool begins_with_bos = true;
+  bool takes_system = true;       // Gemma 2's refuses a system text
+  bool system_is_a_turn = false;  // Ollama's: a user's turn of its own, not the beginning of the first one
+  std::string default_system{};   // ChatML: for conversations that bring none
+};
+
+// Gemma's turns: the system text (of the first message; its first part counts) goes before the first user turn. Texts
+// of turns lose whitespace at both ends, as Python's strip does it; an image becomes <start_of_image>. ChatML's: every
+// message is a turn, its text as it is.
+// Errors: kInvalidArgument (no messages, an unknown role, roles that do not alternate, in Hugging Face's words; a
+// system text or an image where there is no place for it).
+Result<std::vector<ChatSpan>> render_chat_spans(const std::vector<ChatMessage>& messages, bool add_generation_prompt,
+                                                const ChatStyle& style = {});
 
 // The same as one text.
-Result<std::string> render_chat(const std::vector<ChatMessage>& messages, bool add_generation_prompt);
+Result<std::string> render_chat(const std::vector<ChatMessage>& messages, bool add_generation_prompt,
+                                const ChatStyle& style = {});
 
-// The ids, beginning with <bos>. Images are one <start_of_image> each, not yet expanded.
+// The ids. Images are one <start_of_image> each, not yet expanded. Errors: those of render_chat_spans; kUnsupported, a
+// vocabulary without Gemma's turns.
 Result<std::vector<int32_t>> encode_chat(const Tokenizer& tokenizer, const std::vector<ChatMessage>& messages,
-                                         bool add_generation_prompt);
+                                         bool add_generation_prompt, const ChatStyle& style = {});
+
+// Texts that end an answer, beside the model's end tokens: the vocabulary need not have ChatML's as tokens.
+std::vector<std::string> stop_texts(const ChatStyle& style);
 
 // Text without the whitespace at both ends that Python's str.strip takes away.
 std::string_view strip_whitespace(std::string_view text);

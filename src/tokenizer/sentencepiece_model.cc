@@ -100,6 +100,23 @@ Status read_piece(std::string_view message, PieceList& list) {
   return {};
 }
 
+// What SentencePiece would do to a text before it encodes it; Gemma 3's does nothing but mark spaces.
+Status check_normalizer(std::string_view message) {
+  for (Fields fields(message); !fields.at_end();) {
+    const auto field = fields.next();
+    if (!field) return corrupt("normalizer_spec is no protobuf");
+    const char* what = nullptr;
+    if (field->number == 2 && !field->bytes.empty()) what = "precompiled_charsmap";
+    if (field->number == 3 && field->integer != 0) what = "add_dummy_prefix";
+    if (field->number == 4 && field->integer != 0) what = "remove_extra_whitespaces";
+    if (what != nullptr) {
+      return Error{ErrorCode::kUnsupported,
+                   fmt::format("normalizer_spec: {} is set, expected none, as Gemma 3 has it", what)};
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<PieceList> read_sentencepiece_model(std::string_view bytes) {
@@ -112,6 +129,7 @@ Result<PieceList> read_sentencepiece_model(std::string_view bytes) {
           fmt::format("is neither JSON nor a SentencePiece model, or cut off after {} pieces", list.pieces.size()));
     }
     if (field->number == 1) CARAT_CHECK(read_piece(field->bytes, list));
+    if (field->number == 3) CARAT_CHECK(check_normalizer(field->bytes));
     if (field->number != 2) continue;
     model_type = 1;  // what a trainer_spec says that names no type: unigram
     for (Fields trainer(field->bytes); !trainer.at_end();) {

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "formats/json_guard.h"
 #include "tokenizer/piece_list.h"
 #include "tokenizer/utf8.h"
 #include "tokenizer/vocabulary.h"
@@ -30,6 +31,12 @@ class Handler {
 
   bool boolean(bool value) {
     if (in_added_token() && key_ == "special" && value) special_ = true;
+    if (in_added_token() && value && (key_ == "lstrip" || key_ == "rstrip" || key_ == "single_word")) {
+      return unsupported(fmt::format("added_tokens: {} is true, expected tokens that match as they are written", key_));
+    }
+    if (depth_ == 2 && top_ == "model" && key_ == "ignore_merges" && value) {
+      return unsupported("model: ignore_merges is true, expected a BPE that merges");
+    }
     if (depth_ == 2 && top_ == "model" && key_ == "byte_fallback") byte_fallback_ = value;
     return true;
   }
@@ -49,6 +56,15 @@ class Handler {
       if (depth_ == 2 && key_ == "content") normalizer_content_ = value;
     }
     if (depth_ == 2 && top_ == "model" && key_ == "type") model_type_ = value;
+    if (depth_ == 2 && top_ == "model" && !value.empty() &&
+        (key_ == "continuing_subword_prefix" || key_ == "end_of_word_suffix")) {
+      return unsupported(fmt::format("model: {} is set, expected none, as Gemma 3 has it", key_));
+    }
+    // Gemma 3's splits at spaces, of which its normaliser has left none.
+    if (top_ == "pre_tokenizer" && ((key_ == "type" && (depth_ != 2 || value != "Split")) ||
+                                    (key_ == "String" && value != " ") || key_ == "Regex")) {
+      return unsupported("pre_tokenizer: expected none, or Gemma 3's Split at spaces");
+    }
     return true;
   }
 
@@ -88,7 +104,10 @@ class Handler {
     }
     return std::move(list_);
   }
-  std::string error() const { return error_.empty() ? "is not valid JSON" : error_; }
+  Error error() const {
+    return {is_unsupported_ ? ErrorCode::kUnsupported : ErrorCode::kCorruptFile,
+            error_.empty() ? "is not valid JSON" : error_};
+  }
 
  private:
   bool in_vocabulary() const { return depth_ == 3 && top_ == "model" && sub_ == "vocab"; }
@@ -98,6 +117,10 @@ class Handler {
   bool fail(std::string what) {
     if (error_.empty()) error_ = std::move(what);
     return false;
+  }
+  bool unsupported(std::string what) {
+    is_unsupported_ = true;
+    return fail(std::move(what));
   }
   bool enter() { return ++depth_ <= kMaxDepth || fail("is nested too deeply"); }
   bool leave() {
@@ -168,6 +191,7 @@ class Handler {
   std::string model_type_, normalizer_, normalizer_pattern_, normalizer_content_;
   int merge_parts_ = 0;
   std::string error_;
+  bool is_unsupported_ = false;
 };
 
 }  // namespace
@@ -175,7 +199,13 @@ class Handler {
 Result<PieceList> read_tokenizer_json(std::string_view bytes) {
   if (bytes.size() > kMaxFileBytes) return Error{ErrorCode::kCorruptFile, "is larger than any tokenizer.json"};
   Handler handler;
-  if (!nlohmann::json::sax_parse(bytes, &handler)) return Error{ErrorCode::kCorruptFile, handler.error()};
+  // A piece is at most 1024 bytes, of which JSON may make six each; everything else is shorter.
+  constexpr JsonLimits kLimits{
+      .depth = kMaxDepth, .token_bytes = 65536, .number_bytes = 64, .keys = Vocabulary::kMaxPieces};
+  if (const auto problem = check_json_limits(bytes, kLimits); !problem.empty()) {
+    return Error{ErrorCode::kCorruptFile, std::string(problem)};
+  }
+  if (!nlohmann::json::sax_parse(bytes, &handler)) return handler.error();
   return std::move(handler).finish();
 }
 

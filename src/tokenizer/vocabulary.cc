@@ -26,12 +26,51 @@ bool is_gemma_marker(std::string_view piece) {
                                                   "<end_of_turn>",
                                                   "<start_of_image>",
                                                   "<end_of_image>",
-                                                  "<image_soft_token>"};
+                                                  "<image_soft_token>",
+                                                  "<|im_start|>",
+                                                  "<|im_end|>"};
   if (std::ranges::find(kMarkers, piece) != std::end(kMarkers)) return true;
   constexpr std::string_view kUnusedPrefix = "<unused";
   if (!piece.starts_with(kUnusedPrefix) || !piece.ends_with('>')) return false;
   const std::string_view number = piece.substr(kUnusedPrefix.size(), piece.size() - kUnusedPrefix.size() - 1);
   return !number.empty() && std::ranges::all_of(number, [](char c) { return c >= '0' && c <= '9'; });
+}
+
+// Of Gemma 3's 262,144 pieces, those that are cut out of a text before anything merges: runs of newlines, tabs and
+// spaces, and HTML tags. Converters disagree about their types; the pieces themselves do not change.
+bool is_gemma_user_defined(std::string_view piece) {
+  static constexpr std::string_view kTags[] = {
+      "a",   "b",   "bbox",  "blockquote", "body", "caption", "code",   "div",   "em", "footer", "h1",   "h2",
+      "h3",  "h4",  "h5",    "h6",         "html", "i",       "iframe", "img",   "li", "s",      "span", "strong",
+      "sub", "sup", "table", "tbody",      "td",   "tfoot",   "th",     "thead", "tr", "u",      "ul"};
+  if (piece.size() >= 3 && piece.front() == '<' && piece.back() == '>') {
+    std::string_view name = piece.substr(1, piece.size() - 2);
+    if (name.starts_with('/')) name.remove_prefix(1);
+    return std::ranges::find(kTags, name) != std::end(kTags);
+  }
+  const auto only = [&](std::string_view unit) {
+    if (piece.empty() || piece.size() % unit.size() != 0) return false;
+    for (size_t at = 0; at < piece.size(); at += unit.size()) {
+      if (piece.substr(at, unit.size()) != unit) return false;
+    }
+    return true;
+  };
+  if (only("\n") || only("\t")) return true;
+  return (only(" ") && piece.size() > 1) || (only(kWordBoundaryUtf8) && piece.size() > kWordBoundaryUtf8.size());
+}
+
+bool is_byte_name(std::string_view piece) { return piece.size() == 6 && piece.starts_with("<0x") && piece[5] == '>'; }
+
+// Whether these are Gemma 3's own pieces, perhaps with more behind them.
+bool is_gemma3(std::span<const std::string_view> pieces) {
+  return pieces.size() >= 262144 && pieces[1] == "<eos>" && pieces[106] == "<end_of_turn>" &&
+         pieces[168] == "<table>" && pieces[255999] == "<start_of_image>";
+}
+
+uint8_t gemma3_type(size_t id, std::string_view piece, uint8_t type) {
+  if (id >= 262144) return type;
+  if (is_byte_name(piece)) return static_cast<uint8_t>(PieceType::kByte);
+  return is_gemma_user_defined(piece) ? static_cast<uint8_t>(PieceType::kUserDefined) : type;
 }
 
 Error corrupt(size_t id, std::string_view what) {
@@ -56,7 +95,10 @@ Result<Vocabulary> Vocabulary::build(std::span<const std::string_view> pieces, s
   vocabulary.other_pairs_.resize((size_t{1} << kPairBits) / 64);
   vocabulary.offsets_.reserve(pieces.size() + extra_control.size() + 1);
   vocabulary.types_.reserve(pieces.size() + extra_control.size());
-  for (size_t id = 0; id < pieces.size(); ++id) CARAT_CHECK(vocabulary.add(pieces[id], types[id]));
+  const bool gemma3 = is_gemma3(pieces);
+  for (size_t id = 0; id < pieces.size(); ++id) {
+    CARAT_CHECK(vocabulary.add(pieces[id], gemma3 ? gemma3_type(id, pieces[id], types[id]) : types[id]));
+  }
   for (const std::string_view piece : extra_control) {
     CARAT_CHECK(vocabulary.add(piece, static_cast<uint8_t>(PieceType::kControl)));
   }

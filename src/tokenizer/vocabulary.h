@@ -28,7 +28,8 @@ class Vocabulary {
   static constexpr uint32_t kNoRank = UINT32_MAX;
 
   // By id, as a model file holds them; `extra_control` are control pieces whose ids follow. Everything is copied.
-  // Types are corrected where makers of files disagree: see is_control.
+  // Types are corrected where makers of files disagree: see is_control; in Gemma 3's own vocabulary also those of byte
+  // pieces, of runs of whitespace and of HTML tags, which Ollama's files call normal.
   // Errors: kCorruptFile (lengths that differ, a piece that is too long or no UTF-8, a score that is no number, byte
   // pieces that are not <0x00> to <0xFF>), kUnsupported (byte pieces missing).
   static Result<Vocabulary> build(std::span<const std::string_view> pieces, std::span<const float> scores,

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tokenizer/gemma_vocabulary.h"
+#include "tokenizer/small_vocabulary.h"
 
 namespace carat {
 namespace {
@@ -99,6 +100,44 @@ TEST(ChatTemplate, StripsWhatPythonStrips) {
   EXPECT_EQ(strip_whitespace("\u200B\uFEFF"), "\u200B\uFEFF");  // no whitespace to Python
   EXPECT_EQ(strip_whitespace(" \xA0 "), "\xA0");                // not UTF-8
   EXPECT_EQ(strip_whitespace(""), "");
+}
+
+TEST(ChatTemplate, ChatMLSaysEveryMessageAsItIs) {
+  ChatStyle style;
+  style.turns = ChatStyle::Turns::kChatML;
+  style.begins_with_bos = false;
+  const std::vector<ChatMessage> messages{ChatMessage::of_text("system", "S"), ChatMessage::of_text("user", " U "),
+                                          ChatMessage::of_text("assistant", "A"), ChatMessage::of_text("user", "V")};
+  EXPECT_EQ(*render_chat(messages, true, style),
+            "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\n U <|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n"
+            "<|im_start|>user\nV<|im_end|>\n<|im_start|>assistant\n");
+  style.default_system = std::string("D");
+  style.begins_with_bos = true;
+  EXPECT_EQ(*render_chat({ChatMessage::of_text("user", "U")}, true, style),
+            "<bos><|im_start|>system\nD<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(render_chat({ChatMessage::of_text("tool", "U")}, true, style).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(stop_texts(style), (std::vector<std::string>{"<|im_end|>"}));
+  EXPECT_TRUE(stop_texts({}).empty());
+}
+
+TEST(ChatTemplate, StylesOfGemma) {
+  ChatStyle ollama;
+  ollama.system_is_a_turn = true;
+  const std::vector<ChatMessage> messages{ChatMessage::of_text("system", "S"), ChatMessage::of_text("user", "U")};
+  EXPECT_EQ(*render_chat(messages, true, ollama),
+            "<bos><start_of_turn>user\nS<end_of_turn>\n<start_of_turn>user\nU<end_of_turn>\n<start_of_turn>model\n");
+  ChatStyle second;
+  second.takes_system = false;
+  EXPECT_EQ(render_chat(messages, true, second).error().message, "System role not supported");
+}
+
+TEST(ChatTemplate, AVocabularyWithoutTurnsIsRefused) {
+  const auto tokenizer = tokenizer_of(SmallVocabulary().list);
+  ASSERT_TRUE(tokenizer.ok());
+  const auto ids = encode_chat(*tokenizer, {ChatMessage::of_text("user", "U")}, true);
+  ASSERT_FALSE(ids.ok());
+  EXPECT_EQ(ids.error().code, ErrorCode::kUnsupported);
+  EXPECT_NE(ids.error().message.find("<start_of_turn>"), std::string::npos);
 }
 
 }  // namespace

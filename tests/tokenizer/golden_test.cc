@@ -6,7 +6,9 @@
 
 #include "tokenizer/detokenizer.h"
 #include "tokenizer/gemma_vocabulary.h"
+#include "tokenizer/small_vocabulary.h"
 #include "tokenizer/utf8.h"
+#include "tokenizer/vocabulary.h"
 
 namespace carat {
 namespace {
@@ -41,6 +43,48 @@ void expect_golden(const Tokenizer& tokenizer) {
 }
 
 TEST(Golden, FromGguf) { expect_golden(gemma_tokenizer()); }
+
+// Ollama's converter calls user-defined pieces normal ones and gives them a score of 0; some others call everything normal.
+TEST(Golden, FromTheTypesThatOllamaWrites) {
+  PieceList pieces = gemma_pieces_of_gguf();
+  for (size_t id = 0; id < pieces.types.size(); ++id) {
+    if (pieces.types[id] != static_cast<uint8_t>(PieceType::kUserDefined)) continue;
+    pieces.types[id] = static_cast<uint8_t>(PieceType::kNormal);
+    pieces.scores[id] = 0;
+  }
+  const auto ollama = tokenizer_of(pieces);
+  ASSERT_TRUE(ollama.ok()) << ollama.error().message;
+  expect_golden(*ollama);
+  for (uint8_t& type : pieces.types) type = static_cast<uint8_t>(PieceType::kNormal);
+  const auto normal = tokenizer_of(pieces);
+  ASSERT_TRUE(normal.ok()) << normal.error().message;
+  expect_golden(*normal);
+}
+
+TEST(Golden, EveryUserDefinedPieceIsKnownByItself) {
+  const PieceList& right = gemma_pieces();
+  PieceList wrong = gemma_pieces_of_gguf();
+  for (uint8_t& type : wrong.types) type = static_cast<uint8_t>(PieceType::kNormal);
+  const std::vector<std::string_view> views(wrong.pieces.begin(), wrong.pieces.end());
+  const auto vocabulary = Vocabulary::build(views, wrong.scores, wrong.types);
+  ASSERT_TRUE(vocabulary.ok()) << vocabulary.error().message;
+  for (int32_t id = 0; id < 262144; ++id) {
+    const auto type = static_cast<PieceType>(right.types[static_cast<size_t>(id)]);
+    EXPECT_EQ(vocabulary->is_byte(id), type == PieceType::kByte) << id;
+    if (type != PieceType::kUserDefined) continue;
+    const bool marker = vocabulary->is_control(id);  // <unused7>, <mask>: Carat's own choice
+    EXPECT_TRUE(marker || vocabulary->type(id) == PieceType::kUserDefined) << id;
+  }
+}
+
+// In any other vocabulary the file's types stand.
+TEST(Golden, PiecesOfAnotherVocabularyAreLeftAsTheyAre) {
+  SmallVocabulary small;
+  const int32_t tag = small.add("<h1>");
+  const auto vocabulary = small.build();
+  ASSERT_TRUE(vocabulary.ok());
+  EXPECT_EQ(vocabulary->type(tag), PieceType::kNormal);
+}
 
 TEST(Golden, FromTokenizerJson) {
   const auto tokenizer = Tokenizer::from_file(gemma_tokenizer_json());

@@ -87,6 +87,49 @@ TEST(TokenizerJson, SaysWhatIsWrong) {
   EXPECT_EQ(error_of(deep), "is nested too deeply");
 }
 
+TEST(TokenizerJson, WhatWouldChangeTheIdsIsRefused) {
+  const std::vector<std::pair<const char*, std::function<void(Json&)>>> changes{
+      {"lstrip", [](Json& j) { j["added_tokens"][0]["lstrip"] = true; }},
+      {"rstrip", [](Json& j) { j["added_tokens"][1]["rstrip"] = true; }},
+      {"single_word", [](Json& j) { j["added_tokens"][0]["single_word"] = true; }},
+      {"ignore_merges", [](Json& j) { j["model"]["ignore_merges"] = true; }},
+      {"continuing_subword_prefix", [](Json& j) { j["model"]["continuing_subword_prefix"] = "##"; }},
+      {"end_of_word_suffix", [](Json& j) { j["model"]["end_of_word_suffix"] = "</w>"; }},
+      {"pre_tokenizer",
+       [](Json& j) {
+         j["pre_tokenizer"] = {{"type", "ByteLevel"}};
+       }},
+      {"pre_tokenizer",
+       [](Json& j) {
+         j["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", "\\d"}}}};
+       }},
+      {"pre_tokenizer",
+       [](Json& j) {
+         j["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"String", "e"}}}};
+       }},
+      {"pre_tokenizer", [](Json& j) {
+         j["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", {{{"type", "Digits"}}}}};
+       }}};
+  for (const auto& [named, change] : changes) {
+    Json json = small_json();
+    change(json);
+    const auto list = read_tokenizer_json(json.dump());
+    ASSERT_FALSE(list.ok()) << named;
+    EXPECT_EQ(list.error().code, ErrorCode::kUnsupported);
+    EXPECT_NE(list.error().message.find(named), std::string::npos) << list.error().message;
+  }
+  Json json = small_json();
+  json["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"String", " "}}}, {"behavior", "MergedWithPrevious"}};
+  json["model"]["continuing_subword_prefix"] = nullptr;
+  EXPECT_EQ(error_of(json.dump()), "");
+}
+
+TEST(TokenizerJson, LongTokensAreRefusedBeforeTheyAreRead) {
+  EXPECT_EQ(error_of("{\"a\": " + std::string(64 << 20, '1') + "}"), "holds a number that is too long");
+  EXPECT_EQ(error_of("{\"a\": \"" + std::string(1 << 20, 'x') + "\"}"), "holds a string that is too long");
+  EXPECT_EQ(error_of("{\"a\": " + std::string(1 << 20, ' ') + "}"), "holds a stretch of whitespace that is too long");
+}
+
 TEST(TokenizerJson, NoTruncationGetsThrough) {
   const std::string whole = small_json().dump();
   for (size_t size = 0; size < whole.size(); ++size) {
@@ -100,6 +143,12 @@ TEST(SentencePieceModel, SaysWhatIsWrong) {
   EXPECT_EQ(error_of(model), "");
   EXPECT_EQ(error_of(model.substr(0, model.size() - 4) + std::string("\x12\x02\x18\x01", 4)),
             "trainer_spec: model type 1, expected 2 (BPE)");
+  const std::string normalizer("\x1A\x04\x18\x00\x20\x00", 6);  // add_dummy_prefix, remove_extra_whitespaces: false
+  EXPECT_EQ(error_of(model + normalizer), "");
+  EXPECT_EQ(error_of(model + std::string("\x1A\x02\x18\x01", 4)),
+            "normalizer_spec: add_dummy_prefix is set, expected none, as Gemma 3 has it");
+  EXPECT_EQ(error_of(model + std::string("\x1A\x03\x12\x01x", 5)),
+            "normalizer_spec: precompiled_charsmap is set, expected none, as Gemma 3 has it");
   EXPECT_EQ(error_of("neither"), "is neither JSON nor a SentencePiece model, or cut off after 0 pieces");
   EXPECT_EQ(error_of(""), "vocabulary: 0 pieces, expected 1 to 1048576");
   EXPECT_EQ(error_of(model + "\x0A\x7F"), "is neither JSON nor a SentencePiece model, or cut off after 256 pieces");
