@@ -1,5 +1,7 @@
 #include "backend/step_outputs.h"
 
+#include <limits>
+
 namespace carat {
 namespace {
 
@@ -43,6 +45,15 @@ StepResult StepOutputs::result(std::span<const float> logits, std::span<const fl
   spread(logits, logits_rows_.size(), logits_outputs_, logits_);
   spread(hidden, hidden_rows_.size(), hidden_outputs_, hidden_);
   return {sampled_, logits_, hidden_};
+}
+
+void bar_ids(const ModelConfig& config, std::span<float> logits) {
+  const auto vocabulary = static_cast<size_t>(config.vocabulary);
+  for (const int32_t id : config.barred_ids) {
+    for (size_t row = 0; row < logits.size(); row += vocabulary) {
+      logits[row + static_cast<size_t>(id)] = -std::numeric_limits<float>::infinity();
+    }
+  }
 }
 
 }  // namespace carat

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "model/config.h"
 #include "model/step.h"
 
 namespace carat {
@@ -36,5 +37,8 @@ class StepOutputs {
   std::vector<size_t> logits_outputs_, hidden_outputs_;  // index of the row among its list
   std::vector<std::span<const float>> logits_, hidden_;
 };
+
+// Ids that are never sampled (ModelConfig::barred_ids) get a probability of zero.   logits: [L][V]
+void bar_ids(const ModelConfig& config, std::span<float> logits);
 
 }  // namespace carat

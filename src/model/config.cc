@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "base/half.h"
 
@@ -36,7 +37,6 @@ class Checker {
 
 void check_ids(Checker& check, const ModelConfig& config) {
   check.in_range("bos_id", config.bos_id, 0, config.vocabulary - 1);
-  if (config.eos_ids.empty()) check.fail("eos_ids", "empty", "at least one id");
   for (const int32_t id : config.eos_ids) check.in_range("eos_id", id, 0, config.vocabulary - 1);
 }
 
@@ -82,13 +82,19 @@ std::vector<bool> global_layers(int32_t layers, int32_t period) {
   return is_global;
 }
 
-std::vector<int32_t> stop_ids(std::vector<int32_t> ids, int32_t vocabulary) {
-  for (const int32_t id : {1, 106}) {
-    if (id < vocabulary) ids.push_back(id);
-  }
-  std::sort(ids.begin(), ids.end());
-  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
-  return ids;
+bool is_google_shape(const ModelConfig& config) {
+  struct Shape {
+    int32_t layers, width, ffn_width, heads, kv_heads, head_size;
+  };
+  constexpr Shape kShapes[] = {{18, 640, 2048, 4, 1, 256},
+                               {26, 1152, 6912, 4, 1, 256},
+                               {34, 2560, 10240, 8, 4, 256},
+                               {48, 3840, 15360, 16, 8, 256},
+                               {62, 5376, 21504, 32, 16, 128}};
+  return std::any_of(std::begin(kShapes), std::end(kShapes), [&](const Shape& s) {
+    return s.layers == config.layers && s.width == config.width && s.ffn_width == config.ffn_width &&
+           s.heads == config.heads && s.kv_heads == config.kv_heads && s.head_size == config.head_size;
+  });
 }
 
 }  // namespace carat

@@ -9,8 +9,7 @@
 
 namespace carat {
 
-// Ids from here on (image soft tokens and the padding of Hugging Face's 262208 rows) are never sampled.
-inline constexpr int32_t kMaxVocabulary = 262144;
+inline constexpr int32_t kMaxVocabulary = 1 << 20;
 
 // Letters used in every comment of this project (declared here once, used from step.h on):
 //   T rows in a step   S sequences   L rows that want logits   V vocabulary   P tokens per KV page
@@ -23,7 +22,7 @@ struct ModelConfig {
   int32_t heads = 0;           // H
   int32_t kv_heads = 0;        // K
   int32_t head_size = 0;       // E
-  int32_t vocabulary = 0;      // V: rows of the embedding that may be sampled, at most 262144
+  int32_t vocabulary = 0;      // V: rows of the embedding that are computed
   int32_t context_length = 0;  // positions: 32768, or 131072 from 4B
   int32_t window = 0;          // W: keys that a sliding layer sees, the token itself included
   float norm_epsilon = 1e-6f;
@@ -34,7 +33,9 @@ struct ModelConfig {
   float embedding_scale = 0;     // sqrt(D) rounded to bf16
   std::vector<bool> is_global;   // [layers]: full attention, or a window of W
   int32_t bos_id = 2;
-  std::vector<int32_t> eos_ids{1, 106};  // generation stops at any of them
+  bool adds_bos = true;             // a plain text begins with it
+  std::vector<int32_t> eos_ids{1};  // generation stops at any of them
+  std::vector<int32_t> barred_ids;  // ascending; never sampled: image soft tokens, rows that no token names
 };
 
 // Every field against what makes sense; the error names the file, the field, its value and what was expected.
@@ -46,8 +47,7 @@ float embedding_scale(int32_t width);
 // Gemma 3's pattern: of every `period` layers the last one is global. With 6: layers 5, 11, 17, ...
 std::vector<bool> global_layers(int32_t layers, int32_t period);
 
-// `ids` and both of Gemma's own stops, <eos> (1) and <end_of_turn> (106), where the vocabulary reaches that far: files
-// name either, and a chat that misses one runs on.
-std::vector<int32_t> stop_ids(std::vector<int32_t> ids, int32_t vocabulary);
+// Whether layers, widths and heads are those of a Gemma 3 that Google released: what such a file says wrongly is known.
+bool is_google_shape(const ModelConfig& config);
 
 }  // namespace carat

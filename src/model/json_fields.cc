@@ -2,15 +2,19 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "base/file_map.h"
+#include "formats/gguf.h"
 #include "formats/json_guard.h"
 
 namespace carat {
 namespace {
 
 constexpr size_t kMaxFileBytes = size_t{1} << 20;
+constexpr size_t kMaxTokenizerConfigBytes = size_t{16} << 20;  // Gemma 3's is 1.2 MB
 constexpr size_t kMaxIntegers = 64;
 
 // JSON has one kind of number: 4096.0 is an integer too.
@@ -57,7 +61,9 @@ Result<std::optional<float>> JsonFields::number(const char* key) const {
   const nlohmann::json* value = find(key);
   if (value == nullptr) return std::optional<float>();
   if (!value->is_number()) return unexpected(key, "a number");
-  return std::optional<float>(static_cast<float>(value->get<double>()));
+  const auto wide = value->get<double>();
+  if (!(std::abs(wide) <= double{std::numeric_limits<float>::max()})) return unexpected(key, "a smaller number");
+  return std::optional<float>(static_cast<float>(wide));
 }
 
 Result<std::optional<std::string>> JsonFields::text(const char* key) const {
@@ -128,33 +134,45 @@ Result<float> JsonFields::number_or(const char* key, float absent) const {
   return value.value_or(absent);
 }
 
-Result<nlohmann::json> read_json_object(const std::string& path) {
+Status JsonFields::only(std::initializer_list<std::string_view> known) const {
+  for (const auto& [key, value] : object_.items()) {
+    if (value.is_null() || std::find(known.begin(), known.end(), key) != known.end()) continue;
+    return Error{
+        ErrorCode::kUnsupported,
+        fmt::format("{}: {} is not known here, and may change what the model computes", where_, printable(key))};
+  }
+  return {};
+}
+
+namespace {
+
+// What is kept of a file: everything, or only some members of the outermost object.
+Result<nlohmann::json> parse_object(const std::string& path, size_t limit, const std::set<std::string>* wanted) {
   CARAT_TRY(const FileMap map, FileMap::open(path));
-  if (map.bytes().size() > kMaxFileBytes) {
+  if (map.bytes().size() > limit) {
     return Error{ErrorCode::kCorruptFile,
-                 fmt::format("{}: {} bytes, expected at most 1 MiB", path, map.bytes().size())};
+                 fmt::format("{}: {} bytes, expected at most {} MiB", path, map.bytes().size(), limit >> 20)};
   }
   const std::string_view text = text_of(map);
   if (const std::string_view problem = check_json_limits(text); !problem.empty()) {
     return Error{ErrorCode::kCorruptFile, fmt::format("{}: {}", path, problem)};
   }
-  nlohmann::json json = nlohmann::json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+  const auto keep = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
+    return wanted == nullptr || depth != 1 || event != nlohmann::json::parse_event_t::key ||
+           wanted->contains(parsed.get_ref<const std::string&>());
+  };
+  nlohmann::json json = nlohmann::json::parse(text.begin(), text.end(), keep, /*allow_exceptions=*/false);
+  if (json.is_discarded()) return Error{ErrorCode::kCorruptFile, fmt::format("{}: is not valid JSON", path)};
   if (!json.is_object()) return Error{ErrorCode::kCorruptFile, fmt::format("{}: expected a JSON object", path)};
   return json;
 }
 
-bool json_object_has(const std::string& path, std::string_view key) {
-  const Result<FileMap> map = FileMap::open(path);
-  if (!map.ok()) return false;
-  const std::string_view text = text_of(*map);
-  if (!check_json_limits(text).empty()) return false;
-  bool found = false;
-  const auto drop_everything = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
-    if (depth == 1 && event == nlohmann::json::parse_event_t::key && parsed == key) found = true;
-    return false;
-  };
-  const auto rest = nlohmann::json::parse(text.begin(), text.end(), drop_everything, /*allow_exceptions=*/false);
-  return found && !rest.is_discarded();  // what the callback drops becomes null; an error is "discarded"
+}  // namespace
+
+Result<nlohmann::json> read_json_object(const std::string& path) { return parse_object(path, kMaxFileBytes, nullptr); }
+
+Result<nlohmann::json> read_json_members(const std::string& path, const std::set<std::string>& wanted) {
+  return parse_object(path, kMaxTokenizerConfigBytes, &wanted);
 }
 
 }  // namespace carat

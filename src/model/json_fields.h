@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +37,9 @@ class JsonFields {
   Result<int32_t> integer_or(const char* key, int32_t absent) const;
   Result<float> number_or(const char* key, float absent) const;
 
+  // Every field that is not null is one of these: for objects in which an unknown one would change the arithmetic.
+  Status only(std::initializer_list<std::string_view> known) const;
+
   // "config.json: FIELD is VALUE, expected WHAT"
   Error unexpected(const char* key, const std::string& expected) const;
 
@@ -46,11 +51,11 @@ class JsonFields {
 };
 
 // Reads a JSON object from a small file. Errors: kNotFound, kIo, kCorruptFile (not JSON, not an object, above 1 MiB,
-// nested deeply).
+// beyond the limits of json_guard.h).
 Result<nlohmann::json> read_json_object(const std::string& path);
 
-// Whether the file's outermost object has `key`, without holding the rest of it in memory; false for what cannot be
-// read.
-bool json_object_has(const std::string& path, std::string_view key);
+// Only the named members of the file's outermost object, of a file of at most 16 MiB: the rest is skipped, and never
+// held in memory. Errors as read_json_object.
+Result<nlohmann::json> read_json_members(const std::string& path, const std::set<std::string>& wanted);
 
 }  // namespace carat

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/file_map.h"
 #include "base/result.h"
 #include "model/config.h"
 #include "model/weights.h"
@@ -25,9 +26,9 @@ struct VocabularyView {
 
 // Sampling values that the model's makers recommend (generation_config.json, or general.sampling.* of a GGUF).
 struct SamplingDefaults {
-  std::optional<float> temperature;
-  std::optional<int32_t> top_k;
-  std::optional<float> top_p;
+  std::optional<float> temperature, top_p, min_p, typical_p, repetition_penalty;
+  std::optional<int32_t> top_k, repeat_last_n, max_tokens, min_tokens;
+  std::vector<std::string> stops;  // texts that end an answer
 };
 
 struct ModelFile {
@@ -38,14 +39,20 @@ struct ModelFile {
   VocabularyView vocabulary;              // GGUF only
   std::filesystem::path tokenizer_json;   // directories only, else empty
   std::filesystem::path tokenizer_model;  // directories only, else empty
-  bool has_chat_template = false;         // a file without one is a base model
+  std::string chat_template;              // as the file holds it (Jinja); empty: none
+  bool has_chat_template = false;         // that, or instruction-tuned without one; else it is a base model
+  std::vector<std::string> notes;         // for people: what the file says wrongly and was put right, one line each
   std::string quantisation;               // for people: "Q4_K_M", "BF16", "mixed Q4_0"
   uint64_t parameters = 0;
   uint64_t file_bytes = 0;
-  std::shared_ptr<const void> maps;  // keeps the mapped files alive
+  FileMaps maps;  // keeps the mapped files alive; check(maps) once everything was read
 
   // Errors: kNotFound, kCorruptFile (which file, which field, what was expected), kUnsupported (not Gemma 3).
   static Result<ModelFile> open(const std::filesystem::path& path);
 };
+
+// The files of a Hugging Face directory that make up the model, by name: those that open() and the tokenizer read, so
+// that a copy of them opens as the original does. Errors: kNotFound, kIo, kCorruptFile (an index that cannot be read).
+Result<std::vector<std::string>> model_directory_files(const std::filesystem::path& directory);
 
 }  // namespace carat

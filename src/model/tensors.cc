@@ -61,6 +61,11 @@ constexpr std::array<std::string_view, 3> kTextPrefixes{"model.", "language_mode
 constexpr std::array<std::string_view, 6> kVisionPrefixes{
     "v.", "mm.", "vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."};
 
+// What old exporters wrote beside the weights: constants that every program computes itself.
+constexpr std::array<std::string_view, 4> kHarmlessEndings{".rotary_emb.inv_freq", ".rotary_emb.original_inv_freq",
+                                                           ".rotary_emb_local.inv_freq",
+                                                           ".rotary_emb_local.original_inv_freq"};
+
 // How one file spells the names.
 struct Names {
   TensorNaming naming;
@@ -103,7 +108,7 @@ class Binder {
  public:
   Binder(std::span<const TensorView> tensors, const std::string& file) : file_(file) {
     for (const TensorView& tensor : tensors) {
-      if (is_vision_tensor(tensor.name)) continue;
+      if (is_skipped_tensor(tensor.name)) continue;
       if (!left_.emplace(tensor.name, &tensor).second) fail(tensor.name, "appears twice");
     }
   }
@@ -150,6 +155,11 @@ class Binder {
 bool is_vision_tensor(std::string_view name) {
   return std::any_of(kVisionPrefixes.begin(), kVisionPrefixes.end(),
                      [&](std::string_view prefix) { return name.substr(0, prefix.size()) == prefix; });
+}
+
+bool is_skipped_tensor(std::string_view name) {
+  return is_vision_tensor(name) || std::any_of(kHarmlessEndings.begin(), kHarmlessEndings.end(),
+                                               [&](std::string_view ending) { return name.ends_with(ending); });
 }
 
 std::vector<TensorSpec> gguf_tensors(const ModelConfig& config) {

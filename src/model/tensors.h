@@ -39,6 +39,9 @@ Result<Weights> bind_tensors(const ModelConfig& config, std::span<const TensorVi
 // Whether a name belongs to a vision tower or projector, in any spelling.
 bool is_vision_tensor(std::string_view name);
 
+// What a text model does without: vision tensors, and the buffers of rotary embeddings that old exporters wrote.
+bool is_skipped_tensor(std::string_view name);
+
 // The tensor that holds the token embedding, or nullptr: its rows give V before the table can be checked.
 const TensorView* find_embedding(std::span<const TensorView> tensors, TensorNaming naming);
 

@@ -2,6 +2,8 @@
 // stay on the device, copied pages, two steps in flight.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <random>
 
 #include "backend/cpu/random_model.h"
@@ -176,6 +178,40 @@ TEST(Steps, AWrongStepIsRefusedAndNothingIsInFlight) {
     ASSERT_FALSE(ticket.ok()) << name;
     EXPECT_EQ(ticket.error().code, ErrorCode::kInvalidArgument);
     EXPECT_FALSE(TextStep(tokens, {&good, 1}, last).run(*backend).empty());
+  }
+}
+
+TEST(Steps, BarredIdsAreNeverSampledOnAnyBackend) {
+  const RandomModel model = random_model(DType::kQ8_0, 3);
+  ModelConfig barred = model.config;
+  const std::vector<int32_t> tokens = tokens_of(4, 1), pages{0}, wanted{1, 3};
+  const SeqRows seq{0, 4, 0, pages, pages};
+  for (const std::string& name : backend_names()) {
+    const std::vector<float> plain = TextStep(tokens, {&seq, 1}, wanted).run(*open(model, name));
+    // What each row would have chosen, and the last id.
+    barred.barred_ids = {511};
+    for (const size_t row : {0, 1}) {
+      const auto logits = std::span(plain).subspan(row * 512, 512);
+      barred.barred_ids.push_back(
+          static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
+    }
+    auto backend = create_backend({name, 2, Precision::kExact}, barred, model.weights);
+    ASSERT_TRUE(backend.ok());
+    ASSERT_TRUE((*backend)->reserve_kv({.global_pages = 1, .local_pages = 1, .max_rows = 4, .slots = 1}).ok());
+    SamplingParams greedy;
+    greedy.temperature = 0;
+    TextStep step(tokens, {&seq, 1}, wanted);
+    Output output{3, OutputKind::kSample};
+    output.sample.params = &greedy;
+    step.outputs().push_back(output);
+    const auto ticket = (*backend)->submit(step.step());
+    ASSERT_TRUE(ticket.ok()) << ticket.error().message;
+    const StepResult result = (*backend)->wait(*ticket).value();
+    for (const auto row : result.logits) {
+      for (const int32_t id : barred.barred_ids) EXPECT_EQ(row[static_cast<size_t>(id)], -HUGE_VALF) << name;
+    }
+    EXPECT_EQ(std::count(barred.barred_ids.begin(), barred.barred_ids.end(), result.samples[0].token), 0) << name;
+    EXPECT_GE(result.samples[0].token, 0) << name;
   }
 }
 

@@ -32,7 +32,7 @@ const std::vector<Hostile> kHostile{
     {"head size", [](ModelConfig& c) { c.head_size = 33; }},
     {"head size", [](ModelConfig& c) { c.head_size = 1 << 20; }},
     {"vocabulary", [](ModelConfig& c) { c.vocabulary = 0; }},
-    {"vocabulary", [](ModelConfig& c) { c.vocabulary = 262145; }},
+    {"vocabulary", [](ModelConfig& c) { c.vocabulary = (1 << 20) + 1; }},
     {"context length", [](ModelConfig& c) { c.context_length = 0; }},
     {"context length", [](ModelConfig& c) { c.context_length = std::numeric_limits<int32_t>::max(); }},
     {"sliding window", [](ModelConfig& c) { c.window = 0; }},
@@ -59,7 +59,6 @@ const std::vector<Hostile> kHostile{
        c.eos_ids = {1, 128};
      }},
     {"eos_id", [](ModelConfig& c) { c.eos_ids = {-1}; }},
-    {"eos_ids", [](ModelConfig& c) { c.eos_ids.clear(); }},
 };
 
 TEST(Config, AcceptsASensibleOne) { EXPECT_TRUE(validate(small_config(), "file").ok()); }
@@ -88,11 +87,18 @@ TEST(Config, EverySixthLayerIsGlobal) {
   for (int i = 0; i < 18; ++i) EXPECT_EQ(pattern[static_cast<size_t>(i)], i == 5 || i == 11 || i == 17) << i;
 }
 
-TEST(Config, BothOfGemmasStopsAreAlwaysThere) {
-  EXPECT_EQ(stop_ids({1}, 262144), (std::vector<int32_t>{1, 106}));
-  EXPECT_EQ(stop_ids({106}, 262144), (std::vector<int32_t>{1, 106}));
-  EXPECT_EQ(stop_ids({106, 7, 1, 7}, 262144), (std::vector<int32_t>{1, 7, 106}));
-  EXPECT_EQ(stop_ids({}, 50), (std::vector<int32_t>{1}));
+TEST(ModelConfig, GooglesShapesAreKnown) {
+  ModelConfig config;
+  config.layers = 26;
+  config.width = 1152;
+  config.ffn_width = 6912;
+  config.heads = 4;
+  config.kv_heads = 1;
+  config.head_size = 256;
+  EXPECT_TRUE(is_google_shape(config));
+  config.ffn_width = 6911;
+  EXPECT_FALSE(is_google_shape(config));
+  EXPECT_FALSE(is_google_shape(small_config()));
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <functional>
+#include <map>
+#include <tuple>
 
 #include "model/fixture.h"
 #include "support/gguf_builder.h"
@@ -43,7 +45,8 @@ GgufBuilder llama_cpp_4b() {
 Result<ModelConfig> parse(const GgufBuilder& builder, int64_t rows = 262144) {
   const std::string bytes = builder.bytes();
   CARAT_TRY(const GgufFile file, GgufFile::parse(std::as_bytes(std::span(bytes)), "m.gguf"));
-  CARAT_TRY(ModelConfig config, parse_gguf_config(file, rows));
+  std::vector<std::string> notes;
+  CARAT_TRY(ModelConfig config, parse_gguf_config(file, rows, notes));
   CARAT_CHECK(validate(config, "m.gguf"));
   return config;
 }
@@ -67,7 +70,7 @@ TEST(GgufConfig, LlamaCpp) {
   EXPECT_EQ(config->rope_base_local, 1e4f);
   EXPECT_EQ(config->rope_factor_global, 1);
   EXPECT_EQ(config->is_global, global_layers(26, 6));
-  EXPECT_EQ(config->eos_ids, (std::vector<int32_t>{1, 106}));
+  EXPECT_EQ(config->eos_ids, (std::vector<int32_t>{1}));
   EXPECT_EQ(parse(llama_cpp_4b())->rope_factor_global, 8);
 }
 
@@ -81,7 +84,7 @@ TEST(GgufConfig, GoogleQatIsObeyed) {
   ASSERT_TRUE(config.ok()) << config.error().message;
   EXPECT_EQ(config->window, 1024);
   EXPECT_EQ(config->rope_factor_global, 1);
-  EXPECT_EQ(config->eos_ids, (std::vector<int32_t>{1, 106}));
+  EXPECT_EQ(config->eos_ids, (std::vector<int32_t>{106}));
 }
 
 TEST(GgufConfig, OllamaSmall) {
@@ -149,6 +152,109 @@ TEST(GgufConfig, StopsOfAllKeys) {
   EXPECT_TRUE(fails_with(parse(builder), ErrorCode::kCorruptFile, {"eos_id is -7"}));
 }
 
+// Metadata of the 1B as Ollama's library has it: a cap that its own engine leaves out again.
+TEST(GgufConfig, OllamasWrongCapIsPutRightAndTold) {
+  GgufBuilder builder = llama_cpp_1b();
+  builder.set_f32("gemma3.final_logit_softcapping", 30);
+  const std::string bytes = builder.bytes();
+  std::vector<std::string> notes;
+  const auto file = GgufFile::parse(std::as_bytes(std::span(bytes)), "m.gguf");
+  ASSERT_TRUE(parse_gguf_config(*file, 262144, notes).ok());
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_NE(notes[0].find("final_logit_softcapping is 30"), std::string::npos);
+}
+
+TEST(GgufConfig, TheQatWindowIsToldAndNeutralArithmeticPasses) {
+  GgufBuilder builder = llama_cpp_1b();
+  builder.set_u32("gemma3.attention.sliding_window", 1024);
+  builder.set_f32("gemma3.attn_logit_softcapping", 0);
+  builder.set_f32("gemma3.logit_scale", 1);
+  builder.set_u32("gemma3.rope.dimension_count", 256);
+  builder.set_bool("tokenizer.ggml.add_bos_token", false);
+  builder.set_string("gemma3.vision.whatever", "is not text");
+  const std::string bytes = builder.bytes();
+  std::vector<std::string> notes;
+  const auto file = GgufFile::parse(std::as_bytes(std::span(bytes)), "m.gguf");
+  const auto config = parse_gguf_config(*file, 262144, notes);
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  EXPECT_FALSE(config->adds_bos);
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_NE(notes[0].find("1024"), std::string::npos);
+}
+
+// Names in the place of Gemma's pieces, with a few at chosen ids.
+GgufBuilder with_tokens(size_t count, const std::map<size_t, std::pair<std::string, int32_t>>& named) {
+  GgufBuilder builder = llama_cpp_1b();
+  std::vector<std::string> pieces(count);
+  std::vector<int32_t> types(count, 1);
+  for (size_t id = 0; id < count; ++id) pieces[id] = "p" + std::to_string(id);
+  for (const auto& [id, token] : named) std::tie(pieces[id], types[id]) = token;
+  builder.set_strings("tokenizer.ggml.tokens", pieces);
+  builder.set_f32s("tokenizer.ggml.scores", std::vector<float>(count));
+  builder.set_i32s("tokenizer.ggml.token_type", types);
+  return builder;
+}
+
+TEST(GgufConfig, EndsAreFoundByPieceNotByNumber) {
+  // 1 and 106 are ordinary pieces here, and the turn's end lies elsewhere.
+  GgufBuilder builder = with_tokens(1000, {{3, {"<eos>", 3}}, {4, {"<bos>", 3}}, {50, {"<end_of_turn>", 3}}});
+  builder.erase("tokenizer.ggml.bos_token_id");
+  builder.set_u32("tokenizer.ggml.eos_token_id", 3);
+  const Result<ModelConfig> config = parse(builder, 1000);
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  EXPECT_EQ(config->eos_ids, (std::vector<int32_t>{3, 50}));
+  EXPECT_EQ(config->bos_id, 4);
+  const Result<ModelConfig> plain = parse(with_tokens(1000, {}), 1000);
+  EXPECT_EQ(plain->eos_ids, (std::vector<int32_t>{1}));  // as the file declares
+}
+
+TEST(GgufConfig, TokensOfAFineTuneAreCarried) {
+  const std::string soft = "<image_soft_token>";
+  const Result<ModelConfig> config = parse(with_tokens(262208, {{262144, {soft, 3}},
+                                                                {262145, {"<think>", 4}},
+                                                                {262146, {"[PAD262146]", 5}},
+                                                                {262147, {"<|im_end|>", 3}},
+                                                                {262148, {"[PAD262148]", 5}},
+                                                                {262207, {"[PAD262207]", 1}}}),
+                                           262208);
+  ASSERT_TRUE(config.ok()) << config.error().message;
+  EXPECT_EQ(config->vocabulary, 262207);  // p262206 is the last one with a name
+  EXPECT_EQ(config->barred_ids, (std::vector<int32_t>{262144, 262146, 262148}));
+  EXPECT_EQ(config->eos_ids, (std::vector<int32_t>{1, 262147}));
+}
+
+TEST(GgufConfig, ATokenWithoutARowIsAnError) {
+  EXPECT_EQ(parse(with_tokens(262145, {{262144, {"<image_soft_token>", 3}}}), 262144)->vocabulary, 262144);  // Ollama's
+  EXPECT_TRUE(
+      fails_with(parse(with_tokens(262146, {{262144, {"<image_soft_token>", 3}}, {262145, {"<think>", 4}}}), 262144),
+                 ErrorCode::kCorruptFile, {"'<think>' with the id 262145", "262144 rows"}));
+}
+
+TEST(GgufConfig, AnInstructionTunedModelIsRecognised) {
+  const auto tuned = [](const GgufBuilder& builder) {
+    const std::string bytes = builder.bytes();
+    return *is_instruction_tuned(*GgufFile::parse(std::as_bytes(std::span(bytes)), "m.gguf"));
+  };
+  GgufBuilder builder = with_tokens(200, {{106, {"<end_of_turn>", 3}}});
+  EXPECT_FALSE(tuned(builder));  // ends with <eos> only: a base model
+  builder.set_u32("tokenizer.ggml.eos_token_id", 106);
+  EXPECT_TRUE(tuned(builder));
+  builder.set_u32("tokenizer.ggml.eos_token_id", 1);
+  builder.set_i32s("tokenizer.ggml.eos_token_ids", {1, 106});
+  EXPECT_TRUE(tuned(builder));
+  builder.set_string("general.finetune", "pt");
+  EXPECT_FALSE(tuned(builder));
+  builder = with_tokens(200, {});
+  builder.set_u32("tokenizer.ggml.eos_token_id", 106);
+  EXPECT_FALSE(tuned(builder));  // an ordinary piece here
+  for (const char* finetune : {"it", "it-qat", "Instruct", "chat-v2"}) {
+    builder.set_string("general.finetune", finetune);
+    EXPECT_TRUE(tuned(builder)) << finetune;
+  }
+  builder.set_string("general.finetune", "italian");
+  EXPECT_FALSE(tuned(builder));
+}
+
 struct Change {
   const char* named;  // what the error must name
   ErrorCode code;
@@ -159,9 +265,25 @@ TEST(GgufConfig, EveryBadFieldIsNamed) {
   constexpr ErrorCode kCorrupt = ErrorCode::kCorruptFile, kUnsupported = ErrorCode::kUnsupported;
   std::vector<Change> changes{
       {"'llama'", kUnsupported, [](GgufBuilder& b) { b.set_string("general.architecture", "llama"); }},
+      {"adapter (LoRA)", kUnsupported, [](GgufBuilder& b) { b.set_string("general.type", "adapter"); }},
+      {"mmproj", kUnsupported, [](GgufBuilder& b) { b.set_string("general.architecture", "clip"); }},
       {"not a Gemma 3 model", kUnsupported, [](GgufBuilder& b) { b.erase("general.architecture"); }},
       {"final_logit_softcapping", kUnsupported,
-       [](GgufBuilder& b) { b.set_f32("gemma3.final_logit_softcapping", 30); }},
+       [](GgufBuilder& b) { b.set_f32("gemma3.final_logit_softcapping", 25); }},
+      {"attn_logit_softcapping", kUnsupported, [](GgufBuilder& b) { b.set_f32("gemma3.attn_logit_softcapping", 30); }},
+      {"final_logit_softcapping", kUnsupported,
+       [](GgufBuilder& b) {  // not Google's shape: Rnj-1 really caps
+         b.set_f32("gemma3.final_logit_softcapping", 30);
+         b.set_u32("gemma3.block_count", 32);
+       }},
+      {"rope.scaling.yarn_beta", kUnsupported, [](GgufBuilder& b) { b.set_f32("gemma3.rope.scaling.yarn_beta", 1); }},
+      {"attention.relative_buckets", kUnsupported,
+       [](GgufBuilder& b) { b.set_u32("gemma3.attention.relative_buckets", 32); }},
+      {"logit_scale", kCorrupt, [](GgufBuilder& b) { b.set_f32("gemma3.logit_scale", 0.5f); }},
+      {"rope.dimension_count", kCorrupt, [](GgufBuilder& b) { b.set_u32("gemma3.rope.dimension_count", 128); }},
+      {"expert_count", kCorrupt, [](GgufBuilder& b) { b.set_u32("gemma3.expert_count", 8); }},
+      {"add_eos_token", kUnsupported, [](GgufBuilder& b) { b.set_bool("tokenizer.ggml.add_eos_token", true); }},
+      {"add_space_prefix", kUnsupported, [](GgufBuilder& b) { b.set_bool("tokenizer.ggml.add_space_prefix", true); }},
       {"attention.causal", kUnsupported, [](GgufBuilder& b) { b.set_bool("gemma3.attention.causal", false); }},
       {"layer count", kCorrupt, [](GgufBuilder& b) { b.set_u32("gemma3.block_count", 0); }},
       {"layer count", kCorrupt, [](GgufBuilder& b) { b.set_u32("gemma3.block_count", 1'000'000'000); }},
@@ -284,6 +406,13 @@ TEST(GgufSampling, ValuesAreChecked) {
   EXPECT_EQ(sampling(builder)->temperature, 1.0f);
   EXPECT_EQ(sampling(builder)->top_k, 64);
   EXPECT_EQ(sampling(builder)->top_p, 0.95f);
+  builder.set_f32("general.sampling.min_p", 0.05f);
+  builder.set_f32("general.sampling.penalty_repeat", 1.1f);
+  EXPECT_EQ(sampling(builder)->min_p, 0.05f);
+  EXPECT_EQ(sampling(builder)->repetition_penalty, 1.1f);
+  builder.set_u32("general.sampling.mirostat", 2);
+  EXPECT_TRUE(fails_with(sampling(builder), ErrorCode::kUnsupported, {"mirostat"}));
+  builder.set_u32("general.sampling.mirostat", 0);
   builder.set_f32("general.sampling.top_p", 1.5f);
   EXPECT_TRUE(fails_with(sampling(builder), ErrorCode::kCorruptFile, {"general.sampling.top_p"}));
 }

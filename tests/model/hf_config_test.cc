@@ -173,6 +173,89 @@ TEST(HfConfig, RopeParametersAreChecked) {
   EXPECT_TRUE(fails_with(parse(config), ErrorCode::kCorruptFile, {"sliding_attention is missing"}));
 }
 
+TEST(HfConfig, RopeScalingIsObeyedOrRefused) {
+  const auto with = [](const json& scaling) {
+    json config = json::parse(kOldFlat);
+    config["rope_scaling"] = scaling;
+    return parse(config);
+  };
+  EXPECT_EQ(with({{"type", "linear"}, {"factor", 8.0}})->rope_factor_global, 8);
+  EXPECT_EQ(with({{"rope_type", "default"}})->rope_factor_global, 1);
+  EXPECT_EQ(with({{"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}}}})->rope_factor_global, 8);
+  EXPECT_EQ(with({{"full_attention", nullptr}, {"sliding_attention", {{"rope_theta", 2e4}}}})->rope_base_local, 2e4f);
+  EXPECT_TRUE(fails_with(with({{"factor", 8.0}}), ErrorCode::kCorruptFile, {"rope_scaling: rope_type is missing"}));
+  EXPECT_TRUE(fails_with(with({{"rope_type", "linear"}, {"type", "default"}, {"factor", 8.0}}), ErrorCode::kCorruptFile,
+                         {"rope_scaling: type"}));
+  EXPECT_TRUE(fails_with(with({{"rope_type", "default"}, {"factor", 8.0}}), ErrorCode::kCorruptFile, {"factor"}));
+  EXPECT_TRUE(fails_with(with({{"rope_type", "linear"}, {"factor", 8.0}, {"attention_factor", 0.5}}),
+                         ErrorCode::kUnsupported, {"attention_factor"}));
+  EXPECT_TRUE(fails_with(with({{"full_attention", {{"factor", 8.0}}}}), ErrorCode::kCorruptFile, {"rope_type"}));
+  EXPECT_TRUE(fails_with(with({{"sliding_attention", {{"rope_type", "linear"}, {"factor", 8.0}}}}),
+                         ErrorCode::kCorruptFile, {"sliding layers are not scaled"}));
+  EXPECT_TRUE(fails_with(with({{"full_attention", json::object()}, {"chunked_attention", json::object()}}),
+                         ErrorCode::kUnsupported, {"chunked_attention"}));
+  json both = new_27b();
+  both["text_config"]["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 4.0}};
+  EXPECT_TRUE(fails_with(parse(both), ErrorCode::kCorruptFile, {"rope_scaling"}));
+}
+
+TEST(HfConfig, NumbersBeyondAFloatAreRefused) {
+  for (const char* field : {"rms_norm_eps", "rope_theta", "partial_rotary_factor"}) {
+    json config = json::parse(kOldFlat);
+    config[field] = 1e300;
+    EXPECT_TRUE(fails_with(parse(config), ErrorCode::kCorruptFile, {field}));
+  }
+}
+
+TEST(HfConfig, GenerationConfigIsObeyedOrRefused) {
+  const auto merge = [](const json& generation, SamplingDefaults& sampling) {
+    ModelConfig config;
+    return merge_generation_config(generation, "g.json", config, sampling);
+  };
+  SamplingDefaults sampling;
+  ASSERT_TRUE(merge({{"temperature", 0.7}, {"do_sample", false}}, sampling).ok());
+  EXPECT_EQ(sampling.temperature, 0.0f);  // greedy
+  sampling = {};
+  ASSERT_TRUE(merge({{"repetition_penalty", 1.3},
+                     {"min_p", 0.05},
+                     {"typical_p", 0.9},
+                     {"max_new_tokens", 7},
+                     {"min_new_tokens", 2},
+                     {"stop_strings", {"A", "B"}}},
+                    sampling)
+                  .ok());
+  EXPECT_EQ(sampling.repetition_penalty, 1.3f);
+  EXPECT_EQ(sampling.repeat_last_n, -1);
+  EXPECT_EQ(sampling.min_p, 0.05f);
+  EXPECT_EQ(sampling.typical_p, 0.9f);
+  EXPECT_EQ(sampling.max_tokens, 7);
+  EXPECT_EQ(sampling.min_tokens, 2);
+  EXPECT_EQ(sampling.stops, (std::vector<std::string>{"A", "B"}));
+  ASSERT_TRUE(merge({{"num_beams", 1},
+                     {"no_repeat_ngram_size", 0},
+                     {"suppress_tokens", nullptr},
+                     {"bad_words_ids", json::array()},
+                     {"cache_implementation", "hybrid"},
+                     {"pad_token_id", 0},
+                     {"renormalize_logits", false}},
+                    sampling)
+                  .ok());
+  for (const auto& [field, value] : std::vector<std::pair<const char*, json>>{{"num_beams", 4},
+                                                                              {"no_repeat_ngram_size", 3},
+                                                                              {"suppress_tokens", {5}},
+                                                                              {"bad_words_ids", {{5}}},
+                                                                              {"sequence_bias", {{{1}, -2.0}}},
+                                                                              {"guidance_scale", 1.5},
+                                                                              {"renormalize_logits", true},
+                                                                              {"eta_cutoff", "high"}}) {
+    EXPECT_TRUE(fails_with(merge({{field, value}}, sampling), ErrorCode::kUnsupported, {"g.json: ", field}));
+  }
+  for (const auto& [field, value] : std::vector<std::pair<const char*, json>>{
+           {"do_sample", 1}, {"max_new_tokens", -1}, {"min_p", 2}, {"repetition_penalty", 0}, {"stop_strings", {1}}}) {
+    EXPECT_TRUE(fails_with(merge({{field, value}}, sampling), ErrorCode::kCorruptFile, {"g.json: ", field}));
+  }
+}
+
 TEST(HfConfig, GenerationConfigAddsStopsAndSampling) {
   ModelConfig config = *parse(json::parse(kOldFlat));
   SamplingDefaults sampling;
@@ -182,7 +265,7 @@ TEST(HfConfig, GenerationConfigAddsStopsAndSampling) {
   EXPECT_EQ(sampling.temperature, 0.7f);
   EXPECT_EQ(sampling.top_k, 64);
   EXPECT_EQ(sampling.top_p, 0.95f);
-  EXPECT_EQ(stop_ids(config.eos_ids, 262144), (std::vector<int32_t>{1, 49, 106}));
+  EXPECT_EQ(config.eos_ids, (std::vector<int32_t>{1, 106, 1, 106, 49}));
   for (const auto& [field, value] : std::vector<std::pair<const char*, json>>{
            {"temperature", -1}, {"temperature", 1e9}, {"top_k", -5}, {"top_p", 0}, {"top_p", 1.5}, {"top_p", "high"}}) {
     EXPECT_TRUE(fails_with(merge_generation_config(json{{field, value}}, "g.json", config, sampling),
@@ -204,16 +287,18 @@ TEST(JsonFields, FilesThatAreNoSmallJsonObject) {
   EXPECT_TRUE(fails_with(read_json_object(path), ErrorCode::kCorruptFile, {"1 MiB"}));
 }
 
-TEST(JsonFields, FindsAnOutermostKeyOnly) {
+TEST(JsonFields, ReadsOnlyTheMembersThatAreWanted) {
   const TemporaryDirectory directory;
   const std::string path = (directory.path() / "t.json").string();
   directory.write("t.json", R"({"a": {"chat_template": 1}, "b": [{"chat_template": 2}]})");
-  EXPECT_FALSE(json_object_has(path, "chat_template"));
-  directory.write("t.json", R"({"a": {"x": 1}, "chat_template": "{{ bos_token }}"})");
-  EXPECT_TRUE(json_object_has(path, "chat_template"));
+  EXPECT_EQ(read_json_members(path, {"chat_template"})->dump(), "{}");
+  directory.write("t.json", R"({"a": {"x": 1}, "chat_template": {"y": [1]}, "z": "w"})");
+  EXPECT_EQ(read_json_members(path, {"chat_template", "w"})->dump(), R"({"chat_template":{"y":[1]}})");
   directory.write("t.json", R"({"chat_template": )");
-  EXPECT_FALSE(json_object_has(path, "chat_template"));
-  EXPECT_FALSE(json_object_has("/nowhere", "chat_template"));
+  EXPECT_TRUE(fails_with(read_json_members(path, {"a"}), ErrorCode::kCorruptFile, {"t.json"}));
+  EXPECT_TRUE(fails_with(read_json_members("/nowhere", {"a"}), ErrorCode::kNotFound, {"/nowhere"}));
+  directory.write("t.json", "{\"a\":\"\"" + std::string(17 << 20, ' ') + "}");
+  EXPECT_TRUE(fails_with(read_json_members(path, {"a"}), ErrorCode::kCorruptFile, {"16 MiB"}));
 }
 
 }  // namespace

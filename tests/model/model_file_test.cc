@@ -1,5 +1,7 @@
 #include "model/model_file.h"
 
+#include <sys/stat.h>
+
 #include <array>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -80,7 +82,7 @@ TEST(ModelFile, OpensAHuggingFaceDirectory) {
   EXPECT_EQ(model.config.layers, 8);
   EXPECT_EQ(model.config.vocabulary, 1024);
   EXPECT_EQ(model.config.is_global, global_layers(8, 6));
-  EXPECT_EQ(model.config.eos_ids, (std::vector<int32_t>{1, 106}));
+  EXPECT_EQ(model.config.eos_ids, (std::vector<int32_t>{1}));
   EXPECT_EQ(model.quantisation, "BF16");
   EXPECT_TRUE(model.weights.norm_plus_one);
   EXPECT_TRUE(model.vocabulary.pieces.empty());
@@ -188,6 +190,103 @@ TEST(ModelFile, DirectoryExtrasAreFound) {
   EXPECT_EQ(opened->sampling.top_k, 64);
   EXPECT_EQ(opened->config.eos_ids, (std::vector<int32_t>{1, 9, 106}));
   EXPECT_EQ(logits_of(*opened), logits_of(open_fixture()));
+}
+
+TEST(ModelFile, TheChatTemplateIsReadFromWhicheverFileHoldsIt) {
+  const DirectoryWith model([](nlohmann::json&) {});
+  const TemporaryDirectory& folder = model.directory();
+  folder.write("tokenizer_config.json", R"({"chat_template": null})");
+  EXPECT_FALSE(model.open()->has_chat_template);
+  folder.write("tokenizer_config.json",
+               R"({"chat_template": [{"name": "tool", "template": "T"}, {"name": "default", "template": "D"}]})");
+  EXPECT_EQ(model.open()->chat_template, "D");
+  folder.write("tokenizer_config.json", R"({"chat_template": [{"name": "tool", "template": "T"}]})");
+  EXPECT_TRUE(fails_with(model.open(), ErrorCode::kCorruptFile, {"chat_template", "default"}));
+  folder.write("tokenizer_config.json", R"({"chat_template": 7})");
+  EXPECT_TRUE(fails_with(model.open(), ErrorCode::kCorruptFile, {"chat_template is 7"}));
+  folder.write("tokenizer_config.json", R"({"chat_template": "C"})");
+  folder.write("chat_template.jinja", "J");
+  EXPECT_EQ(model.open()->chat_template, "J");
+  folder.write("tokenizer_config.json", R"({"add_eos_token": true})");
+  EXPECT_TRUE(fails_with(model.open(), ErrorCode::kCorruptFile, {"add_eos_token"}));
+}
+
+TEST(ModelFile, TokensOfADirectoryAreFoundByPiece) {
+  const DirectoryWith model([](nlohmann::json& c) { c["eos_token_id"] = 7; });
+  model.directory().write("tokenizer.json", R"({"version": "1.0", "added_tokens": [
+      {"id": 7, "content": "<eos>", "special": true}, {"id": 9, "content": "<end_of_turn>", "special": true},
+      {"id": 11, "content": "<stop>", "special": true}], "model": {"vocab": )" +
+                                                std::string(100, ' '));  // the rest is not read
+  model.directory().write("tokenizer_config.json", R"({"eos_token": {"content": "<stop>"}})");
+  const Result<ModelFile> opened = model.open();
+  ASSERT_TRUE(opened.ok()) << opened.error().message;
+  EXPECT_EQ(opened->config.eos_ids, (std::vector<int32_t>{7, 9, 11}));
+  EXPECT_FALSE(opened->has_chat_template);
+  model.directory().write("generation_config.json", R"({"eos_token_id": [7, 9]})");
+  EXPECT_TRUE(model.open()->has_chat_template);  // it declares <end_of_turn>
+  EXPECT_EQ(model.open()->notes.size(), 1u);
+}
+
+TEST(ModelFile, DirectoriesThatHoldSomethingElseSayWhatToDo) {
+  const std::vector<std::pair<const char*, const char*>> kinds{{"adapter_config.json", "merge it"},
+                                                               {"pytorch_model.bin", "safe_serialization"},
+                                                               {"pytorch_model-00001-of-00002.bin", "pickled"},
+                                                               {"consolidated.00.pth", "pickled"},
+                                                               {"flax_model.msgpack", "another framework"},
+                                                               {"gemma-3-1b-it-Q4_K_M.gguf", "name the file"}};
+  for (const auto& [name, words] : kinds) {
+    const TemporaryDirectory folder;
+    folder.write(name, "x");
+    EXPECT_TRUE(fails_with(ModelFile::open(folder.path()), ErrorCode::kUnsupported, {words})) << name;
+    folder.write("config.json", "{}");
+    EXPECT_TRUE(fails_with(ModelFile::open(folder.path()), ErrorCode::kUnsupported, {words})) << name;
+  }
+}
+
+TEST(ModelFile, EveryFileThatIsAGitLfsPointerIsCalledOne) {
+  const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 1000\n";
+  const TemporaryDirectory alone;
+  alone.write("m.gguf", pointer);
+  EXPECT_TRUE(fails_with(ModelFile::open(alone.path() / "m.gguf"), ErrorCode::kCorruptFile, {"Git LFS pointer"}));
+  for (const char* name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+                           "chat_template.jinja", "chat_template.json", "model.safetensors"}) {
+    const DirectoryWith model([](nlohmann::json&) {});
+    std::filesystem::remove(model.directory().path() / name);
+    model.directory().write(name, pointer);
+    EXPECT_TRUE(fails_with(model.open(), ErrorCode::kCorruptFile, {name, "Git LFS pointer"})) << name;
+  }
+}
+
+TEST(ModelFile, WhatIsNoRegularFileIsNoModel) {
+  const TemporaryDirectory folder;
+  ASSERT_EQ(::mkfifo((folder.path() / "x.gguf").c_str(), 0600), 0);
+  EXPECT_TRUE(fails_with(ModelFile::open(folder.path() / "x.gguf"), ErrorCode::kIo, {"not a regular file"}));
+  const DirectoryWith model([](nlohmann::json&) {});
+  ASSERT_EQ(::mkfifo((model.directory().path() / "generation_config.json").c_str(), 0600), 0);
+  EXPECT_TRUE(fails_with(model.open(), ErrorCode::kIo, {"generation_config.json"}));
+  std::filesystem::remove(model.directory().path() / "generation_config.json");
+  std::filesystem::create_symlink("nowhere", model.directory().path() / "generation_config.json");
+  EXPECT_TRUE(fails_with(model.open(), ErrorCode::kNotFound, {"generation_config.json"}));
+}
+
+TEST(ModelFile, UntiedEmbeddingsNeedTheirHead) {
+  EXPECT_TRUE(fails_with(DirectoryWith([](nlohmann::json& c) { c["tie_word_embeddings"] = false; }).open(),
+                         ErrorCode::kCorruptFile, {"lm_head"}));
+}
+
+TEST(ModelFile, AddedTokensThatOnlyASlowTokenizerKnowsAreRefused) {
+  const DirectoryWith model([](nlohmann::json&) {});
+  const TemporaryDirectory& folder = model.directory();
+  folder.write("tokenizer.model", "x");
+  folder.write("added_tokens.json", R"({"<image_soft_token>": 262144})");
+  folder.write("tokenizer_config.json",
+               R"({"added_tokens_decoder": {"2": {"content": "<bos>"}, "262144": {"content": "<image_soft_token>"}}})");
+  EXPECT_TRUE(model.open().ok());
+  folder.write("added_tokens.json", R"({"<image_soft_token>": 262144, "<think>": 262145})");
+  EXPECT_TRUE(fails_with(model.open(), ErrorCode::kUnsupported, {"added_tokens.json", "<think>", "tokenizer.json"}));
+  folder.write("added_tokens.json", "{}");
+  folder.write("tokenizer_config.json", R"({"added_tokens_decoder": {"262145": {"content": "<think>"}}})");
+  EXPECT_TRUE(fails_with(model.open(), ErrorCode::kUnsupported, {"tokenizer_config.json", "<think>"}));
 }
 
 }  // namespace

@@ -148,5 +148,20 @@ TEST(Tensors, NormMultipliersAddTheOneWhereTheFileHoldsW) {
   EXPECT_EQ(norm_multipliers(weights, norm), (std::vector<float>{1, 1.5f, 0, 3}));
 }
 
+TEST(Tensors, BuffersOfRotaryEmbeddingsAreSkippedAndNothingElse) {
+  std::vector<TensorView> views = whole_model();
+  for (const char* name : {"model.rotary_emb.inv_freq", "model.layers.0.self_attn.rotary_emb.inv_freq",
+                           "language_model.model.rotary_emb_local.inv_freq", "model.rotary_emb.original_inv_freq"}) {
+    views.push_back({name, DType::kF32, 1, 16, {}});
+  }
+  EXPECT_TRUE(bound(views).ok());
+  for (const char* name : {"rope_freqs.weight", "model.layers.0.inv_freq", "model.rotary_emb.inv_freq.weight",
+                           "model.layers.0.self_attn.q_proj.bias"}) {
+    std::vector<TensorView> more = whole_model();
+    more.push_back({name, DType::kF32, 1, 16, {}});
+    EXPECT_TRUE(fails_with(bound(more), ErrorCode::kCorruptFile, {name, "is not a tensor of Gemma 3"}));
+  }
+}
+
 }  // namespace
 }  // namespace carat::test

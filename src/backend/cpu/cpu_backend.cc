@@ -152,6 +152,7 @@ class CpuBackend final : public Backend {
     };
     context_.user = this;
     team_.run([](void* self, int worker) { static_cast<CpuBackend*>(self)->forward(worker); }, this);
+    bar_ids(config_, half.logits);
     if (!half.outputs.samples().empty()) sample(half);
     return {};
   }

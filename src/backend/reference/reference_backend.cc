@@ -185,6 +185,7 @@ class ReferenceBackend final : public Backend {
     const std::vector<float> wanted = rows_of(all, half.outputs.logits_rows());
     half.hidden = rows_of(all, half.outputs.hidden_rows());
     half.logits = wanted.empty() ? wanted : reference_.logits(wanted);
+    bar_ids(config_, half.logits);
     sample(half);
     charge(Stage::kSample);
     return {};
