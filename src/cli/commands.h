@@ -27,6 +27,7 @@ void add_show(CLI::App& app, Action& action);
 void add_stop(CLI::App& app, Action& action);
 void add_synth(CLI::App& app, Action& action);
 void add_tokenize(CLI::App& app, Action& action);
+void add_verify(CLI::App& app, Action& action);
 void add_version(CLI::App& app, Action& action);
 
 }  // namespace carat::cli

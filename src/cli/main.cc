@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
   add_stop(app, action);
   add_cp(app, action);
   add_rm(app, action);
+  add_verify(app, action);
   add_eval(app, action);
   add_perplexity(app, action);
   add_bench(app, action);

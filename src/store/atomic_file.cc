@@ -66,8 +66,10 @@ Status sync_folder(const std::filesystem::path& path) {
 }
 
 Result<std::string> read_small_file(const std::filesystem::path& path, size_t limit) {
-  OwnedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!fd.valid()) return io_error(path, "open it", errno);
+  CARAT_TRY(const OwnedFd fd, open_in_store(path));
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) return io_error(path, "look at it", errno);
+  if (!S_ISREG(info.st_mode)) return Error{ErrorCode::kIo, path.string() + ": is no regular file"};
   std::string content;
   std::array<char, 16384> buffer{};
   while (true) {

@@ -20,7 +20,7 @@ Status make_folders(const std::filesystem::path& path);
 
 Status sync_folder(const std::filesystem::path& path);
 
-// At most `limit` bytes, else kCorruptFile. Follows no symbolic link.
+// At most `limit` bytes of a regular file, else kCorruptFile. Opened as open_in_store does it.
 Result<std::string> read_small_file(const std::filesystem::path& path, size_t limit);
 
 }  // namespace carat

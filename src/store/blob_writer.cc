@@ -89,6 +89,8 @@ Result<StoredBlob> BlobWriter::commit() {
   if (::rename(partial_.c_str(), path.c_str()) != 0) return io_error(path, "write it", errno);
   CARAT_CHECK(lock_.downgrade(path));
   CARAT_CHECK(sync_folder(blobs_->folder()));
+  struct stat look {};
+  if (::fstat(lock_.fd(), &look) == 0) (void)blobs_->notes().note(digest, look);  // else its first use hashes it again
   return StoredBlob{BlobRef{digest, written_bytes_}, std::move(lock_)};
 }
 

@@ -28,24 +28,41 @@ Result<FileLock> Blobs::hold(const Digest& digest, uint64_t size_bytes) const {
   return lock;
 }
 
-Status Blobs::verify(const Digest& digest, uint64_t size_bytes, const std::function<bool(uint64_t)>& on_bytes) const {
+Result<FileLock> Blobs::hold_verified(const Digest& digest, uint64_t size_bytes) const {
+  CARAT_TRY(FileLock lock, hold(digest, size_bytes));
+  struct stat look {};
+  if (::fstat(lock.fd(), &look) != 0) return io_error(path_of(digest), "look at it", errno);
+  if (!notes_.has(digest, look)) CARAT_CHECK(hash(lock, digest, nullptr));
+  return lock;
+}
+
+Status Blobs::verify(const Digest& digest, uint64_t size_bytes, const OnBytes& on_bytes) const {
   CARAT_TRY(const FileLock lock, hold(digest, size_bytes));
-  Sha256 hash;
+  return hash(lock, digest, on_bytes);
+}
+
+// The look is taken before the bytes are read: what changes meanwhile is found the next time.
+Status Blobs::hash(const FileLock& blob, const Digest& digest, const OnBytes& on_bytes) const {
+  struct stat look {};
+  if (::fstat(blob.fd(), &look) != 0) return io_error(path_of(digest), "look at it", errno);
+  Sha256 sum;
   std::vector<std::byte> buffer(1 << 20);
   uint64_t done = 0;
   while (true) {
-    const ssize_t got = ::read(lock.fd(), buffer.data(), buffer.size());
+    const ssize_t got = ::pread(blob.fd(), buffer.data(), buffer.size(), static_cast<off_t>(done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return io_error(path_of(digest), "read it", errno);
     if (got == 0) break;
-    hash.update({buffer.data(), static_cast<size_t>(got)});
+    sum.update({buffer.data(), static_cast<size_t>(got)});
     done += static_cast<uint64_t>(got);
     if (on_bytes && !on_bytes(done)) return Error{ErrorCode::kCancelled, "cancelled"};
   }
-  if (hash.finish() != digest) {
+  if (sum.finish() != digest) {
+    notes_.forget(digest);
     return Error{ErrorCode::kCorruptFile, fmt::format("{}: its bytes are not those of its name; pull the model again",
                                                       path_of(digest).string())};
   }
+  (void)notes_.note(digest, look);  // a store that is only read is hashed each time
   return {};
 }
 

@@ -11,20 +11,28 @@
 #include "store/blob_writer.h"
 #include "store/digest.h"
 #include "store/locks.h"
+#include "store/verified.h"
 
 namespace carat {
 
 class Blobs {
  public:
-  explicit Blobs(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  explicit Blobs(std::filesystem::path folder) : Blobs(folder, VerifiedNotes(folder.parent_path() / "verified", "")) {}
+  // A folder of another program, which is only read: what was verified of it is noted elsewhere.
+  Blobs(std::filesystem::path folder, VerifiedNotes notes) : folder_(std::move(folder)), notes_(std::move(notes)) {}
 
   const std::filesystem::path& folder() const { return folder_; }
+  const VerifiedNotes& notes() const { return notes_; }
   std::filesystem::path path_of(const Digest& digest) const { return folder_ / ("sha256-" + digest.hex()); }
 
   // A shared lock on the blob: while it is held, no carat deletes it. Errors: kNotFound, kCorruptFile (another size).
   Result<FileLock> hold(const Digest& digest, uint64_t size_bytes) const;
 
-  // Reads all of it. Errors: as hold, and kCorruptFile if the bytes are not those of the digest. `on_bytes` is told how
+  // The same of a blob whose bytes are those of its digest: hashed, unless it looks as it did when it was hashed last.
+  // Errors: as hold and verify.
+  Result<FileLock> hold_verified(const Digest& digest, uint64_t size_bytes) const;
+
+  // Reads all of it, whatever is noted. Errors: as hold, and kCorruptFile if the bytes are not those of the digest. `on_bytes` is told how
   // far it got, and stops it (kCancelled) by returning false.
   Status verify(const Digest& digest, uint64_t size_bytes,
                 const std::function<bool(uint64_t done_bytes)>& on_bytes = nullptr) const;
@@ -41,7 +49,11 @@ class Blobs {
   Result<StoredBlob> put(std::string_view text) const;
 
  private:
+  using OnBytes = std::function<bool(uint64_t done_bytes)>;
+  Status hash(const FileLock& blob, const Digest& digest, const OnBytes& on_bytes) const;
+
   std::filesystem::path folder_;
+  VerifiedNotes notes_;
 };
 
 }  // namespace carat

@@ -32,6 +32,10 @@ class OwnedFd {
   int fd_ = -1;
 };
 
+// Opens for reading what lies at `path` in the store; a FIFO does not make it wait. A symbolic link, to a file or a folder
+// on another disk, is followed if what it leads to belongs to whoever made the link. Errors: kNotFound, kIo.
+Result<OwnedFd> open_in_store(const std::filesystem::path& path);
+
 enum class LockMode { kShared, kExclusive };
 
 class FileLock {

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "base/checked.h"
+#include "formats/json_guard.h"
 #include "store/model_name.h"
 
 namespace carat {
@@ -209,6 +210,10 @@ std::string to_json(const Manifest& manifest) {
 
 Result<Manifest> parse_manifest(std::string_view text, std::string_view where_view) {
   const std::string where(where_view);
+  constexpr JsonLimits kLimits{.depth = 8, .keys = 1000};
+  if (const auto problem = check_json_limits(text, kLimits); !problem.empty()) {
+    return Error{ErrorCode::kCorruptFile, fmt::format("{}: {}", where, problem)};
+  }
   const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) {
     return Error{ErrorCode::kCorruptFile, where + ": it is not valid JSON; pull the model again, or remove it"};

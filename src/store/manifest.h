@@ -56,7 +56,7 @@ struct Manifest {
   std::vector<BlobRef> blobs() const;  // all of them
 };
 
-inline constexpr size_t kMaxManifestBytes = 8 << 20;  // a saved conversation may be long
+inline constexpr size_t kMaxManifestBytes = 1 << 20;  // a saved conversation may be long
 
 std::string to_json(const Manifest& manifest);
 // `where` begins the message of an error. Errors: kCorruptFile, naming the field; kUnsupported, a newer schema.

@@ -67,12 +67,16 @@ Result<Store> Store::open() {
   CARAT_TRY(fs::path home, store_home());
   Store store(std::move(home));
   const ForeignFolders folders = foreign_folders();
-  for (const fs::path& folder : folders.ollama) store.ollama_.emplace_back(folder);
+  for (const fs::path& folder : folders.ollama) store.ollama_.emplace_back(folder, store.home_);
   store.huggingface_ = folders.huggingface;
   return store;
 }
 
 Store::Store(fs::path home) : home_(std::move(home)), blobs_(home_ / "blobs") {}
+
+Store::Store(fs::path home, const fs::path& noted_in)
+    : home_(std::move(home)),
+      blobs_(home_ / "blobs", VerifiedNotes(noted_in / "verified", "-" + sha256(home_.string()).hex().substr(0, 12))) {}
 
 fs::path Store::manifest_path(const ModelName& name) const { return home_ / "manifests" / name.path(); }
 
@@ -156,7 +160,7 @@ Result<ResolvedModel> Store::resolve_own(const ModelName& name) const {
   }
   ResolvedModel model;
   for (const BlobRef& blob : manifest.blobs()) {
-    auto hold = blobs_.hold(blob.digest, blob.size_bytes);
+    auto hold = blobs_.hold_verified(blob.digest, blob.size_bytes);
     if (!hold.ok()) {
       return Error{hold.error().code == ErrorCode::kNotFound ? ErrorCode::kCorruptFile : hold.error().code,
                    hold.error().code == ErrorCode::kNotFound
@@ -233,7 +237,7 @@ Result<StoreListing> Store::list() const {
 
 Result<std::string> Store::license_text(const std::optional<BlobRef>& license) const {
   if (!license) return std::string();
-  auto hold = blobs_.hold(license->digest, license->size_bytes);
+  auto hold = blobs_.hold_verified(license->digest, license->size_bytes);
   if (hold.ok()) return read_small_file(blobs_.path_of(license->digest), 16 << 20);
   for (const Store& ollama : ollama_) {
     if (ollama.blobs_.hold(license->digest, license->size_bytes).ok()) return ollama.license_text(license);
@@ -264,6 +268,12 @@ Status Store::write_manifest(const ModelName& name, const Manifest& manifest, st
   for (const BlobRef& blob : manifest.blobs()) {
     CARAT_TRY(const FileLock hold, blobs_.hold(blob.digest, blob.size_bytes));
   }
+  // What is written can be read again: no text is too long, no file's name impossible.
+  if (text.size() > kMaxManifestBytes) {
+    return Error{ErrorCode::kTooLong, fmt::format("{}: its manifest has {} bytes, at most {} can be saved", name.text(),
+                                                  text.size(), kMaxManifestBytes)};
+  }
+  CARAT_TRY(const Manifest readable, parse(text, name.text()));
   CARAT_CHECK(make_view(home_, blobs_, manifest));
   const fs::path path = manifest_path(name);
   CARAT_CHECK(make_folders(path.parent_path()));
@@ -275,8 +285,8 @@ Status Store::copy(const ModelName& from, const ModelName& to) const {
   return save_image(to, text);
 }
 
-Status Store::verify(const Manifest& manifest) const {
-  for (const BlobRef& blob : manifest.blobs()) CARAT_CHECK(blobs_.verify(blob.digest, blob.size_bytes));
+Status Store::verify(const Manifest& manifest, const std::function<bool(uint64_t)>& on_bytes) const {
+  for (const BlobRef& blob : manifest.blobs()) CARAT_CHECK(blobs_.verify(blob.digest, blob.size_bytes, on_bytes));
   return {};
 }
 

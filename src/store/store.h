@@ -4,6 +4,7 @@
 //   manifests/host/namespace/model/tag     what a name stands for (manifest.h); written last, so it never names a blob
 //   that
 //                                          is not there
+//   verified/<hex>                         what each blob looked like when it was last hashed (verified.h)
 //   views/<hex>/                           links for models of several files (view.h)
 //   downloads/<hex>/                       what a pull is fetching
 // Several processes may use it at once; locks.h says how. Nothing is written before something is stored, and a store on
@@ -74,6 +75,8 @@ class Store {
   // CARAT_HOME, else ~/.carat. Error: kInvalidArgument if there is neither.
   static Result<Store> open();
   explicit Store(std::filesystem::path home);
+  // Another program's folder, read and never written: what was verified of it is noted under `noted_in`.
+  Store(std::filesystem::path home, const std::filesystem::path& noted_in);
 
   const std::filesystem::path& home() const { return home_; }
   const Blobs& blobs() const { return blobs_; }
@@ -104,8 +107,8 @@ class Store {
   Result<RemovalReport> remove_unused(const std::vector<BlobRef>& blobs) const;
   // Everything that no manifest names and nobody is writing or using: blobs, partial files, downloads, views.
   Result<RemovalReport> sweep_unused() const;
-  // Hashes every blob of the model.
-  Status verify(const Manifest& manifest) const;
+  // Hashes every blob of the model. `on_bytes` as in Blobs::verify.
+  Status verify(const Manifest& manifest, const std::function<bool(uint64_t done_bytes)>& on_bytes = nullptr) const;
 
   std::filesystem::path download_folder(const Digest& digest) const;
 

@@ -99,7 +99,9 @@ Result<RemovalReport> Store::remove(const ModelName& name) const {
   if (!stored.ok() || !report.problems.empty()) return report;
   const std::set<Digest> used = used_by(left);
   for (const BlobRef& blob : stored->manifest.blobs()) {
-    if (!used.contains(blob.digest)) CARAT_CHECK(delete_unless_held(blobs_.path_of(blob.digest), report));
+    if (used.contains(blob.digest)) continue;
+    CARAT_CHECK(delete_unless_held(blobs_.path_of(blob.digest), report));
+    blobs_.notes().forget(blob.digest);
   }
   return report;
 }
@@ -137,6 +139,13 @@ Result<RemovalReport> Store::sweep_unused() const {
     if (is_partial || is_unused_blob) CARAT_CHECK(delete_unless_held(path, report));
   }
   for (const fs::path& path : files_in(home_ / "downloads")) CARAT_CHECK(delete_unless_held(path, report));
+  for (const fs::path& path : files_in(home_ / "verified")) {
+    const std::string note = path.filename().string();
+    if (note.find('-') != std::string::npos) continue;  // of another program's folder
+    const auto digest = Digest::parse_hex(note);
+    std::error_code ignored;
+    if (!digest || !fs::exists(blobs_.path_of(*digest), ignored)) fs::remove(path, ignored);
+  }
   for (const fs::path& path : files_in(home_ / "views")) {
     if (report.problems.empty() && !views.contains(path.filename().string()))
       CARAT_CHECK(delete_unless_held(path, report));

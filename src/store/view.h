@@ -16,7 +16,8 @@ std::filesystem::path model_path(const std::filesystem::path& home, const Blobs&
 // The view folder's name under home/views; empty if the model is one file and needs none.
 std::string view_name(const Manifest& manifest);
 
-// Makes the view unless it is there. Call under the blobs folder's lock.
+// Makes the view, or sets it right: every link leads to the blob that the manifest names, and nothing else lies there.
+// Call under the blobs folder's lock, or while the blobs are held. Errors: kIo, kCorruptFile (a file that is not ours).
 Status make_view(const std::filesystem::path& home, const Blobs& blobs, const Manifest& manifest);
 
 }  // namespace carat

@@ -191,5 +191,18 @@ TEST_F(StoreCommands, EveryShellKnowsEveryCommand) {
   }
 }
 
+TEST_F(StoreCommands, VerifyNamesWhatIsDamaged) {
+  import("tiny");
+  EXPECT_EQ(carat({"verify"}).out, "tiny:latest: all of its files are what they should be\n");
+  EXPECT_EQ(carat({"verify", "tiny"}).exit_code, 0);
+  expect_error({"verify", "nope"}, 1, "Error: model 'nope:latest' not found");
+  const auto model = Store(home_).find(*ModelName::parse("tiny"));
+  const fs::path blob = Store(home_).blobs().path_of(model->manifest.files.back().blob.digest);
+  std::fstream(blob, std::ios::in | std::ios::out | std::ios::binary).write("!", 1);
+  const std::string line = "Error: " + blob.string() + ": its bytes are not those of its name; pull the model again";
+  expect_error({"verify", "tiny"}, 1, line);
+  expect_error({"run", "tiny", "x"}, 1, line);
+}
+
 }  // namespace
 }  // namespace carat

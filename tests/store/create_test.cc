@@ -170,7 +170,7 @@ TEST_F(CreateTest, OllamasFolderIsUsedInPlaceAndNeverWritten) {
   ASSERT_TRUE(model.ok()) << model.error().message;
   EXPECT_EQ(model->path.parent_path(), ollama / "blobs");
   EXPECT_EQ(model->system, "theirs");
-  EXPECT_FALSE(fs::exists(store->home())) << "nothing is copied";
+  EXPECT_FALSE(fs::exists(store->home() / "blobs")) << "nothing is copied";
   const auto listing = store->list();
   ASSERT_EQ(listing->models.size(), 1u);
   EXPECT_EQ(listing->models[0].place, ollama.string());

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "formats/gguf_writer.h"
+#include "formats/safetensors.h"
 #include "model/fixture.h"
 #include "store/observer.h"
 #include "store/pull/pull.h"
@@ -133,6 +134,70 @@ TEST_F(Import, CancelledLeavesNoBlob) {
   EXPECT_TRUE(test::fails_with(import_model(store_, reference_, test::golden("gemma3-tiny-text"), observer_),
                                ErrorCode::kCancelled, {}));
   EXPECT_TRUE(fs::is_empty(store_.blobs().folder()));
+}
+
+// The fixture's weights under another name, with an index that says so.
+fs::path renamed_shards(const test::TemporaryDirectory& folder, const std::string& shard) {
+  const fs::path source = folder.path() / "renamed";
+  fs::create_directories(source);
+  fs::copy(test::golden("gemma3-tiny-text") / "config.json", source / "config.json");
+  fs::copy(test::golden("gemma3-tiny-text") / "model.safetensors", source / shard);
+  const auto file = SafetensorsFile::open(source / shard);
+  EXPECT_TRUE(file.ok());
+  std::string map;
+  for (const SafetensorsEntry& entry : file->entries()) {
+    map += fmt::format("{}\"{}\": \"{}\"", map.empty() ? "" : ", ", entry.name, shard);
+  }
+  std::ofstream(source / "model.safetensors.index.json") << "{\"weight_map\": {" << map << "}}";
+  return source;
+}
+
+TEST_F(Import, ShardsHaveAnyNameThatTheIndexGivesThem) {
+  const fs::path source = renamed_shards(folder_, "gemma_part-1.safetensors");
+  std::ofstream(source / "notes.json") << "{}";  // nobody's
+  std::ofstream(source / "model-old.safetensors") << "left over";
+  const Status status = import_model(store_, reference_, source, observer_);
+  ASSERT_TRUE(status.ok()) << status.error().message;
+  const auto model = store_.resolve("my:tag");
+  ASSERT_TRUE(model.ok()) << model.error().message;
+  EXPECT_TRUE(ModelFile::open(model->path).ok());
+  EXPECT_EQ(store_.find(reference_)->manifest.files.size(), 3u);
+}
+
+TEST_F(Import, ANameThatAManifestCannotHoldIsNoSuccess) {
+  const fs::path source = renamed_shards(folder_, "a shard.safetensors");
+  EXPECT_TRUE(test::fails_with(import_model(store_, reference_, source, observer_), ErrorCode::kCorruptFile,
+                               {"no plain file name"}));
+  EXPECT_FALSE(observer_.saw("success"));
+  EXPECT_TRUE(store_.list()->models.empty());
+}
+
+TEST_F(Import, AViewShowsWhatTheManifestNamesAndNothingElse) {
+  ASSERT_TRUE(import_model(store_, reference_, test::golden("gemma3-tiny-text"), observer_).ok());
+  const fs::path view = store_.resolve("my:tag")->path;
+  // A link to another file is set right.
+  const fs::path other = folder_.path() / "other.json";
+  std::ofstream(other) << R"({"model_type": "llama"})";
+  fs::remove(view / "config.json");
+  fs::create_symlink(other, view / "config.json");
+  ASSERT_TRUE(store_.resolve("my:tag").ok());
+  EXPECT_TRUE(fs::equivalent(view / "config.json",
+                             store_.blobs().path_of(store_.find(reference_)->manifest.files[0].blob.digest)));
+  EXPECT_TRUE(ModelFile::open(view).ok());
+  // A file that the manifest does not name, and one in a link's place, are refused by name.
+  std::ofstream(view / "chat_template.jinja") << "evil";
+  EXPECT_TRUE(test::fails_with(store_.resolve("my:tag"), ErrorCode::kCorruptFile, {"chat_template.jinja"}));
+  fs::remove(view / "chat_template.jinja");
+  fs::remove(view / "config.json");
+  std::ofstream(view / "config.json") << "{}";
+  EXPECT_TRUE(test::fails_with(store_.resolve("my:tag"), ErrorCode::kCorruptFile, {"config.json", "move it away"}));
+  fs::remove(view / "config.json");
+  // The whole folder as a link to one that somebody prepared.
+  fs::rename(view, folder_.path() / "prepared");
+  fs::create_directory_symlink(folder_.path() / "prepared", view);
+  const auto elsewhere = store_.resolve("my:tag");
+  ASSERT_TRUE(elsewhere.ok()) << elsewhere.error().message;
+  EXPECT_TRUE(ModelFile::open(view).ok());
 }
 
 }  // namespace

@@ -58,9 +58,11 @@ TEST_F(Locks, FoldersToo) {
   EXPECT_FALSE(second->has_value());
 }
 
-TEST_F(Locks, LinksAreNotFollowed) {
+TEST_F(Locks, ALinkLocksWhatItLeadsTo) {
   std::filesystem::create_symlink(path_, folder_.path() / "link");
-  EXPECT_FALSE(FileLock::acquire(folder_.path() / "link", LockMode::kShared).ok());
+  const auto lock = FileLock::acquire(folder_.path() / "link", LockMode::kExclusive);
+  ASSERT_TRUE(lock.ok()) << lock.error().message;
+  EXPECT_FALSE(FileLock::try_acquire(path_, LockMode::kShared)->has_value());
   EXPECT_TRUE(
       test::fails_with(FileLock::acquire(folder_.path() / "none", LockMode::kShared), ErrorCode::kNotFound, {"none"}));
 }

@@ -66,7 +66,8 @@ TEST(Manifest, EditedOnesSayWhichField) {
       {"[]", "not a JSON object"},
       {"null", "not a JSON object"},
       {to_json(full_manifest()).substr(0, 100), "not valid JSON"},
-      {std::string(100000, '['), "not valid JSON"},
+      {std::string(100000, '['), "is nested too deeply"},
+      {"{\"schema\": " + std::string(100000, '1') + "}", "a number that is too long"},
       {edited("/schema", "1"), "'schema'"},
       {edited("/kind", "onnx"), "'kind'"},
       {edited("/kind", 7), "'kind'"},
@@ -102,6 +103,23 @@ TEST(Manifest, EditedOnesSayWhichField) {
         << text.substr(0, 200);
   }
   EXPECT_TRUE(test::fails_with(parse_manifest(edited("/schema", 2), "m"), ErrorCode::kUnsupported, {"newer"}));
+}
+
+// 150,000 keys took ten seconds: the order of an object's keys is kept in a list.
+TEST(Manifest, TooManyFieldsAreRefusedBeforeTheyAreRead) {
+  std::string text = "{";
+  for (int i = 0; i < 1001; ++i) text += "\"k" + std::to_string(i) + "\":1,";
+  EXPECT_TRUE(test::fails_with(parse_manifest(text + "\"z\":1}", "m"), ErrorCode::kCorruptFile, {"too many fields"}));
+  std::string nested = R"({"schema":1,"kind":"gguf","parameters":{)";
+  for (int i = 0; i < 1001; ++i) nested += "\"k" + std::to_string(i) + "\":\"1\",";
+  EXPECT_TRUE(
+      test::fails_with(parse_manifest(nested + "\"z\":\"1\"}}", "m"), ErrorCode::kCorruptFile, {"too many fields"}));
+}
+
+TEST(Manifest, AConversationOfManyTurnsIsNotTooMany) {
+  Manifest manifest = full_manifest();
+  for (int i = 0; i < 2000; ++i) manifest.messages.push_back({i % 2 == 0 ? "user" : "assistant", "some words"});
+  EXPECT_TRUE(parse_manifest(to_json(manifest), "m").ok());
 }
 
 }  // namespace

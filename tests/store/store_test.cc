@@ -185,5 +185,32 @@ TEST_F(StoreTest, LocalPathsNeedNoStore) {
   EXPECT_EQ(model->size_bytes, 5u);
 }
 
+TEST_F(StoreTest, WhatCouldNotBeReadAgainIsNotSaved) {
+  Manifest manifest = add("m", "weights");
+  manifest.messages = {{"user", std::string(9 << 20, 'x')}};
+  EXPECT_FALSE(store_.save(name("m"), manifest).ok());
+  EXPECT_TRUE(store_.find(name("m"))->manifest.messages.empty()) << "the one before is still there";
+}
+
+TEST_F(StoreTest, VerifyFindsDamageThatALookDoesNot) {
+  const Manifest manifest = add("m", "weights");
+  EXPECT_TRUE(store_.verify(manifest).ok());
+  std::ofstream(store_.blobs().path_of(sha256("weights"))) << "weighty";
+  EXPECT_TRUE(test::fails_with(store_.verify(manifest), ErrorCode::kCorruptFile, {sha256("weights").hex()}));
+  EXPECT_TRUE(test::fails_with(store_.resolve("m"), ErrorCode::kCorruptFile, {"not those of its name"}));
+}
+
+TEST_F(StoreTest, NotesGoWithTheirBlobs) {
+  add("m", "weights");
+  const fs::path note = folder_.path() / "verified" / sha256("weights").hex();
+  EXPECT_TRUE(fs::exists(note));
+  ASSERT_TRUE(store_.remove(name("m")).ok());
+  EXPECT_FALSE(fs::exists(note));
+  add("m", "weights");
+  fs::remove(store_.blobs().path_of(sha256("weights")));
+  ASSERT_TRUE(store_.sweep_unused().ok());
+  EXPECT_FALSE(fs::exists(note));
+}
+
 }  // namespace
 }  // namespace carat

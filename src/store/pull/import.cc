@@ -9,10 +9,12 @@
 #include <string>
 #include <vector>
 
+#include "model/model_file.h"
 #include "store/atomic_file.h"
 #include "store/describe.h"
 #include "store/io_error.h"
 #include "store/pull/pull.h"
+#include "store/view.h"
 
 namespace carat {
 namespace {
@@ -24,10 +26,6 @@ struct Source {
   fs::path path;
   uint64_t bytes = 0;
 };
-
-bool has_suffix(const std::string& text, std::string_view suffix) {
-  return text.size() >= suffix.size() && text.compare(text.size() - suffix.size(), suffix.size(), suffix) == 0;
-}
 
 // "x-00001-of-00003.gguf" -> 3 and "x-"; none if it is a single file.
 struct Split {
@@ -49,14 +47,8 @@ Result<std::vector<Source>> sources_of(const fs::path& path) {
   std::vector<Source> sources;
   std::error_code error;
   if (fs::is_directory(path, error)) {
-    for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-      const std::string name = it->path().filename().string();
-      const bool weights = name.rfind("model", 0) == 0 && has_suffix(name, ".safetensors");
-      const bool wanted =
-          weights || has_suffix(name, ".json") || has_suffix(name, ".jinja") || name == "tokenizer.model";
-      if (wanted && it->is_regular_file()) sources.push_back({name, it->path(), 0});
-    }
-    std::sort(sources.begin(), sources.end(), [](const Source& a, const Source& b) { return a.name < b.name; });
+    CARAT_TRY(const std::vector<std::string> names, model_directory_files(path));
+    for (const std::string& name : names) sources.push_back({name, path / name, 0});
   } else if (const auto split = split_of(path.filename().string())) {
     for (int i = 1; i <= split->count; ++i) {
       const std::string name = fmt::format("{}-{:05}-of-{:05}.gguf", split->stem, i, split->count);
@@ -117,6 +109,17 @@ class Importer {
 
 }  // namespace
 
+namespace {
+
+// What was copied opens as what was looked at; the source may have changed meanwhile, and a file may be missing.
+Status check_stored(const Store& store, const Manifest& manifest) {
+  CARAT_CHECK(make_view(store.home(), store.blobs(), manifest));
+  const auto opened = ModelFile::open(model_path(store.home(), store.blobs(), manifest));
+  return opened.ok() ? Status() : Status(opened.error());
+}
+
+}  // namespace
+
 Result<StoredBlob> import_blob(const Store& store, const fs::path& path, PullObserver& observer) {
   std::error_code error;
   const uint64_t bytes = fs::file_size(path, error);
@@ -150,6 +153,7 @@ Status import_model(const Store& store, const ModelName& name, const fs::path& p
   std::vector<StoredBlob> holds;
   CARAT_CHECK(import_files(store, path, observer, manifest, holds));
   observer.on_status("writing manifest");
+  CARAT_CHECK(check_stored(store, manifest));
   CARAT_CHECK(store.save(name, manifest));
   observer.on_status("success");
   return {};
