@@ -43,7 +43,7 @@ ChatSession::ChatSession(LoadedModel loaded, Tokenizer tokenizer, PromptFormat f
 Result<std::unique_ptr<ChatSession>> ChatSession::open(OpenModel model, std::string name, const ChatOptions& asked,
                                                        const Cancelled& cancelled) {
   CARAT_TRY(GenerationOptions options, generation_of(model, asked.generation));
-  CARAT_TRY(PromptFormat format, PromptFormat::of(model, asked.raw));
+  CARAT_TRY(PromptFormat format, PromptFormat::of(model, asked.raw, asked.prompt_template));
   CARAT_TRY(LoadedModel loaded, LoadedModel::load(std::move(model), asked.loading));
   CARAT_TRY(Tokenizer tokenizer, load_tokenizer(loaded.model().file));
   std::unique_ptr<ChatSession> session(

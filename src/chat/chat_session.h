@@ -23,8 +23,9 @@ namespace carat::chat {
 struct ChatOptions {
   LoadOptions loading;
   GivenOptions generation;
-  std::optional<std::string> system;  // instead of the model's own
-  bool raw = false;                   // goes on with the text, without a template
+  std::optional<std::string> system;           // instead of the model's own
+  std::optional<std::string> prompt_template;  // instead of the model's own: see PromptFormat::of
+  bool raw = false;                            // goes on with the text, without a template
 };
 
 class ChatSession {

@@ -92,9 +92,7 @@ Result<std::vector<int32_t>> Conversation::encode_question(const std::string& qu
     messages.push_back(ChatMessage::of_text("system", system_));
   }
   messages.push_back(ChatMessage::of_text("user", question));
-  CARAT_TRY(std::vector<int32_t> ids, format_.encode(*tokenizer_, bos_id_, messages));
-  if (!first) ids.erase(ids.begin());  // <bos>
-  return ids;
+  return format_.encode(*tokenizer_, bos_id_, messages, first);
 }
 
 Status Conversation::encode_questions() {
@@ -126,7 +124,7 @@ void Conversation::append_closing(const std::string& answer, std::vector<int32_t
   std::vector<int32_t> closing;
   switch (format_.kind()) {
     case PromptFormat::Kind::kChat:
-      closing = tokenizer_->encode_with_control("<end_of_turn>\n");
+      closing = tokenizer_->encode_with_control(format_.closing());
       break;
     case PromptFormat::Kind::kTemplate:
       if (!answer.ends_with('\n')) closing = tokenizer_->encode("\n");

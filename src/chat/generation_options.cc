@@ -6,6 +6,8 @@
 #include <charconv>
 #include <optional>
 
+#include "chat/prompt_format.h"
+
 namespace carat::chat {
 namespace {
 
@@ -114,9 +116,17 @@ constexpr Setter kSetters[] = {
 
 GenerationOptions default_generation(const SamplingDefaults& defaults) {
   GenerationOptions options;
-  if (defaults.temperature) options.sampling.temperature = *defaults.temperature;
-  if (defaults.top_k) options.sampling.top_k = *defaults.top_k;
-  if (defaults.top_p) options.sampling.top_p = *defaults.top_p;
+  SamplingParams& sampling = options.sampling;
+  sampling.temperature = defaults.temperature.value_or(sampling.temperature);
+  sampling.top_k = defaults.top_k.value_or(sampling.top_k);
+  sampling.top_p = defaults.top_p.value_or(sampling.top_p);
+  sampling.min_p = defaults.min_p.value_or(sampling.min_p);
+  sampling.typical_p = defaults.typical_p.value_or(sampling.typical_p);
+  sampling.repetition_penalty = defaults.repetition_penalty.value_or(sampling.repetition_penalty);
+  sampling.repeat_last_n = defaults.repeat_last_n.value_or(sampling.repeat_last_n);
+  sampling.max_tokens = defaults.max_tokens.value_or(sampling.max_tokens);
+  sampling.min_tokens = defaults.min_tokens.value_or(sampling.min_tokens);
+  options.stops = defaults.stops;
   return options;
 }
 
@@ -149,7 +159,10 @@ Status apply(const GivenOptions& given, GenerationOptions& options) {
 // The sampler's own check comes last, on what the three sources make together.
 Result<GenerationOptions> generation_of(const OpenModel& model, const GivenOptions& given) {
   GenerationOptions options = default_generation(model.file.sampling);
-  options.stops = model.resolved.stops;
+  if (!model.resolved.stops.empty()) options.stops = model.resolved.stops;
+  if (const auto known = known_template_of(model); known.ok() && *known) {  // where it is not, whoever chats says so
+    for (std::string& stop : stop_texts((*known)->style)) options.stops.push_back(std::move(stop));
+  }
   for (const auto& [name, value] : model.resolved.parameters) {
     CARAT_CHECK(set_generation_option(options, name, std::span(&value, 1)));
   }

@@ -29,7 +29,9 @@ Result<LoadedModel> LoadedModel::load(OpenModel model, const LoadOptions& option
   const int32_t least = std::min(kSmallest, file.config.context_length);
   CARAT_TRY(loaded.plan_,
             plan_memory(loaded.need_, file.config, engine_options(options, least), least, loaded.budget_));
-  CARAT_TRY(loaded.backend_, create_backend(options.backend, file.config, file.weights));
+  auto backend = create_backend(options.backend, file.config, file.weights);
+  CARAT_CHECK(check(file.maps));  // first: a file that changed explains every other error
+  CARAT_TRY(loaded.backend_, std::move(backend));
   return loaded;
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "chat/human.h"
+#include "chat/prompt_format.h"
 
 namespace carat::chat {
 namespace {
@@ -44,6 +45,13 @@ ModelFacts facts_of(const OpenModel& model) {
   facts.quantization_level = model.file.quantisation;
   facts.config = model.file.config;
   facts.is_base = !model.file.has_chat_template;
+  facts.notes = model.file.notes;
+  if (const auto known = known_template_of(model); !known.ok()) {
+    facts.turns = "not known to Carat: --raw or --template";
+  } else if (*known) {
+    facts.turns = (*known)->name;
+    if (model.file.chat_template.empty() && !model.resolved.prompt_template) facts.turns += " (none in the file)";
+  }
   return facts;
 }
 

@@ -31,7 +31,9 @@ struct ModelFacts {
   std::string quantization_level;         // "Q4_K_M"
   std::vector<std::string> capabilities;  // "completion"
   ModelConfig config;
-  bool is_base = false;  // no chat template in its file: it completes text
+  bool is_base = false;            // no chat template in its file: it completes text
+  std::string turns;               // which chat template was found: "Gemma 3's", "ChatML"; empty for a base model
+  std::vector<std::string> notes;  // what its file says wrongly and was put right
 
   std::string prompt_template;  // in Ollama's notation; empty: none of the manifest's
   std::string system;

@@ -7,6 +7,14 @@
 namespace carat::chat {
 namespace {
 
+Error unknown_template(std::string_view which) {
+  return {ErrorCode::kUnsupported,
+          fmt::format(
+              "{} is not one that Carat knows: --raw completes text without it, --template gemma, --template chatml "
+              "or --template 'Question: {{{{ .Prompt }}}}' says how to ask",
+              which)};
+}
+
 // The template with its variables in; an error if it holds anything but .Prompt and .System.
 Result<std::string> fill_template(std::string_view text, std::string_view prompt, std::string_view system) {
   std::string filled;
@@ -22,13 +30,17 @@ Result<std::string> fill_template(std::string_view text, std::string_view prompt
     } else if (name == ".System") {
       filled += system;
     } else {
-      return Error{
-          ErrorCode::kUnsupported,
-          fmt::format("the model's template holds {{{{{}, and only {{{{ .Prompt }}}} and {{{{ .System }}}} are known",
-                      text.substr(open + 2, std::min<size_t>(40, text.size() - open - 2)))};
+      return unknown_template("the model's template");
     }
     text.remove_prefix(close + 2);
   }
+}
+
+// Whether fill_template knows all of it, and has a place for what is asked.
+Status check_template(std::string_view text) {
+  CARAT_TRY(const std::string filled, fill_template(text, "\x01", ""));
+  if (filled.find('\x01') == std::string::npos) return unknown_template("the model's template");
+  return {};
 }
 
 std::string text_of(const ChatMessage& message) {
@@ -39,33 +51,83 @@ std::string text_of(const ChatMessage& message) {
 
 }  // namespace
 
-Result<PromptFormat> PromptFormat::of(const OpenModel& model, bool raw) {
-  PromptFormat format;
-  if (raw) return format;
-  if (model.resolved.prompt_template) {
-    return of_template(*model.resolved.prompt_template);
+Result<std::optional<KnownTemplate>> known_template_of(const OpenModel& model) {
+  const auto with_bos = [&](KnownTemplate known) {
+    // A GGUF's tokenizer begins every text with <bos>, whatever the template says; Hugging Face's templates say it.
+    if (!model.file.vocabulary.pieces.empty() && model.file.config.adds_bos) known.style.begins_with_bos = true;
+    return std::optional<KnownTemplate>(std::move(known));
+  };
+  if (const auto& text = model.resolved.prompt_template) {
+    if (auto known = recognise_template(*text)) return with_bos(std::move(*known));
+    if (is_gemma_template(*text)) return with_bos({"Gemma 3's", {}});
+    CARAT_CHECK(check_template(*text));
+    return std::optional<KnownTemplate>();
   }
-  if (model.file.has_chat_template) format.kind_ = Kind::kChat;
-  return format;
+  if (!model.file.chat_template.empty()) {
+    auto known = recognise_template(model.file.chat_template);
+    if (!known) return unknown_template("the chat template of this model");
+    return with_bos(std::move(*known));
+  }
+  if (model.file.has_chat_template) return with_bos({"Gemma 3's", {}});
+  return std::optional<KnownTemplate>();
+}
+
+Result<PromptFormat> PromptFormat::of(const OpenModel& model, bool raw, const std::optional<std::string>& forced) {
+  PromptFormat format;
+  format.adds_bos_ = model.file.config.adds_bos;
+  if (raw) return format;
+  if (!forced) {
+    CARAT_TRY(const auto known, known_template_of(model));
+    if (known) {
+      format.kind_ = Kind::kChat;
+      format.style_ = known->style;
+    } else if (model.resolved.prompt_template) {
+      format.kind_ = Kind::kTemplate;
+      format.template_ = *model.resolved.prompt_template;
+    }
+    return format;
+  }
+  if (*forced == "gemma" || *forced == "chatml") {
+    format.kind_ = Kind::kChat;
+    if (*forced == "chatml") format.style_.turns = ChatStyle::Turns::kChatML;
+    return format;
+  }
+  if (auto made = of_template(*forced); made.ok()) {
+    made->adds_bos_ = format.adds_bos_;
+    return made;
+  }
+  return Error{ErrorCode::kInvalidArgument,
+               "--template takes gemma, chatml, or a text with {{ .Prompt }} (and perhaps {{ .System }}) in it"};
 }
 
 Result<PromptFormat> PromptFormat::of_template(std::string text) {
   PromptFormat format;
+  if (const auto known = recognise_template(text)) {
+    format.kind_ = Kind::kChat;
+    format.style_ = known->style;
+    return format;
+  }
   if (is_gemma_template(text)) {
     format.kind_ = Kind::kChat;
     return format;
   }
-  CARAT_TRY(const std::string filled, fill_template(text, "", ""));
+  CARAT_CHECK(check_template(text));
   format.kind_ = Kind::kTemplate;
   format.template_ = std::move(text);
   return format;
 }
 
 Result<std::vector<int32_t>> PromptFormat::encode(const Tokenizer& tokenizer, int32_t bos_id,
-                                                  const std::vector<ChatMessage>& messages) const {
-  if (kind_ == Kind::kChat) return encode_chat(tokenizer, messages, true);
+                                                  const std::vector<ChatMessage>& messages, bool first) const {
+  if (kind_ == Kind::kChat) {
+    ChatStyle style = style_;
+    style.begins_with_bos &= first;
+    if (!first) style.default_system.clear();
+    return encode_chat(tokenizer, messages, true, style);
+  }
   CARAT_TRY(const std::string text, render_text(messages));
-  std::vector<int32_t> ids{bos_id};
+  std::vector<int32_t> ids;
+  if (first && adds_bos_) ids.push_back(bos_id);
   const std::vector<int32_t> encoded = tokenizer.encode(text);
   ids.insert(ids.end(), encoded.begin(), encoded.end());
   return ids;

@@ -18,6 +18,7 @@
 #include "cli/model_flags.h"
 #include "cli/npy_writer.h"
 #include "cli/report.h"
+#include "formats/json_guard.h"
 
 namespace carat::cli {
 namespace {
@@ -89,6 +90,10 @@ Result<std::vector<int32_t>> Evaluator::ids_of(const Json& line) {
 }
 
 Result<Json> Evaluator::evaluate(const std::string& line) {
+  constexpr JsonLimits kLimits{.depth = 16, .token_bytes = size_t{64} << 20, .keys = 1000};
+  if (const auto problem = check_json_limits(line, kLimits); !problem.empty()) {
+    return Error{ErrorCode::kInvalidArgument, std::string(problem)};
+  }
   const Json parsed = Json::parse(line, nullptr, false);
   if (parsed.is_discarded()) return Error{ErrorCode::kInvalidArgument, "not JSON"};
   CARAT_TRY(const std::vector<int32_t> ids, ids_of(parsed));

@@ -20,6 +20,7 @@ std::string info_text(const chat::ModelFacts& facts) {
                                      {"context length", std::to_string(facts.config.context_length)},
                                      {"embedding length", std::to_string(facts.config.width)},
                                      {"quantization", facts.quantization_level}});
+  if (!facts.turns.empty()) text += block("Chat template", {{facts.turns}});
   if (facts.is_base) text += "  Base model\n    no chat template in the file: it completes text\n\n";
 
   std::vector<Row> capabilities, parameters;

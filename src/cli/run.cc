@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <iostream>
 #include <iterator>
+#include <optional>
 
 #include "chat/answer.h"
 #include "chat/generation_options.h"
@@ -28,6 +29,7 @@ struct RunFlags {
   std::string model;
   std::vector<std::string> prompt;
   std::string system, format;
+  std::optional<std::string> prompt_template;
   bool has_system = false, raw = false, verbose = false, no_word_wrap = false, insecure = false;
   chat::LoadOptions loading;
   chat::GivenOptions generation;
@@ -59,15 +61,22 @@ void print_memory(const chat::MemoryPlan& plan) {
   for (const std::string& what : plan.given_up) fmt::print(stderr, "memory: {}\n", what);
 }
 
+// What its file says wrongly, or otherwise than one would expect.
+void print_notes(const ModelFile& file) {
+  for (const std::string& note : file.notes) fmt::print(stderr, "note: {}\n", note);
+}
+
 Status converse(const RunFlags& flags) {
   ReplOptions options;
   options.chat.loading = flags.loading;
   options.chat.generation = flags.generation;
   if (flags.has_system) options.chat.system = flags.system;
   options.chat.raw = flags.raw;
+  options.chat.prompt_template = flags.prompt_template;
   options.word_wrap = !flags.no_word_wrap;
   options.verbose = flags.verbose;
   CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_typed(flags.model, flags.insecure)));
+  if (flags.verbose) print_notes(model.file);
   return run_repl(std::move(model), flags.model, options);
 }
 
@@ -85,8 +94,9 @@ Status run(const RunFlags& flags, bool& interrupted) {
     return Error{ErrorCode::kInvalidArgument, "no prompt: give one after the model's name, or on standard input"};
   }
   CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_typed(flags.model, flags.insecure)));
+  if (flags.verbose) print_notes(model.file);
   CARAT_TRY(chat::GenerationOptions options, chat::generation_of(model, flags.generation));
-  CARAT_TRY(const chat::PromptFormat format, chat::PromptFormat::of(model, flags.raw));
+  CARAT_TRY(const chat::PromptFormat format, chat::PromptFormat::of(model, flags.raw, flags.prompt_template));
   CARAT_TRY(const Tokenizer tokenizer, chat::load_tokenizer(model.file));
 
   std::vector<ChatMessage> messages;
@@ -149,6 +159,8 @@ void add_run(CLI::App& app, Action& action) {
   command->add_option_function<std::string>(
       "--system", [flags](const std::string& text) { flags->system = text, flags->has_system = true; },
       "A system text before the conversation");
+  command->add_option("--template", flags->prompt_template,
+                      "How to ask, instead of the model's own: gemma, chatml, or a text with {{ .Prompt }}");
   command->add_flag("--raw", flags->raw, "Go on with the text as it is, without any template");
   command->add_flag("--verbose", flags->verbose, "Print eight figures about time and speed to standard error");
   command->add_flag("--nowordwrap", flags->no_word_wrap, "Do not wrap the answers of a conversation");

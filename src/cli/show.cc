@@ -63,6 +63,8 @@ void print_json(const chat::ModelFacts& facts) {
                                 {"gemma3.vocab_size", config.vocabulary}}},
                               {"capabilities", facts.capabilities},
                               {"base_model", facts.is_base},
+                              {"chat_template", facts.turns},
+                              {"notes", facts.notes},
                               {"size", facts.size_bytes},
                               {"modified_at", chat::rfc3339(facts.modified)}};
   if (!facts.digest.empty()) json["digest"] = facts.digest;

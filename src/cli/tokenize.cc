@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/fetch.h"
 #include "cli/report.h"
+#include "formats/json_guard.h"
 
 namespace carat::cli {
 namespace {
@@ -31,6 +32,10 @@ std::vector<int32_t> encode(const Tokenizer& tokenizer, const TokenizeFlags& fla
 
 Result<std::string> encode_line(const Tokenizer& tokenizer, const TokenizeFlags& flags, int32_t bos,
                                 const std::string& line) {
+  constexpr JsonLimits kLimits{.depth = 16, .token_bytes = size_t{64} << 20, .keys = 1000};
+  if (const auto problem = check_json_limits(line, kLimits); !problem.empty()) {
+    return Error{ErrorCode::kInvalidArgument, std::string(problem)};
+  }
   const auto parsed = nlohmann::json::parse(line, nullptr, false);
   if (!parsed.is_object() || !parsed.contains("text") || !parsed["text"].is_string()) {
     return Error{ErrorCode::kInvalidArgument, R"(expected {"text": "..."})"};

@@ -1,5 +1,6 @@
 #include "chat/prompt_format.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 namespace carat::chat {
@@ -55,11 +56,56 @@ TEST(PromptFormat, SystemTextGoesWhereTheTemplateSaysElseFirst) {
 }
 
 TEST(PromptFormat, TemplatesThatNeedMoreAreRefused) {
-  for (const char* text : {"{{ if .System }}x{{ end }}", "{{ .Messages }}", "{{ .Prompt", "{{"}) {
+  for (const char* text : {"{{ if .System }}x{{ end }}", "{{ .Messages }}", "{{ .Prompt", "{{", "no place for a prompt",
+                           "two\nlines {{ if }}"}) {
     const auto format = PromptFormat::of(model_with(text), false);
     ASSERT_FALSE(format.ok()) << text;
     EXPECT_EQ(format.error().code, ErrorCode::kUnsupported);
+    EXPECT_EQ(format.error().message.find('\n'), std::string::npos) << "one line, whatever it is about";
+    EXPECT_NE(format.error().message.find("--raw"), std::string::npos);
   }
+}
+
+constexpr const char* kChatML =
+    "{{ bos_token }}{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+    "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+TEST(PromptFormat, TheFilesTemplateIsObeyedOrRefused) {
+  OpenModel model = model_with(std::nullopt, true);
+  model.file.chat_template = kChatML;
+  const auto format = PromptFormat::of(model, false);
+  ASSERT_TRUE(format.ok()) << format.error().message;
+  EXPECT_EQ(format->kind(), PromptFormat::Kind::kChat);
+  EXPECT_EQ(format->closing(), "<|im_end|>\n");
+  EXPECT_EQ((*known_template_of(model))->name, "ChatML");
+  model.file.chat_template = "{{ messages }} {{ tools }}";
+  EXPECT_EQ(PromptFormat::of(model, false).error().code, ErrorCode::kUnsupported);
+  EXPECT_TRUE(PromptFormat::of(model, true).ok());
+  EXPECT_EQ(PromptFormat::of(model, false, "gemma")->closing(), "<end_of_turn>\n");
+  EXPECT_EQ(PromptFormat::of(model, false, "chatml")->closing(), "<|im_end|>\n");
+  EXPECT_EQ(PromptFormat::of(model, false, "Q: {{ .Prompt }}")->kind(), PromptFormat::Kind::kTemplate);
+  for (const char* wrong : {"", "gemma2", "Q:", "{{ .Messages }}"}) {
+    EXPECT_EQ(PromptFormat::of(model, false, wrong).error().code, ErrorCode::kInvalidArgument) << wrong;
+  }
+}
+
+TEST(PromptFormat, ATextBeginsWithBosOnlyWhereTheFileSaysSo) {
+  OpenModel model = model_with(std::nullopt);
+  const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (int byte = 0; byte < 256; ++byte) all.push_back(fmt::format("<0x{:02X}>", byte));
+    return all;
+  }();
+  const std::vector<std::string_view> pieces(names.begin(), names.end());
+  const auto tokenizer = Tokenizer::from_vocabulary(pieces, std::vector<float>(256), std::vector<uint8_t>(256, 6));
+  ASSERT_TRUE(tokenizer.ok());
+  const auto ids = [&](bool first) {
+    return *PromptFormat::of(model, true)->encode(*tokenizer, 2, conversation({{"user", "a"}}), first);
+  };
+  EXPECT_EQ(ids(true), (std::vector<int32_t>{2, 'a'}));
+  EXPECT_EQ(ids(false), (std::vector<int32_t>{'a'}));
+  model.file.config.adds_bos = false;
+  EXPECT_EQ(ids(true), (std::vector<int32_t>{'a'}));
 }
 
 }  // namespace
