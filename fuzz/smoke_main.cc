@@ -24,7 +24,7 @@ void mutate_once(std::string& bytes, Random& random) {
     return;
   }
   const size_t at = below(random, bytes.size());
-  switch (below(random, 6)) {
+  switch (below(random, 7)) {
     case 0:
       bytes[at] = static_cast<char>(bytes[at] ^ (1 << below(random, 8)));
       break;
@@ -43,6 +43,9 @@ void mutate_once(std::string& bytes, Random& random) {
       break;
     case 4:
       bytes.insert(at, bytes.substr(at, 1 + below(random, 64)));
+      break;
+    case 5:  // a run of what nests, of digits, of a name: longer than anybody means it
+      bytes.insert(at, size_t{1} << below(random, 14), "[{9a \"("[below(random, 7)]);
       break;
     default:
       bytes.resize(at);
