@@ -159,6 +159,7 @@ void messages(App& app, const ExchangePtr& exchange) {
             generation.stops = options.stops;
             generation.trim_leading_space = model->format.trims_leading_space();
             generation.client = exchange->request().account;
+            generation.request.cache_salt = cache_salt(exchange->request());
             const auto id =
                 model->generations->start(std::move(generation), std::make_shared<Answer>(std::move(context)), model);
             if (!id) return exchange->respond(too_busy(app.flavor(), "/v1/messages"));

@@ -3,6 +3,7 @@
 
 #include <chrono>
 
+#include "server/embedding.h"
 #include "server/errors.h"
 #include "server/framing.h"
 #include "server/json_text.h"
@@ -193,6 +194,7 @@ void start(App& app, const ExchangePtr& exchange, const Lease& lease, Context co
   generation.stops = options.stops;
   generation.trim_leading_space = trim;
   generation.client = exchange->request().account;
+  generation.request.cache_salt = cache_salt(exchange->request());
   auto sink = std::make_shared<Answer>(exchange, lease, std::move(context));
   const auto id = lease->generations->start(std::move(generation), std::move(sink), lease);
   if (!id) return exchange->respond(too_busy(app.flavor(), "/api/"));
@@ -357,6 +359,7 @@ void embed_any(App& app, const ExchangePtr& exchange, bool old_form) {
   if (const auto found = app.models().find(request->model); !found) {
     return exchange->respond(ollama_error(404, fmt::format("model '{}' not found", request->model)));
   }
+  if (request->input.size() > 2048) return exchange->respond(ollama_error(400, "more than 2048 texts"));
   if (request->input.empty()) {
     JsonWriter json;
     json.begin_object();
@@ -364,20 +367,60 @@ void embed_any(App& app, const ExchangePtr& exchange, bool old_form) {
     json.key(old_form ? "embedding" : "embeddings").begin_array().end_array().end_object();
     return exchange->respond(json_response(json.take()));
   }
-  exchange->respond(ollama_error(old_form ? 500 : 501, "this model does not support embeddings"));
+  const auto began = Clock::now();
+  app.models().acquire(
+      request->model, 0, request->keep_alive, [exchange, request = *request, began](const Result<Lease>& lease) {
+        if (!lease) return exchange->respond(ollama_error(lease.error()));
+        const double load_seconds = std::chrono::duration<double>(Clock::now() - began).count();
+        std::vector<std::vector<int32_t>> prompts;
+        for (const std::string& text : request.input) {
+          std::vector<int32_t> ids = (*lease)->tokenizer->encode(text);
+          ids.insert(ids.begin(), (*lease)->config().bos_id);
+          const auto room = static_cast<size_t>((*lease)->context);
+          if (ids.size() > room) {
+            if (!request.truncate)
+              return exchange->respond(ollama_error(400, "the input length exceeds the context length"));
+            ids.resize(room);
+          }
+          prompts.push_back(std::move(ids));
+        }
+        embed(
+            *lease, exchange, std::move(prompts), request.dimensions,
+            [exchange, request, load_seconds](const Result<Embeddings>& made) {
+              if (!made) return exchange->respond(ollama_error(made.error()));
+              JsonWriter json;
+              json.begin_object();
+              const auto write = [&](const std::vector<float>& values) {
+                json.begin_array();
+                for (const float value : values) json.value(value);
+                json.end_array();
+              };
+              if (request.old_form) {
+                json.key("embedding");
+                write(made->vectors.front());
+              } else {
+                json.field("model", request.model).key("embeddings").begin_array();
+                for (const std::vector<float>& values : made->vectors) write(values);
+                json.end_array().field("total_duration", nanoseconds(load_seconds + made->seconds));
+                json.field("load_duration", nanoseconds(load_seconds)).field("prompt_eval_count", made->prompt_tokens);
+              }
+              json.end_object();
+              exchange->respond(json_response(json.take()));
+            });
+      });
 }
 
-void embed(App& app, const ExchangePtr& exchange) { embed_any(app, exchange, false); }
-void embeddings(App& app, const ExchangePtr& exchange) { embed_any(app, exchange, true); }
+void embed_new(App& app, const ExchangePtr& exchange) { embed_any(app, exchange, false); }
+void embed_old(App& app, const ExchangePtr& exchange) { embed_any(app, exchange, true); }
 
 }  // namespace
 
 void add_ollama_routes(Router& router) {
   router.add({"POST", "/api/generate", generate, false, false, false, true, "Completes a prompt (Ollama)"});
   router.add({"POST", "/api/chat", chat, false, false, false, true, "Goes on with a conversation (Ollama)"});
-  router.add({"POST", "/api/embed", embed, false, false, false, false, "Embeddings of texts (Ollama)"});
+  router.add({"POST", "/api/embed", embed_new, false, false, false, false, "Embeddings of texts (Ollama)"});
   router.add(
-      {"POST", "/api/embeddings", embeddings, false, false, false, false, "The embedding of a text (Ollama, old)"});
+      {"POST", "/api/embeddings", embed_old, false, false, false, false, "The embedding of a text (Ollama, old)"});
 }
 
 }  // namespace carat::server

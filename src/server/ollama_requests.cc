@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 
 #include "server/json_body.h"
 #include "server/json_text.h"
@@ -335,29 +336,42 @@ Result<OllamaNames> parse_ollama_names(const std::string& body, const char* type
 Result<OllamaCreate> parse_ollama_create(const std::string& body) {
   CARAT_TRY(const Json json, parse_object(body, "CreateRequest"));
   OllamaCreate out;
+  Modelfile& file = out.made_of.modelfile;
   GoFields fields(json, "CreateRequest");
+  std::string from, text;
   fields.text("name", out.model);
   fields.text("model", out.model);
-  fields.text("from", out.from);
-  fields.text("system", out.system);
+  fields.text("from", from);
+  if (!from.empty()) file.from.push_back(from);
+  fields.text("system", text);
+  if (!text.empty()) file.system = std::exchange(text, "");
+  fields.text("template", text);
+  if (!text.empty()) file.prompt_template = std::exchange(text, "");
   fields.text("quantization", out.quantize);
   fields.text("quantize", out.quantize);
   fields.flag("stream", out.stream);
-  std::string text;
-  fields.text("template", text);
-  if (!text.empty()) out.prompt_template = text;
-  const auto has_members = [&](const char* name) {
+  const auto members = [&](const char* name, const std::function<void(const std::string&, const std::string&)>& take) {
     const Json* value = fields.find(name);
-    return value != nullptr && value->is_object() && !value->empty();
+    if (value == nullptr) return;
+    if (!value->is_object()) return fields.wrong(*value, name, "map[string]string");
+    for (const auto& [key, one] : value->items()) {
+      if (!one.is_string()) return fields.wrong(one, name, "string");
+      take(key, one.get<std::string>());
+    }
   };
-  out.has_files = has_members("files");
-  out.has_adapters = has_members("adapters");
+  members("files", [&](const std::string& name, const std::string& digest) {
+    if (const auto parsed = Digest::parse(digest))
+      out.made_of.files.emplace_back(name, *parsed);
+    else
+      fields.fail("invalid digest format");
+  });
+  members("adapters", [&](const std::string& name, const std::string&) { file.adapters.push_back(name); });
   if (const Json* license = fields.find("license")) {
-    if (license->is_string()) out.licenses.push_back(license->get<std::string>());
+    if (license->is_string()) file.licenses.push_back(license->get<std::string>());
     if (license->is_array()) {
       for (const Json& one : *license) {
         if (!one.is_string()) return invalid("license: expected a text or a list of texts");
-        out.licenses.push_back(one.get<std::string>());
+        file.licenses.push_back(one.get<std::string>());
       }
     }
   }
@@ -365,14 +379,18 @@ Result<OllamaCreate> parse_ollama_create(const std::string& body) {
     if (!parameters->is_object())
       fields.wrong(*parameters, "parameters", "map[string]interface {}");
     else {
-      for (const auto& [name, value] : parameters->items()) CARAT_CHECK(read_option(name, value, out.parameters));
+      OllamaOptions options;
+      for (const auto& [name, value] : parameters->items()) CARAT_CHECK(read_option(name, value, options));
+      for (const auto& [name, values] : options) {
+        for (const std::string& value : values) file.parameters.emplace_back(name, value);
+      }
     }
   }
   if (const Json* messages = fields.find("messages"); messages != nullptr && messages->is_array()) {
     bool images = false;
     for (const Json& message : *messages) {
       CARAT_TRY(const ChatMessage read, read_message(message, images));
-      out.messages.push_back({read.role, read.parts.front().text});
+      file.messages.push_back({read.role, read.parts.front().text});
     }
   }
   CARAT_CHECK(fields.status());

@@ -11,6 +11,7 @@
 #include "chat/generation_options.h"
 #include "server/http.h"
 #include "server/models.h"
+#include "store/create.h"
 #include "tokenizer/chat_template.h"
 
 namespace carat::server {
@@ -57,12 +58,9 @@ struct OllamaNames {
 };
 
 struct OllamaCreate {
-  std::string model, from, system, quantize;
-  std::optional<std::string> prompt_template;
-  std::vector<std::string> licenses;
-  OllamaOptions parameters;
-  std::vector<ManifestMessage> messages;
-  bool has_files = false, has_adapters = false, stream = true;
+  std::string model, quantize;
+  CreateRequest made_of;
+  bool stream = true;
 };
 
 // Errors: kInvalidArgument in Go's and Ollama's words.

@@ -13,7 +13,9 @@
 #include "server/json_text.h"
 #include "server/model_info.h"
 #include "server/ollama_requests.h"
+#include "store/create.h"
 #include "store/pull/pull.h"
+#include "store/pull/push.h"
 
 namespace carat::server {
 namespace {
@@ -168,74 +170,22 @@ class Statuses {
   bool started_ = false;
 };
 
-Status create_from(App& app, const ModelName& name, const OllamaCreate& request, Statuses& statuses) {
-  const auto from = ModelName::parse(request.from);
-  if (!from) return Error{ErrorCode::kInvalidArgument, fmt::format("name \"{}\" is invalid", request.from)};
-  CARAT_TRY(StoredModel base, app.store().find(*from));
-  Manifest& manifest = base.manifest;
-  for (const ManifestFile& file : manifest.files) {
-    statuses.status(fmt::format("using existing layer {}", file.blob.digest.text()));
-  }
-  if (request.prompt_template) manifest.prompt_template = request.prompt_template;
-  if (!request.system.empty()) manifest.system = request.system;
-  if (!request.messages.empty()) manifest.messages = request.messages;
-  if (!request.licenses.empty()) {
-    CARAT_TRY(const StoredBlob blob, app.store().blobs().put(fmt::format("{}", fmt::join(request.licenses, "\n"))));
-    manifest.license = blob.ref;
-  }
-  for (const auto& [parameter, values] : request.parameters) {
-    if (parameter == "stop") {
-      manifest.stops = values;
-      continue;
-    }
-    auto& all = manifest.parameters;
-    const auto it =
-        std::find_if(all.begin(), all.end(), [&, key = parameter](const auto& p) { return p.first == key; });
-    if (it != all.end())
-      it->second = values.front();
-    else
-      all.emplace_back(parameter, values.front());
-  }
-  manifest.created = utc_now();
-  statuses.status("writing manifest");
-  return app.store().save(name, manifest);
-}
-
-void create(App& app, const ExchangePtr& exchange) {
-  const auto request = parse_ollama_create(exchange->request().body);
-  if (!request) return refuse(exchange, request.error());
-  const auto name = ModelName::parse(request->model);
-  if (!name) return exchange->respond(ollama_error(400, "invalid model name"));
-  Statuses statuses(exchange, request->stream);
-  if (request->from.empty() && !request->has_files) {
-    return statuses.fail(400, "neither 'from' or 'files' was specified");
-  }
-  if (request->has_adapters) return statuses.fail(400, "adapters are not supported");
-  if (request->has_files)
-    return statuses.fail(501, "creating a model from files is not there yet: carat pull FILE --name NAME");
-  if (!request->quantize.empty()) return statuses.fail(501, "quantizing is not there yet");
-  const Status status = create_from(app, *name, *request, statuses);
-  if (!status.ok()) {
-    const bool missing = status.error().code == ErrorCode::kNotFound;
-    return statuses.fail(http_status(status.error().code),
-                         missing ? fmt::format("model '{}' not found", request->from) : status.error().message);
-  }
-  statuses.succeed();
-}
-
-// Tells a client what a pull is doing, as Ollama does; ends it when the client leaves.
-class PullTeller final : public PullObserver {
+// Tells a client what a pull, a push or a create is doing, as Ollama does; ends it when the client leaves.
+class Teller final : public PullObserver {
  public:
-  PullTeller(ExchangePtr exchange, bool stream) : statuses_(exchange, stream) {
+  Teller(const ExchangePtr& exchange, bool stream, std::string verb)
+      : statuses_(exchange, stream), verb_(std::move(verb)) {
     exchange->on_gone([gone = gone_] { *gone = true; });
   }
   void on_status(std::string_view text) override {
     if (text != "success") statuses_.status(text);
   }
   void on_progress(std::string_view what, uint64_t done_bytes, uint64_t total_bytes) override {
+    const bool is_digest = what.starts_with("sha256:");
     JsonWriter json;
-    json.begin_object().field("status", fmt::format("pulling {}", what)).field("total", total_bytes);
-    json.field("completed", done_bytes).end_object();
+    json.begin_object().field("status", fmt::format("{} {}", verb_, is_digest ? what.substr(7, 12) : what));
+    if (is_digest) json.field("digest", what);
+    json.field("total", total_bytes).field("completed", done_bytes).end_object();
     statuses_.say(json.text());
   }
   bool cancelled() override { return *gone_; }
@@ -245,27 +195,59 @@ class PullTeller final : public PullObserver {
  private:
   const std::shared_ptr<std::atomic<bool>> gone_ = std::make_shared<std::atomic<bool>>(false);
   Statuses statuses_;
+  const std::string verb_;
 };
+
+void create(App& app, const ExchangePtr& exchange) {
+  auto request = parse_ollama_create(exchange->request().body);
+  if (!request) return refuse(exchange, request.error());
+  const auto name = ModelName::parse(request->model);
+  if (!name) return exchange->respond(ollama_error(400, "invalid model name"));
+  Statuses early(exchange, request->stream);
+  if (request->made_of.modelfile.from.empty() && request->made_of.files.empty()) {
+    return early.fail(400, "neither 'from' or 'files' was specified");
+  }
+  if (!request->quantize.empty()) return early.fail(501, "quantizing is not there yet");
+  // Minutes, maybe (FROM may be a model that has to be pulled): not on the threads that answer everybody.
+  app.slow_workers().post(
+      [&app, exchange, name = *name, request = std::make_shared<OllamaCreate>(std::move(*request))] {
+        Teller teller(exchange, request->stream, "copying");
+        const Status status = create_model(app.store(), name, request->made_of, teller);
+        if (status.ok()) return teller.statuses().succeed();
+        teller.statuses().fail(http_status(status.error().code), status.error().message);
+      });
+}
+
+PullOptions pull_options(const OllamaNames& request) {
+  PullOptions options;
+  options.http.plain_http = request.insecure;
+  return options;
+}
 
 void pull(App& app, const ExchangePtr& exchange) {
   const auto request = parse_ollama_names(exchange->request().body, "PullRequest");
   if (!request) return refuse(exchange, request.error());
   const auto name = ModelName::parse(request->model);
   if (!name) return exchange->respond(ollama_error(400, "invalid model name"));
-  // Minutes, maybe: not on the threads that answer everybody.
-  app.slow_workers().post([&app, exchange, name = *name, stream = request->stream] {
-    PullTeller teller(exchange, stream);
-    teller.statuses().status("pulling manifest");
-    const Status status = carat::pull(app.store(), name, teller);
+  app.slow_workers().post([&app, exchange, name = *name, request = *request] {
+    Teller teller(exchange, request.stream, "pulling");
+    const Status status = carat::pull(app.store(), name, teller, pull_options(request));
     if (status.ok()) return teller.statuses().succeed();
     teller.statuses().fail(500, fmt::format("pull model manifest: {}", status.error().message));
   });
 }
 
-void push(App&, const ExchangePtr& exchange) {
-  HttpResponse response = ollama_error(501, "push is not there yet");
-  response.content_type = "application/json";
-  exchange->respond(std::move(response));
+void push(App& app, const ExchangePtr& exchange) {
+  const auto request = parse_ollama_names(exchange->request().body, "PushRequest");
+  if (!request) return refuse(exchange, request.error());
+  const auto name = ModelName::parse(request->model);
+  if (!name) return exchange->respond(ollama_error(400, "invalid model name"));
+  app.slow_workers().post([&app, exchange, name = *name, request = *request] {
+    Teller teller(exchange, request.stream, "pushing");
+    const Status status = carat::push(app.store(), name, teller, pull_options(request));
+    if (status.ok()) return teller.statuses().succeed();
+    teller.statuses().fail(status.error().code == ErrorCode::kNotFound ? 404 : 500, status.error().message);
+  });
 }
 
 void blob_there(App& app, const ExchangePtr& exchange) {
@@ -343,9 +325,10 @@ void add_ollama_store_routes(Router& router) {
   router.add({"POST", "/api/copy", copy, false, false, false, false, "Another name for a model (Ollama)"});
   router.add(
       {"DELETE", "/api/delete", remove, false, false, false, false, "Removes a name and what only it uses (Ollama)"});
-  router.add({"POST", "/api/create", create, false, false, false, false, "A model from another one (Ollama)"});
+  router.add(
+      {"POST", "/api/create", create, false, false, false, false, "A model from another one, or from files (Ollama)"});
   router.add({"POST", "/api/pull", pull, false, false, false, false, "Fetches a model (Ollama)"});
-  router.add({"POST", "/api/push", push, false, false, false, false, "Not there yet (Ollama)"});
+  router.add({"POST", "/api/push", push, false, false, false, false, "Sends a model to a registry (Ollama)"});
   router.add(
       {"HEAD", "/api/blobs/*", blob_there, false, false, false, false, "Whether a blob is in the store (Ollama)"});
   router.add(

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "server/framing.h"
+#include "server/prompts.h"
 #include "tokenizer/utf8.h"
 
 namespace carat::server {
@@ -473,6 +474,7 @@ void answer_openai(App& app, OpenAiContext context, std::vector<std::vector<int3
     generation.special_tokens = !asked.sampling.skip_special_tokens;
     generation.trim_leading_space = answer->context().is_chat && model->format.trims_leading_space();
     generation.client = exchange->request().account;
+    generation.request.cache_salt = cache_salt(exchange->request(), asked.cache_salt);
     generation.priority = asked.priority;
     const auto id =
         model->generations->start(std::move(generation), std::make_shared<ChoiceSink>(answer, index), model);

@@ -1,6 +1,7 @@
 // OpenAI's API as vLLM serves it: models, chat, completions, embeddings, tokenize and detokenize.
 #include <fmt/format.h>
 
+#include "server/embedding.h"
 #include "server/openai_answer.h"
 #include "server/prompts.h"
 
@@ -147,7 +148,45 @@ void embeddings(App& app, const ExchangePtr& exchange) {
   const auto parsed = parse_embeddings(app.flavor(), exchange->request().body);
   if (parsed.error) return refuse(app, exchange, *parsed.error);
   if (auto error = missing_model(app, parsed.request.model)) return refuse(app, exchange, *error);
-  refuse(app, exchange, {501, "this model does not support embeddings", "", "api_error"});
+  if (parsed.request.input.size() > 2048) return refuse(app, exchange, {400, "more than 2048 inputs", "input", ""});
+  acquire_openai(app, exchange, parsed.request.model, [&app, exchange, request = parsed.request](const Lease& model) {
+    std::vector<std::vector<int32_t>> prompts;
+    for (const Prompt& input : request.input) {
+      std::vector<int32_t> ids;
+      if (const auto* text = std::get_if<std::string>(&input)) {
+        ids = model->tokenizer->encode(*text);
+        ids.insert(ids.begin(), model->config().bos_id);
+      } else {
+        ids = std::get<std::vector<int32_t>>(input);
+      }
+      if (ids.empty()) return refuse(app, exchange, {400, "an input is empty", "input", ""});
+      prompts.push_back(std::move(ids));
+    }
+    embed(model, exchange, std::move(prompts), request.dimensions,
+          [&app, exchange, request](const Result<Embeddings>& made) {
+            if (!made) return refuse(app, exchange, {http_status(made.error().code), made.error().message, "", ""});
+            JsonWriter json;
+            json.begin_object().field("id", random_id("embd-")).field("object", "list").field("created", unix_now());
+            json.field("model", request.model).key("data").begin_array();
+            for (size_t i = 0; i < made->vectors.size(); ++i) {
+              json.begin_object().field("index", static_cast<int64_t>(i)).field("object", "embedding").key("embedding");
+              if (request.base64) {
+                json.value(base64_floats(made->vectors[i]));
+              } else {
+                json.begin_array();
+                for (const float value : made->vectors[i]) json.value(value);
+                json.end_array();
+              }
+              json.end_object();
+            }
+            json.end_array().key("usage").begin_object().field("prompt_tokens", made->prompt_tokens);
+            json.field("total_tokens", made->prompt_tokens)
+                .field("completion_tokens", 0)
+                .null_field("prompt_tokens_details");
+            json.end_object().end_object();
+            exchange->respond({200, "application/json", json.take(), {}});
+          });
+  });
 }
 
 void tokenize(App& app, const ExchangePtr& exchange) {

@@ -213,6 +213,7 @@ void responses(App& app, const ExchangePtr& exchange) {
     generation.stops = options.stops;
     generation.trim_leading_space = model->format.trims_leading_space();
     generation.client = exchange->request().account;
+    generation.request.cache_salt = cache_salt(exchange->request(), request->cache_salt);
     Context context{exchange, model, std::move(*request), options.sampling, app.flavor()};
     const auto id =
         model->generations->start(std::move(generation), std::make_shared<Answer>(std::move(context)), model);

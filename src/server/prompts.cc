@@ -1,5 +1,7 @@
 #include "server/prompts.h"
 
+#include <cstring>
+
 namespace carat::server {
 namespace {
 
@@ -21,6 +23,15 @@ std::string text_of(const ChatMessage& message) {
   std::string text;
   for (const ChatPart& part : message.parts) text += part.text;
   return text;
+}
+
+uint64_t cache_salt(const HttpRequest& request, std::string_view salt) {
+  const bool has_key = request.account.size() == 64;  // a digest
+  if (!has_key && salt.empty()) return 0;
+  const Digest digest = sha256((has_key ? request.account : std::string()) + "/" + std::string(salt));
+  uint64_t out = 0;
+  std::memcpy(&out, digest.bytes.data(), sizeof out);
+  return out;
 }
 
 std::vector<ChatMessage> collated(std::vector<ChatMessage> messages) {

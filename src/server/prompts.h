@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "server/http.h"
 #include "server/models.h"
 #include "tokenizer/chat_template.h"
 
@@ -29,5 +30,9 @@ std::vector<int32_t> encode_text_prompt(const ServedModel& model, std::string_vi
 std::vector<ChatMessage> collated(std::vector<ChatMessage> messages);
 
 std::string text_of(const ChatMessage& message);
+
+// What a request shares its part of the prefix cache by: with API keys nobody sees whether another's prompt is known.
+// `salt`: the client's own cache_salt.
+uint64_t cache_salt(const HttpRequest& request, std::string_view salt = "");
 
 }  // namespace carat::server

@@ -1,8 +1,10 @@
 """What the engine behind the APIs promises (reliability I1, I5, T3; keep_alive): the same answer whatever else runs."""
 
+import base64
 import concurrent.futures
 import json
 import random
+import struct
 import time
 import unittest
 
@@ -73,6 +75,54 @@ class Invariance(unittest.TestCase):
             self.assertEqual(echo["logprobs"]["token_logprobs"][-8:], made["logprobs"]["token_logprobs"])
             self.assertIsNone(echo["logprobs"]["token_logprobs"][0])
             self.assertEqual([next(iter(p.values()))["rank"] for p in echo["prompt_logprobs"][-8:]], [1] * 8)
+
+
+class Embeddings(unittest.TestCase):
+    def test_all_interfaces_agree(self):
+        with Server("ollama") as server:
+            texts = ["the cat", "a dog and the cat", "x"]
+            made = server.post("/api/embed", {"model": "g270", "input": texts}).json()
+            self.assertEqual([round(sum(v * v for v in vector), 4) for vector in made["embeddings"]], [1.0] * 3)
+            self.assertEqual(made["prompt_eval_count"] > 6, True)
+            for text, vector in zip(texts, made["embeddings"]):
+                self.assertEqual(server.post("/api/embed", {"model": "g270", "input": text}).json()["embeddings"], [vector])
+                self.assertEqual(server.post("/api/embeddings", {"model": "g270", "prompt": text}).json()["embedding"], vector)
+            openai = server.post("/v1/embeddings", {"model": "g270", "input": texts}).json()
+            self.assertEqual([data["embedding"] for data in openai["data"]], made["embeddings"])
+            coded = server.post("/v1/embeddings", {"model": "g270", "input": texts, "encoding_format": "base64"}).json()
+            raw = base64.b64decode(coded["data"][1]["embedding"])
+            for value, wanted in zip(struct.unpack(f"<{len(raw) // 4}f", raw), made["embeddings"][1]):
+                self.assertAlmostEqual(value, wanted, places=6)
+            short = server.post("/api/embed", {"model": "g270", "input": texts[0], "dimensions": 8}).json()["embeddings"][0]
+            self.assertEqual(len(short), 8)
+            self.assertAlmostEqual(short[0] / short[1], made["embeddings"][0][0] / made["embeddings"][0][1], places=4)
+            for bad in ({"dimensions": 100000}, {"dimensions": -1}, {"input": "x " * 5000, "truncate": False}):
+                self.assertEqual(server.post("/api/embed", {"model": "g270", "input": "x", **bad}).status, 400, bad)
+
+
+class PrefixCache(unittest.TestCase):
+    def test_second_turn_computes_only_what_is_new(self):
+        with Server("vllm") as server:
+            messages = [{"role": "user", "content": "the cat and the dog " * 20}]
+            ask = lambda: server.post("/v1/chat/completions", {"model": SERVED, "messages": messages, "max_tokens": 20, "temperature": 0}).json()
+            first = ask()
+            self.assertEqual(first["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
+            messages += [{"role": "assistant", "content": first["choices"][0]["message"]["content"]}, {"role": "user", "content": "more"}]
+            second = ask()["usage"]
+            self.assertGreater(second["prompt_tokens_details"]["cached_tokens"], first["usage"]["prompt_tokens"] - 70)
+
+    def test_keys_share_nothing(self):
+        """I8: whether a prompt is known says nothing about what others asked."""
+        with Server("vllm", "--api-key", "one", "--api-key", "two") as server:
+            def cached(key, **fields):
+                body = {"model": SERVED, "prompt": "the cat and the dog " * 30, "max_tokens": 1, **fields}
+                reply = server.post("/v1/completions", body, headers={"Authorization": f"Bearer {key}"}).json()
+                return reply["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+            self.assertEqual(cached("one"), 0)
+            self.assertGreater(cached("one"), 60)
+            self.assertEqual(cached("two"), 0)
+            self.assertEqual(cached("one", cache_salt="x"), 0)
 
 
 class Models(unittest.TestCase):

@@ -21,8 +21,12 @@ OLLAMA_DIFFERENT = {
     "generate_image_no_vision": ("the client's fault: 400, and without the runner's inner words", 400),
     "chat_bad_role": ("the real one drops the message silently; ours says what is wrong", 400),
     "ps_unloaded": ("the real one still lists it for a moment", 200),
-    "push_missing": ("push is not there yet", 501),
+    "push_missing": ("404, in the words of the others; the real one names its own folders", 404),
     "pull_unreachable": ("the text names curl's reason, not Go's", 500),
+    "embed": ("embeddings are there: the last hidden state", 200),
+    "embed_dimensions": ("embeddings are there", 200),
+    "embeddings_old": ("embeddings are there", 200),
+    "v1_embeddings": ("embeddings are there", 200),
     "blob_post_right": ("there is no such blob yet: 201", 201),
 }
 VLLM_DIFFERENT = {
@@ -42,7 +46,7 @@ VLLM_DIFFERENT = {
     "chat_tools_named_stream": ("until tool calls: 400 with the reason", 400),
     "chat_array_body": ("the real one fails with 500", 400),
     "chat_n_huge": ("the limit is 16, and no variable moves it", 400),
-    "embeddings": ("the route is there", 501),
+    "embeddings": ("embeddings are there", 200),
     "options_models": ("CORS has an allow-list: 403 for a foreign page", 403),
     "render_chat": ("not offered: /tokenize says the ids", 404),
     "get_openapi.json": ("describes ours", 200),
