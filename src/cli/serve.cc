@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "cli/commands.h"
+#include "cli/fetch.h"
 #include "cli/model_flags.h"
 #include "cli/report.h"
 #include "server/app.h"
@@ -22,7 +23,7 @@ struct ServeFlags {
   std::string model, host, port, keep_alive, context, key_file, certificate, key;
   std::vector<std::string> served_names, api_keys, allowed_hosts, origins;
   int32_t max_sequences = 0, max_loaded = 0, max_queue = 0, max_logprobs = 20, drain_seconds = 30;
-  bool insecure = false, quiet_requests = false, open_metrics = false;
+  bool share = false, insecure = false, quiet_requests = false, open_metrics = false;
   chat::LoadOptions running;
 };
 
@@ -115,6 +116,7 @@ Result<server::ServeOptions> options_of(const ServeFlags& flags) {
   options.max_logprobs = flags.max_logprobs;
   options.drain_timeout = std::chrono::seconds(flags.drain_seconds);
   options.open_metrics = flags.open_metrics;
+  options.share = flags.share;
   CARAT_CHECK(set_address(flags, options));
   options.gate.allowed_hosts = flags.allowed_hosts;
   options.gate.allowed_origins = flags.origins;
@@ -161,16 +163,12 @@ Result<server::ServeOptions> options_of(const ServeFlags& flags) {
   return options;
 }
 
-Result<Store> open_store() {
-  if (variable("CARAT_HOME").empty()) {
-    if (const std::string models = variable("OLLAMA_MODELS"); !models.empty()) return Store(models);
-  }
-  return Store::open();
-}
-
 Status run(const ServeFlags& flags) {
   CARAT_TRY(server::ServeOptions options, options_of(flags));
-  CARAT_TRY(Store store, open_store());
+  CARAT_TRY(Store store, Store::open());
+  if (!flags.model.empty()) {  // pulled first, with a bar, if it is nowhere
+    CARAT_TRY(const ResolvedModel model, chat::resolve_model(flags.model, fetch_typed(flags.model, false)));
+  }
   CARAT_TRY(const auto app, server::App::create(std::move(options), std::move(store)));
   app->run();
   return {};
@@ -191,6 +189,10 @@ void add_flags(CLI::App& command, ServeFlags& flags) {
                   "Keys, one a line, plain or as sha256:...; read again when it changes")
       ->group(network);
   command.add_flag("--insecure", flags.insecure, "Listen on other addresses than loopback without a key")
+      ->group(network);
+  command
+      .add_flag("--share", flags.share,
+                "Let anybody who can reach this server pull the store's models (GET /v2/...), without a key")
       ->group(network);
   command.add_flag("--open-metrics", flags.open_metrics, "/metrics needs no key")->group(network);
   command.add_option("--ssl-certfile", flags.certificate, "Certificate chain in PEM: serves HTTPS")->group(network);
@@ -238,6 +240,9 @@ void add_serve(CLI::App& app, Action& action) {
       "Examples:\n"
       "  carat serve                                       every model of the store, on 127.0.0.1:11434\n"
       "  carat serve ./gemma-3-1b-it.gguf --served-model-name google/gemma-3-1b-it --max-model-len 32K\n"
+      "  carat serve google/gemma-3-1b-it                  pulled first, if it is nowhere on this machine\n"
+      "  carat serve --host 0.0.0.0 --share --api-key-file keys.txt      others: carat pull HOST:11434/gemma3:1b "
+      "--insecure\n"
       "  carat serve --host 0.0.0.0 --api-key-file keys.txt --ssl-certfile cert.pem --ssl-keyfile key.pem\n"
       "All interfaces are there on either port. SIGTERM finishes what is in progress; a second one stops at once.");
   add_flags(*command, *flags);

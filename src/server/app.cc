@@ -57,6 +57,7 @@ App::App(ServeOptions options, Store store)
   add_info_routes(router_);
   add_ollama_routes(router_);
   add_ollama_store_routes(router_);
+  if (options_.share) add_registry_routes(router_);
   add_openai_routes(router_);
   add_responses_routes(router_);
   add_anthropic_routes(router_);

@@ -33,6 +33,7 @@ struct ServeOptions {
   int32_t max_logprobs = 20;
   size_t body_bytes = 8 << 20, image_body_bytes = 64 << 20;
   std::chrono::milliseconds drain_timeout{30'000};
+  bool share = false;         // the store is a registry too, that needs no key
   bool open_metrics = false;  // /metrics needs no key
   // One line of JSON about each request, without what was said; none: no log. Network thread.
   std::function<void(const std::string& line)> log;
@@ -87,6 +88,7 @@ class App {
 void add_info_routes(Router& router);
 void add_ollama_routes(Router& router);
 void add_ollama_store_routes(Router& router);
+void add_registry_routes(Router& router);
 void add_openai_routes(Router& router);
 void add_responses_routes(Router& router);
 void add_anthropic_routes(Router& router);

@@ -15,6 +15,7 @@ using boost::system::error_code;
 namespace {
 
 constexpr size_t kReadBytes = 4096, kBodyReadBytes = 64 << 10;
+constexpr size_t kSourceBytes = 256 << 10;
 constexpr size_t kMostPipelined = 64 << 10;  // bytes of further requests that wait in memory
 
 bool no_body_in(int status) { return status == 204 || status == 304 || status < 200; }
@@ -36,8 +37,12 @@ class ConnectionExchange final : public Exchange {
       if (!connection || started_) return;
       started_ = true, status = response.status;
       const bool bodiless = no_body_in(response.status);
-      const auto length = bodiless ? int64_t{-1} : static_cast<int64_t>(response.body.size());
+      const uint64_t body_bytes = response.source ? response.source_bytes : response.body.size();
+      const auto length = bodiless ? int64_t{-1} : static_cast<int64_t>(body_bytes);
       connection->send_head(response.status, response.content_type, response.headers, length);
+      if (!is_head_ && response.source && body_bytes > 0) {
+        return connection->send_source(std::move(response.source), body_bytes);
+      }
       if (!is_head_ && !bodiless) connection->send(std::move(response.body));
       complete = true;
       connection->finish_exchange();
@@ -142,6 +147,8 @@ void Connection::turn_away() {
 void Connection::close() {
   if (closed_) return;
   closed_ = true;
+  source_ = nullptr;
+  source_left_ = 0;
   if (exchange_) {
     exchange_->tell_gone();
     finish_exchange();
@@ -360,6 +367,27 @@ void Connection::send_piece(std::string bytes) {
   if (out_.size() > host_.options.send_buffer_bytes) close();
 }
 
+void Connection::send_source(std::function<size_t(std::span<char>)> source, uint64_t bytes) {
+  source_ = std::move(source);
+  source_left_ = bytes;
+  send_from_source();
+}
+
+// The next piece, once what was before it has been written.
+void Connection::send_from_source() {
+  if (closed_ || source_left_ == 0 || !writing_.empty() || !out_.empty()) return;
+  std::string piece(std::min<uint64_t>(source_left_, kSourceBytes), '\0');
+  piece.resize(source_(piece));
+  if (piece.empty()) return close();
+  source_left_ -= piece.size();
+  const bool is_last = source_left_ == 0;
+  send(std::move(piece));
+  if (!is_last || closed_ || !exchange_) return;
+  source_ = nullptr;
+  exchange_->complete = true;
+  finish_exchange();
+}
+
 void Connection::abort_answer() {
   if (exchange_) exchange_->tell_gone();
 }
@@ -377,6 +405,7 @@ void Connection::on_written(const error_code& error) {
   if (closed_) return;
   if (error) return close();
   if (!out_.empty()) return flush();
+  if (source_left_ > 0) return send_from_source();
   if (close_when_written_) {
     error_code ignored;
     transport_->socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);

@@ -63,8 +63,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // From the exchange, on the network thread.
   void send_head(int status, const std::string& content_type, const Headers& headers, int64_t length);
   void send(std::string bytes);
+  void send_source(std::function<size_t(std::span<char>)> source, uint64_t bytes);  // ends the exchange
   void send_piece(std::string bytes);  // of a stream: whoever does not read them is sent away
   void flush();
+  void send_from_source();
   void on_written(const boost::system::error_code& error);
 
   ConnectionHost& host_;
@@ -74,7 +76,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::unique_ptr<RequestParser> parser_;
   std::shared_ptr<class ConnectionExchange> exchange_;
   std::vector<char> read_buffer_;
-  std::string in_;  // read, not yet parsed
+  std::string in_;                                 // read, not yet parsed
+  std::function<size_t(std::span<char>)> source_;  // what comes after out_, and how much of it
+  uint64_t source_left_ = 0;
   std::string out_, writing_;
   bool reading_ = false, closed_ = false, half_closed_ = false;
   bool close_when_written_ = false, keep_alive_ = true, between_requests_ = true;

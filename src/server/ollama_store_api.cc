@@ -99,36 +99,6 @@ void show(App& app, const ExchangePtr& exchange) {
   exchange->respond(json_response(json.take()));
 }
 
-void copy(App& app, const ExchangePtr& exchange) {
-  const auto request = parse_ollama_names(exchange->request().body, "CopyRequest");
-  if (!request) return refuse(exchange, request.error());
-  const auto source = ModelName::parse(request->source), destination = ModelName::parse(request->destination);
-  if (!source) return exchange->respond(ollama_error(400, fmt::format("source \"{}\" is invalid", request->source)));
-  if (!destination) {
-    return exchange->respond(ollama_error(400, fmt::format("destination \"{}\" is invalid", request->destination)));
-  }
-  const Status status = app.store().copy(*source, *destination);
-  if (status.ok()) return exchange->respond({200, "", "", {}});
-  if (status.error().code == ErrorCode::kNotFound) {
-    return exchange->respond(ollama_error(404, fmt::format("model \"{}\" not found", request->source)));
-  }
-  refuse(exchange, status.error());
-}
-
-void remove(App& app, const ExchangePtr& exchange) {
-  const auto request = parse_ollama_names(exchange->request().body, "DeleteRequest");
-  if (!request) return refuse(exchange, request.error());
-  const auto name = ModelName::parse(request->model);
-  if (!name) return exchange->respond(ollama_error(400, fmt::format("name \"{}\" is invalid", request->model)));
-  app.models().unload(request->model);
-  const auto removed = app.store().remove(*name);
-  if (removed) return exchange->respond({200, "", "", {}});
-  if (removed.error().code == ErrorCode::kNotFound) {
-    return exchange->respond(ollama_error(404, fmt::format("model '{}' not found", request->model)));
-  }
-  refuse(exchange, removed.error());
-}
-
 // Statuses of something that takes time: a line each, or the last one alone.
 class Statuses {
  public:
@@ -181,6 +151,10 @@ class Teller final : public PullObserver {
     if (text != "success") statuses_.status(text);
   }
   void on_progress(std::string_view what, uint64_t done_bytes, uint64_t total_bytes) override {
+    const auto now = std::chrono::steady_clock::now();
+    if (what == what_ && done_bytes < total_bytes && now - told_ < std::chrono::milliseconds(60)) return;
+    what_ = what;
+    told_ = now;
     const bool is_digest = what.starts_with("sha256:");
     JsonWriter json;
     json.begin_object().field("status", fmt::format("{} {}", verb_, is_digest ? what.substr(7, 12) : what));
@@ -196,7 +170,40 @@ class Teller final : public PullObserver {
   const std::shared_ptr<std::atomic<bool>> gone_ = std::make_shared<std::atomic<bool>>(false);
   Statuses statuses_;
   const std::string verb_;
+  std::string what_;
+  std::chrono::steady_clock::time_point told_;
 };
+
+void copy(App& app, const ExchangePtr& exchange) {
+  const auto request = parse_ollama_names(exchange->request().body, "CopyRequest");
+  if (!request) return refuse(exchange, request.error());
+  const auto source = ModelName::parse(request->source), destination = ModelName::parse(request->destination);
+  if (!source) return exchange->respond(ollama_error(400, fmt::format("source \"{}\" is invalid", request->source)));
+  if (!destination) {
+    return exchange->respond(ollama_error(400, fmt::format("destination \"{}\" is invalid", request->destination)));
+  }
+  Teller teller(exchange, false, "copying");
+  const Status status = copy_model(app.store(), *source, *destination, teller);
+  if (status.ok()) return exchange->respond({200, "", "", {}});
+  if (status.error().code == ErrorCode::kNotFound) {
+    return exchange->respond(ollama_error(404, fmt::format("model \"{}\" not found", request->source)));
+  }
+  refuse(exchange, status.error());
+}
+
+void remove(App& app, const ExchangePtr& exchange) {
+  const auto request = parse_ollama_names(exchange->request().body, "DeleteRequest");
+  if (!request) return refuse(exchange, request.error());
+  const auto name = ModelName::parse(request->model);
+  if (!name) return exchange->respond(ollama_error(400, fmt::format("name \"{}\" is invalid", request->model)));
+  app.models().unload(request->model);
+  const auto removed = app.store().remove(*name);
+  if (removed) return exchange->respond({200, "", "", {}});
+  if (removed.error().code == ErrorCode::kNotFound) {
+    return exchange->respond(ollama_error(404, fmt::format("model '{}' not found", request->model)));
+  }
+  refuse(exchange, removed.error());
+}
 
 void create(App& app, const ExchangePtr& exchange) {
   auto request = parse_ollama_create(exchange->request().body);
@@ -208,6 +215,9 @@ void create(App& app, const ExchangePtr& exchange) {
     return early.fail(400, "neither 'from' or 'files' was specified");
   }
   if (!request->quantize.empty()) return early.fail(501, "quantizing is not there yet");
+  for (const std::string& from : request->made_of.modelfile.from) {  // a name: no paths of this machine
+    if (!ModelName::parse(from)) return early.fail(400, fmt::format("name \"{}\" is invalid", from));
+  }
   // Minutes, maybe (FROM may be a model that has to be pulled): not on the threads that answer everybody.
   app.slow_workers().post(
       [&app, exchange, name = *name, request = std::make_shared<OllamaCreate>(std::move(*request))] {
@@ -220,7 +230,7 @@ void create(App& app, const ExchangePtr& exchange) {
 
 PullOptions pull_options(const OllamaNames& request) {
   PullOptions options;
-  options.http.plain_http = request.insecure;
+  options.http.plain_http = request.insecure || asks_for_plain_http(request.model);
   return options;
 }
 
