@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "chat/grammars.h"
+
 namespace carat::server {
 namespace {
 
@@ -12,6 +14,17 @@ using Clock = std::chrono::steady_clock;
 constexpr int32_t kUsualContext = 4096, kLeastContext = 512;
 
 }  // namespace
+
+Result<std::shared_ptr<Constraint>> ServedModel::begin(const Shape& shape) {
+  {
+    const std::lock_guard lock(grammars_mutex);
+    if (!grammars) {
+      CARAT_TRY(grammars, chat::make_grammars(*tokenizer, config().eos_ids));
+    }
+  }
+  CARAT_TRY(Constraint constraint, grammars->start(shape.kind, shape.text));
+  return std::make_shared<Constraint>(std::move(constraint));
+}
 
 double LoadedModelInfo::kv_usage() const {
   const int64_t pages = int64_t{lease->global_pages};

@@ -21,6 +21,7 @@
 #include "chat/open_model.h"
 #include "chat/prompt_format.h"
 #include "server/generation.h"
+#include "server/shape.h"
 #include "server/workers.h"
 #include "store/store.h"
 
@@ -48,6 +49,8 @@ struct ServedModel {
   chat::GenerationOptions defaults;  // the makers', then the manifest's
   chat::PromptFormat format;
   std::unique_ptr<Tokenizer> tokenizer;
+  std::mutex grammars_mutex;
+  std::shared_ptr<Grammars> grammars;  // made for the first request that asks for a shape
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Engine> engine;
   std::unique_ptr<Generations> generations;  // dies first: its thread uses all of the above
@@ -57,6 +60,9 @@ struct ServedModel {
   double load_seconds = 0;
 
   const ModelConfig& config() const { return model.file.config; }
+  // The beginning of an answer of that shape. Takes a while: not on the network's thread. Errors: kInvalidArgument, with
+  // what is wrong with it; kUnsupported where the program was built without the grammar engine.
+  Result<std::shared_ptr<Constraint>> begin(const Shape& shape);
 };
 using Lease = std::shared_ptr<ServedModel>;
 

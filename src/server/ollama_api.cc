@@ -146,9 +146,6 @@ Status check_common(const OllamaCommon& request) {
   if (request.has_images) {
     return Error{ErrorCode::kUnsupported, "this model is missing data required for image input"};
   }
-  if (!request.format.empty()) {
-    return Error{ErrorCode::kUnsupported, "format: structured output is not there yet"};
-  }
   return {};
 }
 
@@ -195,6 +192,12 @@ void start(App& app, const ExchangePtr& exchange, const Lease& lease, Context co
   generation.trim_leading_space = trim;
   generation.client = exchange->request().account;
   generation.request.cache_salt = cache_salt(exchange->request());
+  if (!request.format.empty()) {
+    const bool any = request.format == "\"json\"";
+    auto shape = lease->begin(any ? any_json_object() : Shape{GrammarKind::kJsonSchema, request.format});
+    if (!shape) return exchange->respond(ollama_error({shape.error().code, "format: " + shape.error().message}));
+    generation.request.constraint = std::move(*shape);
+  }
   auto sink = std::make_shared<Answer>(exchange, lease, std::move(context));
   const auto id = lease->generations->start(std::move(generation), std::move(sink), lease);
   if (!id) return exchange->respond(too_busy(app.flavor(), "/api/"));

@@ -447,6 +447,16 @@ void answer_openai(App& app, OpenAiContext context, std::vector<std::vector<int3
   const ExchangePtr exchange = context.exchange;
   const Lease model = context.model;
   const auto answer = std::make_shared<Answer>(std::move(context), std::move(choices));
+  std::vector<std::shared_ptr<Constraint>> shapes(answer->size());
+  for (std::shared_ptr<Constraint>& shape : shapes) {
+    if (!answer->context().request.shape) break;
+    auto begun = model->begin(*answer->context().request.shape);
+    if (!begun) {
+      const int status = http_status(begun.error().code);
+      return exchange->respond(openai_error(app.flavor(), {status, "Grammar error: " + begun.error().message, "", ""}));
+    }
+    shape = std::move(*begun);
+  }
   std::vector<WorkId> started;
   const auto cancel_all = [model](const std::vector<WorkId>& ids) {
     for (const WorkId id : ids) model->generations->cancel(id);
@@ -457,6 +467,7 @@ void answer_openai(App& app, OpenAiContext context, std::vector<std::vector<int3
     GenerationRequest generation;
     generation.request.prompt = choice.prompt;
     generation.request.sampling = options.sampling;
+    generation.request.constraint = shapes[index];
     SamplingParams& sampling = generation.request.sampling;
     const auto copy = static_cast<uint64_t>(index % static_cast<size_t>(asked.n));
     if (sampling.seed && copy > 0) sampling.seed = *sampling.seed + copy;  // or all choices would be the same

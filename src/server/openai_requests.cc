@@ -27,6 +27,53 @@ std::string text_member(const Json& json, const char* name) {
   return it != json.end() && it->is_string() ? it->get<std::string>() : "";
 }
 
+void take_shape(OpenAiCommon& out, GrammarKind kind, std::string text) {
+  out.shape = Shape{kind, std::move(text)};
+  ++out.shapes;
+}
+
+// response_format, and text.format of Responses, where the schema lies beside the type. False for an unknown type.
+bool read_format(const Json& format, const char* field, OpenAiCommon& out) {
+  const std::string type = text_member(format, "type");
+  if (type == "json_object") {
+    take_shape(out, GrammarKind::kJsonSchema, any_json_object().text);
+  } else if (type == "json_schema") {
+    const auto inner = format.find("json_schema");
+    const Json& holder = inner != format.end() && inner->is_object() ? *inner : format;
+    const auto schema = holder.find("schema");
+    if (schema == holder.end() || (!schema->is_object() && !schema->is_boolean())) {
+      out.not_a_shape = std::string(field) + ".schema";
+    } else {
+      take_shape(out, GrammarKind::kJsonSchema, schema->dump());
+    }
+  } else if (type == "structural_tag") {
+    out.not_a_shape = field;
+  } else {
+    return type == "text";
+  }
+  return true;
+}
+
+// One of vLLM's structured_outputs, and of the older guided_*, which are named alike.
+void read_structured(const std::string& name, const Json& value, const std::string& field, OpenAiCommon& out) {
+  if (value.is_null()) return;
+  if (name == "json" && (value.is_object() || value.is_string())) {
+    take_shape(out, GrammarKind::kJsonSchema, value.is_string() ? value.get<std::string>() : value.dump());
+  } else if (name == "json_object" && value.is_boolean()) {
+    if (value.get<bool>()) take_shape(out, GrammarKind::kJsonSchema, any_json_object().text);
+  } else if (name == "regex" && value.is_string()) {
+    take_shape(out, GrammarKind::kRegex, value.get<std::string>());
+  } else if (name == "grammar" && value.is_string()) {
+    const auto text = value.get<std::string>();
+    take_shape(out, text.find("::=") == std::string::npos ? GrammarKind::kLark : GrammarKind::kGbnf, text);
+  } else if (name == "choice" && value.is_array() && !value.empty() &&
+             std::all_of(value.begin(), value.end(), [](const Json& choice) { return choice.is_string(); })) {
+    take_shape(out, GrammarKind::kRegex, regex_of_choices(value.get<std::vector<std::string>>()));
+  } else {
+    out.not_a_shape = field;
+  }
+}
+
 void read_logit_bias(Fields& fields, std::map<int32_t, float>& out) {
   const Json* bias = fields.object("logit_bias");
   if (bias == nullptr) return;
@@ -80,17 +127,19 @@ void read_common(Fields& fields, OpenAiCommon& out) {
   }
   read_sampling(fields, out.sampling);
   if (const Json* format = fields.object("response_format")) {
-    const std::string type = text_member(*format, "type");
-    if (type == "json_object" || type == "json_schema" || type == "structural_tag") {
-      out.structured = "response_format";
-    } else if (type != "text") {
+    if (!read_format(*format, "response_format", out)) {
+      const std::string type = text_member(*format, "type");
       Fields inner(*format, "'response_format', ");
       inner.wrong("type", "literal_error", "Input should be 'text', 'json_object' or 'json_schema'", Json(type));
       fields.merge(inner);
     }
   }
-  for (const char* name : {"structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar"}) {
-    if (fields.find(name) != nullptr) out.structured = name;
+  if (const Json* all = fields.object("structured_outputs")) {
+    for (const auto& [name, value] : all->items()) read_structured(name, value, "structured_outputs." + name, out);
+  }
+  for (const char* name : {"json", "regex", "choice", "grammar"}) {
+    const std::string field = std::string("guided_") + name;
+    if (const Json* value = fields.find(field.c_str())) read_structured(name, *value, field, out);
   }
 }
 
@@ -122,9 +171,14 @@ void check_common(const OpenAiCommon& request, int32_t max_logprobs, std::option
   if (request.prompt_logprobs && request.stream) {
     fail(error, bad("`prompt_logprobs` are not available when `stream=True`.", "prompt_logprobs"));
   }
-  if (!request.structured.empty()) {
-    fail(error, bad(fmt::format("{}: structured output is not there yet", request.structured), request.structured));
+  if (!request.not_a_shape.empty()) {
+    fail(error,
+         bad(fmt::format("{}: no such shape of an answer is known here", request.not_a_shape), request.not_a_shape));
   }
+  if (request.shape && request.sampling.ignore_eos) {
+    fail(error, bad("ignore_eos: an answer of a shape ends where the shape does", "ignore_eos"));
+  }
+  if (request.shapes > 1) fail(error, bad("an answer can have one shape only: two were asked for"));
 }
 
 // The content of a message: a text, or a list of parts.
@@ -329,8 +383,8 @@ Parsed<ResponsesRequest> parse_responses(Flavor flavor, const std::string& body,
     read_messages(fields, fields.list("input", true), request.messages, request.has_images);
   }
   if (const Json* text = fields.object("text"); text != nullptr && text->contains("format")) {
-    const std::string type = text_member((*text)["format"], "type");
-    if (!type.empty() && type != "text") request.structured = "text.format";
+    const Json& format = (*text)["format"];
+    if (format.is_object() && !read_format(format, "text.format", request)) request.not_a_shape = "text.format";
   }
   request.has_tools = tools_may_be_called(fields);
   out.malformed = !fields.ok();

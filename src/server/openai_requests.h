@@ -10,6 +10,7 @@
 
 #include "chat/generation_options.h"
 #include "server/errors.h"
+#include "server/shape.h"
 #include "tokenizer/chat_template.h"
 
 namespace carat::server {
@@ -40,7 +41,9 @@ struct OpenAiCommon {
   std::optional<int64_t> truncate_prompt;
   int32_t priority = 0;
   std::string cache_salt;
-  std::string structured;  // "": none; else what was asked for: "response_format"
+  std::optional<Shape> shape;
+  int32_t shapes = 0;       // that were asked for
+  std::string not_a_shape;  // "": none; else the field that asks for one that is not there: "structural_tag"
 };
 
 struct ChatRequest : OpenAiCommon {

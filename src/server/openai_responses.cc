@@ -214,6 +214,11 @@ void responses(App& app, const ExchangePtr& exchange) {
     generation.trim_leading_space = model->format.trims_leading_space();
     generation.client = exchange->request().account;
     generation.request.cache_salt = cache_salt(exchange->request(), request->cache_salt);
+    if (request->shape) {
+      auto shape = model->begin(*request->shape);
+      if (!shape) return refuse(app, exchange, {400, "Grammar error: " + shape.error().message, "text.format", ""});
+      generation.request.constraint = std::move(*shape);
+    }
     Context context{exchange, model, std::move(*request), options.sampling, app.flavor()};
     const auto id =
         model->generations->start(std::move(generation), std::make_shared<Answer>(std::move(context)), model);

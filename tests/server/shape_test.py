@@ -1,0 +1,119 @@
+"""Answers in a shape, through every way to ask for one: whatever a model of random weights draws, the text has the shape; what
+is not enforced is refused by name; others are not disturbed."""
+
+import concurrent.futures
+import json
+import unittest
+
+import harness
+from harness import SERVED, Server
+
+PERSON = {"type": "object", "additionalProperties": False, "required": ["zip", "age", "tags"],
+          "properties": {"zip": {"type": "string", "pattern": "^[0-9]{3}$"}, "age": {"type": "integer", "minimum": 0, "maximum": 120},
+                         "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 1, "maxItems": 3}}}
+ASK = [{"role": "user", "content": "Who?"}]
+SEEDS = range(4)
+
+
+class Shapes(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server("vllm")
+        cls.daemon = Server(folder=cls.server.folder)
+        probe = cls.daemon.post("/api/generate", {"model": "g270", "prompt": "x", "format": "json", "stream": False, "options": {"num_predict": 1}})
+        if "built without constrained output" in probe.body:
+            raise unittest.SkipTest("built without the grammar engine")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.daemon.stop()
+        cls.server.stop()
+
+    def check_person(self, text):
+        person = json.loads(text)
+        self.assertEqual(list(person), ["zip", "age", "tags"], "in the schema's order")
+        self.assertRegex(person["zip"], r"^[0-9]{3}$")
+        self.assertTrue(isinstance(person["age"], int) and 0 <= person["age"] <= 120, text)
+        self.assertTrue(1 <= len(person["tags"]) <= 3 and set(person["tags"]) <= {"a", "b"}, text)
+
+    def chat(self, seed=1, **more):
+        body = {"model": SERVED, "messages": ASK, "max_tokens": 400, "temperature": 1, "seed": seed, **more}
+        reply = self.server.post("/v1/chat/completions", body)
+        self.assertEqual(reply.status, 200, reply.body[:500])
+        return reply.json()["choices"]
+
+    def text_of(self, choices):
+        self.assertEqual(choices[0]["finish_reason"], "stop")
+        return choices[0]["message"]["content"]
+
+    def test_ollama_format(self):
+        for path, ask in (("/api/generate", {"prompt": "Who?"}), ("/api/chat", {"messages": ASK})):
+            for seed in SEEDS:
+                body = {"model": "it", "format": PERSON, "options": {"seed": seed, "num_predict": 400, "temperature": 1}, **ask}
+                reply = self.daemon.post(path, body)
+                lines = reply.lines()
+                self.assertEqual(lines[-1].get("done_reason"), "stop", reply.body[-500:])
+                self.check_person("".join(line.get("response", line.get("message", {}).get("content", "")) for line in lines))
+
+    def test_response_format(self):
+        schema = {"type": "json_schema", "json_schema": {"name": "person", "strict": True, "schema": PERSON}}
+        for seed in SEEDS:
+            self.check_person(self.text_of(self.chat(seed, response_format=schema)))
+        for choice in self.chat(n=3, response_format=schema):
+            self.check_person(choice["message"]["content"])
+
+    def test_responses(self):
+        body = {"model": SERVED, "input": "Who?", "max_output_tokens": 400,
+                "text": {"format": {"type": "json_schema", "name": "person", "schema": PERSON}}}
+        reply = self.server.post("/v1/responses", body)
+        self.assertEqual(reply.status, 200, reply.body[:500])
+        self.check_person(reply.json()["output"][0]["content"][0]["text"])
+
+    def test_structured_outputs_and_their_older_names(self):
+        ways = {"json": (PERSON, self.check_person),
+                "regex": ("[a-f]{4}-[0-9]{2}", lambda text: self.assertRegex(text, r"^[a-f]{4}-[0-9]{2}$")),
+                "choice": (["red", "green (dark)", "a|b"], lambda text: self.assertIn(text, ["red", "green (dark)", "a|b"])),
+                "grammar": ('root ::= "yes" | "no"', lambda text: self.assertIn(text, ["yes", "no"]))}
+        for name, (value, check) in ways.items():
+            for seed in SEEDS:
+                check(self.text_of(self.chat(seed, structured_outputs={name: value})))
+            check(self.text_of(self.chat(**{f"guided_{name}": value})))
+        self.assertIn(self.text_of(self.chat(structured_outputs={"grammar": 'start: "yes" | "no"'})), ["yes", "no"])
+
+    def test_what_is_cut_off_says_so(self):
+        choice = self.chat(max_tokens=2, structured_outputs={"json": PERSON})[0]
+        self.assertEqual(choice["finish_reason"], "length")
+
+    def test_free_ones_beside_them_are_as_alone(self):
+        ask = {"model": SERVED, "prompt": "the of and", "max_tokens": 60, "temperature": 0, "return_token_ids": True, "ignore_eos": True}
+        alone = self.server.post("/v1/completions", ask).json()["choices"][0]["token_ids"]
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            shaped = [pool.submit(self.chat, seed, structured_outputs={"json": PERSON}) for seed in range(4)]
+            free = [pool.submit(self.server.post, "/v1/completions", ask) for _ in range(4)]
+            for reply in free:
+                self.assertEqual(reply.result().json()["choices"][0]["token_ids"], alone)
+            for choices in shaped:
+                self.check_person(self.text_of(choices.result()))
+
+    def test_refused_by_name(self):
+        refused = [({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"uniqueItems": True}}}}, "uniqueItems"),
+                   ({"structured_outputs": {"regex": "(["}}, "unclosed"),
+                   ({"structured_outputs": {"structural_tag": "x"}}, "structural_tag"),
+                   ({"structured_outputs": {"json": PERSON, "regex": "a"}}, "one shape"),
+                   ({"structured_outputs": {"choice": []}}, "choice"),
+                   ({"structured_outputs": {"regex": "a"}, "ignore_eos": True}, "ignore_eos"),
+                   ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "schema"),
+                   ({"guided_json": {"$ref": "https://example.org/x"}}, "nothing is fetched"),
+                   ({"guided_json": {"maxItems": 2 ** 32}}, "maxItems"),
+                   ({"guided_regex": "(" * 30000}, "limit"), ({"guided_regex": "(" * 300}, "nests")]
+        for more, word in refused:
+            reply = self.server.post("/v1/chat/completions", {"model": SERVED, "messages": ASK, "max_tokens": 5, **more})
+            self.assertEqual(reply.status, 400, reply.body[:300])
+            self.assertIn(word, reply.json()["error"]["message"])
+        reply = self.daemon.post("/api/chat", {"model": "it", "messages": ASK, "format": {"not": {}}})
+        self.assertEqual(reply.status, 400)
+        self.assertIn('"not"', json.loads(reply.body)["error"])
+
+
+if __name__ == "__main__":
+    harness.main()
