@@ -172,7 +172,11 @@ Result<Lease> Models::load(const std::string& name, int32_t context) {
   served->model = {std::move(resolved), std::move(file)};
   const ModelConfig& config = served->config();
   CARAT_TRY(served->defaults, chat::generation_of(served->model, {}));
-  CARAT_TRY(served->format, chat::PromptFormat::of(served->model, false));
+  if (auto format = chat::PromptFormat::of(served->model, false); format.ok()) {
+    served->format = std::move(*format);
+  } else {
+    served->refuses_chat = format.error();
+  }
   CARAT_TRY(Tokenizer tokenizer, chat::load_tokenizer(served->model.file));
   served->tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
   EngineOptions engine;

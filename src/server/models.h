@@ -48,6 +48,7 @@ struct ServedModel {
   chat::OpenModel model;
   chat::GenerationOptions defaults;  // the makers', then the manifest's
   chat::PromptFormat format;
+  std::optional<Error> refuses_chat;  // its template is not known: it completes text, and says so to whoever chats
   std::unique_ptr<Tokenizer> tokenizer;
   std::mutex grammars_mutex;
   std::shared_ptr<Grammars> grammars;  // made for the first request that asks for a shape

@@ -214,12 +214,13 @@ void generate_with(App& app, const ExchangePtr& exchange, const OllamaGenerate& 
   const auto refuse = [&](const Error& error) { exchange->respond(ollama_error(error)); };
   chat::GenerationOptions options = lease->defaults;
   if (const Status status = apply_ollama_options(options, request.options); !status.ok()) return refuse(status.error());
-  chat::PromptFormat format = lease->format;
+  std::optional<chat::PromptFormat> asked_for;
   if (request.prompt_template) {
     auto made = chat::PromptFormat::of_template(*request.prompt_template);
     if (!made) return refuse(made.error());
-    format = std::move(*made);
+    asked_for = std::move(*made);
   }
+  const chat::PromptFormat& format = asked_for ? *asked_for : lease->format;
   const int32_t bos = lease->config().bos_id;
   std::vector<int32_t> ids;
   if (request.raw) {

@@ -51,6 +51,7 @@ Result<std::vector<int32_t>> encode_chat_prompt(const ServedModel& model, const 
   using Kind = chat::PromptFormat::Kind;
   const Tokenizer& tokenizer = *model.tokenizer;
   if (prompt.messages.empty()) return Error{ErrorCode::kInvalidArgument, "messages: expected at least one"};
+  if (model.refuses_chat && &format == &model.format) return *model.refuses_chat;
   if (format.kind() == Kind::kPlain) {
     return format.encode(tokenizer, model.config().bos_id, without_system(prompt.messages));
   }

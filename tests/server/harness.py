@@ -42,13 +42,17 @@ class Reply:
         return out
 
 
-def add_chat_template(source, target):
-    """A copy of a GGUF file that says it has a chat template: then it is taken for an instruction-tuned model."""
+GEMMA_TEMPLATE = (pathlib.Path(__file__).parents[1] / "golden/tokenizer/chat_template.jinja").read_text()
+
+
+def add_chat_template(source, target, template=GEMMA_TEMPLATE):
+    """A copy of a GGUF file with a chat template: then it is taken for an instruction-tuned model."""
     data = source.read_bytes()
     magic, version, tensors, keys = struct.unpack_from("<4sIQQ", data)
     key = b"tokenizer.chat_template"
-    text = b"{{ '<start_of_turn>' }}"
-    text += b" " * (-(8 + len(key) + 4 + 8 + len(text)) % 32)  # what comes after stays aligned
+    text = template.encode()
+    padding = -(8 + len(key) + 4 + 8 + len(text) + 4) % 32  # a comment, so that what comes after stays aligned
+    text += b"{#" + b" " * padding + b"#}"
     entry = struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(text)) + text
     target.write_bytes(struct.pack("<4sIQQ", magic, version, tensors, keys + 1) + entry + data[24:])
 
