@@ -6,13 +6,13 @@
 #include <string_view>
 #include <vector>
 
+#include "base/utf8.h"
 #include "fuzz.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/detokenizer.h"
 #include "tokenizer/piece_list.h"
 #include "tokenizer/stop_matcher.h"
 #include "tokenizer/tokenizer.h"
-#include "tokenizer/utf8.h"
 #include "tokenizer/vocabulary.h"
 
 namespace {

@@ -1,6 +1,8 @@
+// The handler runs on whichever thread read beyond the end, so it only looks into a table of atomics and calls mmap: a
+// page of zeros is laid over the page that is gone, and the read goes on.
 #include "base/file_map.h"
 
-#include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +16,9 @@
 #include <cstring>
 #include <string_view>
 #include <utility>
+
+#include "base/io_error.h"
+#include "base/printable.h"
 
 namespace carat {
 namespace {
@@ -93,32 +98,23 @@ bool is_lfs_pointer(std::span<const std::byte> bytes) {
 }  // namespace
 
 Result<FileMap> FileMap::open(const std::filesystem::path& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a FIFO must not hang
-  if (fd < 0) {
-    const ErrorCode code = errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo;
-    return Error{code, path.string() + ": " + std::strerror(errno)};
-  }
-  struct stat info {};
-  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    ::close(fd);
-    return Error{ErrorCode::kIo, path.string() + ": not a regular file"};
-  }
   FileMap map;
   map.path_ = path;
+  CARAT_TRY(const OwnedFd fd, open_regular(path));
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) return io_error(path, "look at it", errno);
   map.size_ = static_cast<size_t>(info.st_size);
   map.modified_ns_ = modified_ns(info);
   map.inode_ = info.st_ino;
   if (map.size_ != 0) {
-    void* data = ::mmap(nullptr, map.size_, PROT_READ, MAP_PRIVATE, fd, 0);
+    void* data = ::mmap(nullptr, map.size_, PROT_READ, MAP_PRIVATE, fd.get(), 0);
     if (data == MAP_FAILED) {
-      const int error = errno;
-      ::close(fd);
-      return Error{ErrorCode::kIo, path.string() + ": cannot map it: " + std::strerror(error)};
+      return Error{errno == ENOMEM ? ErrorCode::kOutOfMemory : ErrorCode::kIo,
+                   one_line(path.string()) + ": cannot map it: " + std::strerror(errno)};
     }
     map.data_ = static_cast<const std::byte*>(data);
     watch(map.data_, map.size_);
   }
-  ::close(fd);
   if (is_lfs_pointer(map.bytes())) {
     return Error{ErrorCode::kCorruptFile, path.string() +
                                               ": is a Git LFS pointer, not the file itself: run `git lfs "
@@ -155,9 +151,21 @@ Status FileMap::check() const {
                path_.string() + ": the file changed while it was read; start again when nobody writes to it"};
 }
 
+Status FileMap::whole() const {
+  const Region* region = region_of(data_);
+  if (region == nullptr || !region->damaged) return {};
+  return Error{ErrorCode::kIo, one_line(path_.string()) + ": the file was cut short while it was used"};
+}
+
 Status check(const FileMaps& maps) {
   if (!maps) return {};
   for (const FileMap& map : *maps) CARAT_CHECK(map.check());
+  return {};
+}
+
+Status whole(const FileMaps& maps) {
+  if (!maps) return {};
+  for (const FileMap& map : *maps) CARAT_CHECK(map.whole());
   return {};
 }
 

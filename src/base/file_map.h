@@ -3,6 +3,8 @@
 // read all that he wants asks check().
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -10,6 +12,7 @@
 #include <span>
 #include <vector>
 
+#include "base/files.h"
 #include "base/result.h"
 
 namespace carat {
@@ -32,6 +35,10 @@ class FileMap {
   Status check() const;
   const std::filesystem::path& path() const { return path_; }
 
+  // Every byte that was read was there. What was rewritten meanwhile is not told: for who holds a copy of his own.
+  // Error: kIo.
+  Status whole() const;
+
  private:
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
@@ -43,7 +50,9 @@ class FileMap {
 // All the files of a model; they live as long as anything that views them.
 using FileMaps = std::shared_ptr<const std::vector<FileMap>>;
 
-Status check(const FileMaps& maps);  // FileMap::check of each; nothing to check is well
+// Of each; nothing to check is well.
+Status check(const FileMaps& maps);
+Status whole(const FileMaps& maps);
 
 // Tells the kernel that these mapped bytes will not be read again, so that they stop counting against this process:
 // weights are packed out of the map, and the map and the packed copy must never both be resident.

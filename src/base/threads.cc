@@ -1,5 +1,9 @@
 #include "base/threads.h"
 
+#include <fmt/format.h>
+
+#include <system_error>
+
 #include "base/topology.h"
 
 namespace carat {
@@ -19,8 +23,18 @@ inline void pause_briefly() {
 
 }  // namespace
 
-Team::Team(int workers) : workers_(workers < 1 ? 1 : workers) {
-  for (int worker = 1; worker < workers_; ++worker) threads_.emplace_back([this, worker] { worker_loop(worker); });
+Result<std::unique_ptr<Team>> Team::create(int workers) {
+  std::unique_ptr<Team> team(new Team(workers));
+  team->threads_.reserve(static_cast<size_t>(team->workers_));
+  for (int worker = 1; worker < team->workers_; ++worker) {
+    try {
+      team->threads_.emplace_back([self = team.get(), worker] { self->worker_loop(worker); });
+    } catch (const std::system_error& error) {
+      return Error{ErrorCode::kOutOfMemory,
+                   fmt::format("cannot start thread {} of {}: {}", worker + 1, team->workers_, error.code().message())};
+    }
+  }
+  return team;
 }
 
 Team::~Team() {

@@ -6,9 +6,12 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "base/result.h"
 
 namespace carat {
 
@@ -19,8 +22,9 @@ struct alignas(64) WorkCounter {
 
 class Team {
  public:
-  // The thread that calls run() is worker 0; `workers` - 1 threads are started.
-  explicit Team(int workers);
+  // The thread that calls run() is worker 0; `workers` - 1 threads are started. Error: kOutOfMemory where the system
+  // gives no more threads; those that had started have ended then.
+  static Result<std::unique_ptr<Team>> create(int workers);
   ~Team();
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
@@ -46,6 +50,7 @@ class Team {
   int64_t next_stage(int64_t stage, void (*last)(void* argument) = nullptr, void* argument = nullptr);
 
  private:
+  explicit Team(int workers) : workers_(workers < 1 ? 1 : workers) {}
   void worker_loop(int worker);
 
   const int workers_;

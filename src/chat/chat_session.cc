@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "base/memory.h"
 #include "store/store.h"
 
 namespace carat::chat {
@@ -89,7 +90,14 @@ Result<ChatSession::Reply> ChatSession::ask(const std::string& question, const C
                                             const Sink& notice) {
   CARAT_CHECK(conversation_.ask(question));
   std::string text;
-  auto reply = stream(cancelled, sink, notice, text);
+  const Cancelled ended = [&] { return (cancelled && cancelled()) || !model().file.whole().ok(); };
+  auto reply = with_memory([&] { return stream(ended, sink, notice, text); });
+  if (reply.ok()) {
+    const Status whole = model().file.whole();
+    if (!whole.ok()) reply = whole.error();
+  } else if (reply.error().code == ErrorCode::kOutOfMemory) {
+    loaded_.drop_engine();  // what it was in the middle of, nobody knows
+  }
   if (!reply.ok() || (reply->cancelled && text.empty())) {
     conversation_.abandon();
   } else {
@@ -138,18 +146,20 @@ int64_t ChatSession::context_limit() const {
 Status ChatSession::make_room(int64_t answer_tokens, const Sink& notice) {
   const int64_t limit = context_limit();
   const int64_t room = std::clamp<int64_t>(std::min(answer_tokens, limit / 8), 1, limit);
-  auto length = static_cast<int64_t>(conversation_.prompt().size());
+  const auto length = static_cast<int64_t>(conversation_.prompt().size());
   if (length + room <= limit) return {};
+  CARAT_TRY(const size_t least, conversation_.last_turn_tokens());
+  if (static_cast<int64_t>(least) >= limit) {  // no dropping makes room for it, so nothing is dropped
+    return Error{ErrorCode::kTooLong, fmt::format("the message has {} tokens, and a context of {} has room for {}",
+                                                  least, limit, limit - 1)};
+  }
   CARAT_TRY(const Conversation::Dropped dropped, conversation_.drop_oldest(static_cast<size_t>(limit / 2)));
   if (dropped.turns > 0) {
     notice(fmt::format("the context of {} tokens is full: the oldest {} of the conversation ({} tokens) dropped{}",
                        limit, dropped.turns == 1 ? "turn" : fmt::format("{} turns", dropped.turns), dropped.tokens,
                        system().empty() ? "" : ", the system message kept"));
   }
-  length = static_cast<int64_t>(conversation_.prompt().size());
-  if (length < limit) return {};
-  return Error{ErrorCode::kTooLong,
-               fmt::format("the message has {} tokens, and a context of {} has room for {}", length, limit, limit - 1)};
+  return {};
 }
 
 Result<Engine*> ChatSession::engine_for(int64_t answer_tokens) {
@@ -158,6 +168,17 @@ Result<Engine*> ChatSession::engine_for(int64_t answer_tokens) {
       static_cast<int64_t>(conversation_.prompt().size()) + std::clamp<int64_t>(answer_tokens, 1, limit / 8 + 1);
   const int64_t context = options_.context > 0 ? limit : std::max(kUsualContext, 2 * needed);
   return loaded_.engine_of(std::min(context, limit), std::min(needed, limit));
+}
+
+ModelFacts ChatSession::facts() const {
+  ModelFacts facts = facts_of(model());
+  facts.system = system();
+  for (const auto& [name, values] : parameters_) {
+    std::erase_if(facts.parameters, [&, wanted = name](const auto& entry) { return entry.first == wanted; });
+    for (const std::string& value : values) facts.parameters.emplace_back(name, value);
+  }
+  facts.messages = conversation_.messages();
+  return facts;
 }
 
 Status ChatSession::save(const ModelName& name) const {
@@ -181,7 +202,7 @@ Status ChatSession::save(const ModelName& name) const {
     manifest.parameters.emplace_back(parameter, values.back());
   }
   manifest.created = utc_now();
-  return store.save(name, manifest);
+  return store.save(name, manifest, kForOwner);  // what somebody said
 }
 
 }  // namespace carat::chat

@@ -14,6 +14,7 @@
 #include "chat/conversation.h"
 #include "chat/generation_options.h"
 #include "chat/loaded_model.h"
+#include "chat/model_facts.h"
 #include "engine/request.h"
 #include "store/model_name.h"
 #include "tokenizer/tokenizer.h"
@@ -45,6 +46,7 @@ class ChatSession {
   PromptFormat::Kind prompt_kind() const { return format_.kind(); }
   const std::string& system() const { return conversation_.system(); }
   const GivenOptions& parameters() const { return parameters_; }  // set by the user
+  ModelFacts facts() const;                                       // of the model, as this session has set it
 
   // Errors: kInvalidArgument in Ollama's words; nothing has changed then.
   Status set_parameter(const std::string& name, const std::vector<std::string>& values);

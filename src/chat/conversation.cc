@@ -2,6 +2,8 @@
 // the others, by <bos> and the system text.
 #include "chat/conversation.h"
 
+#include <utility>
+
 namespace carat::chat {
 
 Status Conversation::ask(std::string question) {
@@ -54,8 +56,13 @@ std::vector<ManifestMessage> Conversation::messages() const {
 }
 
 Status Conversation::set_system(std::string text) {
-  system_ = std::move(text);
-  return encode_questions();
+  std::swap(system_, text);
+  Status status = encode_questions();
+  if (!status.ok()) {
+    std::swap(system_, text);
+    CARAT_CHECK(encode_questions());
+  }
+  return status;
 }
 
 std::vector<int32_t> Conversation::prompt() const {
@@ -78,6 +85,12 @@ Result<Conversation::Dropped> Conversation::drop_oldest(size_t tokens) {
   }
   dropped.tokens = before - length();
   return dropped;
+}
+
+Result<size_t> Conversation::last_turn_tokens() const {
+  if (turns_.empty()) return size_t{0};
+  CARAT_TRY(const std::vector<int32_t> question, encode_question(turns_.back().question, true));
+  return question.size() + turns_.back().answer_ids.size();
 }
 
 size_t Conversation::length() const {

@@ -33,7 +33,7 @@ class Conversation {
   Status restore(const std::vector<ManifestMessage>& messages);
   std::vector<ManifestMessage> messages() const;
 
-  // Stands before the first question from now on; the KV cache is of no use to what follows it.
+  // Stands before the first question from now on (on an error nothing has changed); the KV cache is of no use to what follows it.
   Status set_system(std::string text);
   const std::string& system() const { return system_; }
   void clear() { turns_.clear(); }
@@ -47,6 +47,8 @@ class Conversation {
   };
   // Forgets the oldest turns until at most `tokens` are left, but never the last one, nor the system text.
   Result<Dropped> drop_oldest(size_t tokens);
+  // How many tokens would be left if only the last turn were.
+  Result<size_t> last_turn_tokens() const;
 
  private:
   struct Turn {

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 #include <optional>
 
+#include "base/printable.h"
 #include "chat/prompt_format.h"
 
 namespace carat::chat {
@@ -21,7 +23,7 @@ std::optional<T> parse_number(std::string_view text) {
 }
 
 Error invalid(std::string_view type, std::string_view text) {
-  return {ErrorCode::kInvalidArgument, fmt::format("invalid {} value [{}]", type, text)};
+  return {ErrorCode::kInvalidArgument, fmt::format("invalid {} value [{}]", type, escaped(text))};
 }
 
 template <float SamplingParams::*field>
@@ -58,7 +60,6 @@ Status set_seed(GenerationOptions& options, const std::string& text) {
 Status set_context(GenerationOptions& options, const std::string& text) {
   const auto value = parse_number<int32_t>(text);
   if (!value) return invalid("int", text);
-  if (*value < 0) return Error{ErrorCode::kInvalidArgument, fmt::format("num_ctx is {}, expected 0 or more", *value)};
   options.context = *value;
   return {};
 }
@@ -84,33 +85,65 @@ Status check_int(GenerationOptions&, const std::string& text) {
   return {};
 }
 
+Status check_bool(GenerationOptions&, const std::string& text) {
+  if (text != "true" && text != "false" && text != "1" && text != "0") return invalid("bool", text);
+  return {};
+}
+
+Status check_float(GenerationOptions&, const std::string& text) {
+  if (!parse_number<float>(text)) return invalid("float", text);
+  return {};
+}
+
+constexpr double kMost = std::numeric_limits<int32_t>::max();
+
 struct Setter {
   std::string_view name, other_name;
   Status (*set)(GenerationOptions&, const std::string&);
+  double low, high;  // of a number; the sampler's own ranges (validate) are these too
 };
 
 constexpr Setter kSetters[] = {
-    {"temperature", "temp", set_float<&SamplingParams::temperature>},
-    {"top_k", "", set_int<&SamplingParams::top_k>},
-    {"top_p", "", set_float<&SamplingParams::top_p>},
-    {"min_p", "", set_float<&SamplingParams::min_p>},
-    {"typical_p", "typical", set_float<&SamplingParams::typical_p>},
-    {"repeat_penalty", "repetition_penalty", set_float<&SamplingParams::repetition_penalty>},
-    {"presence_penalty", "", set_float<&SamplingParams::presence_penalty>},
-    {"frequency_penalty", "", set_float<&SamplingParams::frequency_penalty>},
-    {"repeat_last_n", "", set_int<&SamplingParams::repeat_last_n>},
-    {"seed", "", set_seed},
-    {"num_predict", "max_tokens", set_num_predict},
-    {"min_tokens", "", set_int<&SamplingParams::min_tokens>},
-    {"num_ctx", "ctx_size", set_context},
-    {"logit_bias", "", set_logit_bias},
-    {"ignore_eos", "", set_ignore_eos},
-    {"num_keep", "", check_int},
-    {"num_batch", "", check_int},
-    {"num_gpu", "", check_int},
-    {"main_gpu", "", check_int},
-    {"num_thread", "", check_int},
+    {"temperature", "temp", set_float<&SamplingParams::temperature>, 0, 100},
+    {"top_k", "", set_int<&SamplingParams::top_k>, -1, kMost},
+    {"top_p", "", set_float<&SamplingParams::top_p>, 0, 1},
+    {"min_p", "", set_float<&SamplingParams::min_p>, 0, 1},
+    {"typical_p", "typical", set_float<&SamplingParams::typical_p>, 0, 1},
+    {"repeat_penalty", "repetition_penalty", set_float<&SamplingParams::repetition_penalty>, 0.01f, 100},
+    {"presence_penalty", "", set_float<&SamplingParams::presence_penalty>, -2, 2},
+    {"frequency_penalty", "", set_float<&SamplingParams::frequency_penalty>, -2, 2},
+    {"repeat_last_n", "", set_int<&SamplingParams::repeat_last_n>, -1, kMost},
+    {"seed", "", set_seed, static_cast<double>(std::numeric_limits<int64_t>::min()),
+     static_cast<double>(std::numeric_limits<int64_t>::max())},
+    {"num_predict", "max_tokens", set_num_predict, -2, kMost},
+    {"min_tokens", "", set_int<&SamplingParams::min_tokens>, 0, kMost},
+    {"num_ctx", "ctx_size", set_context, 0, 1 << 20},
+    {"logit_bias", "", set_logit_bias, 0, 0},
+    {"ignore_eos", "", set_ignore_eos, 0, 0},
 };
+
+// Names that Ollama's `/set parameter` and Modelfiles know, and that tune what Carat does not have.
+constexpr Setter kWithoutEffect[] = {
+    {"num_keep", "", check_int, 0, 0},          {"num_batch", "", check_int, 0, 0},
+    {"num_gpu", "", check_int, 0, 0},           {"main_gpu", "", check_int, 0, 0},
+    {"num_thread", "", check_int, 0, 0},        {"use_mmap", "", check_bool, 0, 0},
+    {"use_mlock", "", check_bool, 0, 0},        {"low_vram", "", check_bool, 0, 0},
+    {"f16_kv", "", check_bool, 0, 0},           {"vocab_only", "", check_bool, 0, 0},
+    {"logits_all", "", check_bool, 0, 0},       {"numa", "", check_bool, 0, 0},
+    {"penalize_newline", "", check_bool, 0, 0}, {"mirostat", "", check_int, 0, 0},
+    {"mirostat_tau", "", check_float, 0, 0},    {"mirostat_eta", "", check_float, 0, 0},
+    {"tfs_z", "", check_float, 0, 0},           {"draft_num_predict", "", check_int, 0, 0},
+};
+
+const Setter* find_setter(std::string_view name) {
+  for (const std::span<const Setter> table :
+       {std::span<const Setter>(kSetters), std::span<const Setter>(kWithoutEffect)}) {
+    for (const Setter& setter : table) {
+      if (name == setter.name || (!setter.other_name.empty() && name == setter.other_name)) return &setter;
+    }
+  }
+  return nullptr;
+}
 
 }  // namespace
 
@@ -135,15 +168,35 @@ Status set_generation_option(GenerationOptions& options, std::string_view name, 
     options.stops.assign(values.begin(), values.end());
     return {};
   }
-  const auto setter = std::find_if(std::begin(kSetters), std::end(kSetters), [&](const Setter& s) {
-    return name == s.name || (!s.other_name.empty() && name == s.other_name);
-  });
-  if (setter == std::end(kSetters)) {
-    return Error{ErrorCode::kInvalidArgument, fmt::format("unknown parameter '{}'", name)};
+  const Setter* setter = find_setter(name);
+  if (setter == nullptr) {
+    return Error{ErrorCode::kInvalidArgument, fmt::format("unknown parameter '{}'", escaped(name))};
   }
   if (values.empty()) return Error{ErrorCode::kInvalidArgument, fmt::format("{} needs a value", name)};
-  for (const std::string& value : values) CARAT_CHECK(setter->set(options, value));
+  for (const std::string& value : values) {
+    CARAT_CHECK(setter->set(options, value));
+    if (setter->low == setter->high) continue;
+    const auto number = parse_number<double>(value);
+    if (!number || !(*number >= setter->low && *number <= setter->high)) {
+      return Error{ErrorCode::kInvalidArgument,
+                   fmt::format("{} is {}, expected {}", name, escaped(value), generation_option_range(name))};
+    }
+  }
   return {};
+}
+
+bool has_effect(std::string_view name) {
+  return std::none_of(std::begin(kWithoutEffect), std::end(kWithoutEffect),
+                      [&](const Setter& setter) { return setter.name == name; });
+}
+
+std::string generation_option_range(std::string_view name) {
+  const Setter* setter = find_setter(name);
+  if (setter == nullptr || setter->low == setter->high) return {};
+  if (setter->set == set_seed) return "a whole number of 64 bits";
+  const auto low = fmt::format("{:g}", static_cast<float>(setter->low));
+  return setter->high == kMost ? fmt::format("{} to {}", low, std::numeric_limits<int32_t>::max())
+                               : fmt::format("{} to {:.8g}", low, setter->high);
 }
 
 Status apply(const GivenOptions& given, GenerationOptions& options) {

@@ -26,10 +26,15 @@ struct GenerationOptions {
 GenerationOptions default_generation(const SamplingDefaults& defaults);
 
 // Sets an option by Ollama's name (temperature, num_predict, repeat_penalty, ...) or vLLM's (max_tokens, ...); `stop`
-// takes several values and replaces what was there. Options that only tune Ollama's runner (num_gpu, ...) are checked
-// and ignored. Errors: kInvalidArgument with Ollama's words: "unknown parameter 'x'", "invalid int value [x]". Ranges
-// are checked by the sampler's validate().
+// takes several values and replaces what was there. Errors: kInvalidArgument with Ollama's words: "unknown parameter
+// 'x'", "invalid int value [x]"; a number out of its range.
 Status set_generation_option(GenerationOptions& options, std::string_view name, std::span<const std::string> values);
+
+// False for options that only tune Ollama's runner (num_gpu, use_mmap, ...): they are checked and ignored.
+bool has_effect(std::string_view name);
+
+// "0 to 1"; empty where it is no number.
+std::string generation_option_range(std::string_view name);
 
 // Options by name with their values as they were typed, in that order: of a command line, applied last, over defaults
 // and the model's own.

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "base/memory.h"
+
 namespace carat::chat {
 
 namespace {
@@ -29,7 +31,7 @@ Result<LoadedModel> LoadedModel::load(OpenModel model, const LoadOptions& option
   const int32_t least = std::min(kSmallest, file.config.context_length);
   CARAT_TRY(loaded.plan_,
             plan_memory(loaded.need_, file.config, engine_options(options, least), least, loaded.budget_));
-  auto backend = create_backend(options.backend, file.config, file.weights);
+  auto backend = with_memory([&] { return create_backend(options.backend, file.config, file.weights); });
   CARAT_CHECK(check(file.maps));  // first: a file that changed explains every other error
   CARAT_TRY(loaded.backend_, std::move(backend));
   return loaded;
@@ -45,7 +47,7 @@ Result<Engine*> LoadedModel::engine_of(int64_t context, int64_t least) {
   CARAT_TRY(plan_,
             plan_memory(need_, config(), engine_options(options_, wanted), static_cast<int32_t>(least), budget_));
   engine_.reset();
-  CARAT_TRY(engine_, Engine::create(*backend_, config(), plan_.engine));
+  CARAT_TRY(engine_, with_memory([&] { return Engine::create(*backend_, config(), plan_.engine); }));
   return engine_.get();
 }
 

@@ -37,6 +37,9 @@ class LoadedModel {
   // What it takes, as planned before.
   const MemoryPlan& memory() const { return plan_; }
 
+  // The next engine_of makes a new one.
+  void drop_engine() { engine_.reset(); }
+
  private:
   LoadedModel() = default;
 

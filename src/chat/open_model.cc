@@ -1,5 +1,7 @@
 #include "chat/open_model.h"
 
+#include "base/memory.h"
+
 namespace carat::chat {
 
 Result<ResolvedModel> resolve_model(const std::string& name_or_path, const Fetch& fetch) {
@@ -13,13 +15,18 @@ Result<ResolvedModel> resolve_model(const std::string& name_or_path, const Fetch
 }
 
 Result<OpenModel> open_model(const std::string& name_or_path, const Fetch& fetch) {
-  OpenModel model;
-  CARAT_TRY(model.resolved, resolve_model(name_or_path, fetch));
-  CARAT_TRY(model.file, ModelFile::open(model.resolved.path));
-  return model;
+  return with_memory([&]() -> Result<OpenModel> {
+    OpenModel model;
+    CARAT_TRY(model.resolved, resolve_model(name_or_path, fetch));
+    CARAT_TRY(model.file, ModelFile::open(model.resolved.path));
+    CARAT_CHECK(check(model.file.maps));
+    return model;
+  });
 }
 
-Result<Tokenizer> load_tokenizer(const ModelFile& file) {
+namespace {
+
+Result<Tokenizer> tokenizer_of(const ModelFile& file) {
   if (!file.tokenizer_json.empty()) return Tokenizer::from_file(file.tokenizer_json);
   if (!file.tokenizer_model.empty()) return Tokenizer::from_file(file.tokenizer_model);
   if (file.vocabulary.pieces.empty()) {
@@ -27,6 +34,16 @@ Result<Tokenizer> load_tokenizer(const ModelFile& file) {
   }
   const auto& [pieces, scores, types] = file.vocabulary;
   return Tokenizer::from_vocabulary(pieces, scores, types);
+}
+
+}  // namespace
+
+Result<Tokenizer> load_tokenizer(const ModelFile& file) {
+  return with_memory([&]() -> Result<Tokenizer> {
+    auto tokenizer = tokenizer_of(file);
+    CARAT_CHECK(file.whole());
+    return tokenizer;
+  });
 }
 
 }  // namespace carat::chat

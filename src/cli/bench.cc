@@ -15,7 +15,10 @@
 #include "cli/bandwidth.h"
 #include "cli/commands.h"
 #include "cli/fetch.h"
+#include "cli/json_text.h"
 #include "cli/model_flags.h"
+#include "cli/number_flag.h"
+#include "cli/output.h"
 #include "cli/report.h"
 #include "engine/engine.h"
 
@@ -159,20 +162,20 @@ Result<Measurement> measure(const BenchFlags& flags, Backend& backend, Sequence&
   return m;
 }
 
-void print(const Measurement& m, double bandwidth, bool stages) {
+void print_row(const Measurement& m, double bandwidth, bool stages) {
   std::string line = fmt::format("{:<8} {:>6} tokens at depth {:>6}: {:>9.2f} tok/s  ({:.2f} to {:.2f})", m.what,
                                  m.tokens, m.depth, m.rate.median, m.rate.least, m.rate.most);
   if (m.what == "decode")
     line +=
         fmt::format("  {:.1f} GB/s, {:.0f}% of the read bandwidth", m.bytes_rate / 1e9, 100 * m.bytes_rate / bandwidth);
-  fmt::print("{}\n", line);
+  say("{}\n", line);
   if (!stages) return;
   double total = 0;
   for (const StageTime& stage : m.stages) total += stage.seconds;
   for (int i = 0; i < kStageCount; ++i) {
     const StageTime& stage = m.stages[static_cast<size_t>(i)];
-    fmt::print("  {:<9} {:>5.1f}%  {:>6.1f} GB/s\n", kStageNames[i], 100 * stage.seconds / total,
-               stage.seconds > 0 ? static_cast<double>(stage.weight_bytes) / stage.seconds / 1e9 : 0);
+    say("  {:<9} {:>5.1f}%  {:>6.1f} GB/s\n", kStageNames[i], 100 * stage.seconds / total,
+        stage.seconds > 0 ? static_cast<double>(stage.weight_bytes) / stage.seconds / 1e9 : 0);
   }
 }
 
@@ -200,7 +203,8 @@ Status bench(const BenchFlags& flags) {
   CARAT_CHECK(backend->reserve_kv(plan));
 
   const BackendInfo info = backend->info();
-  Team team(info.threads);
+  CARAT_TRY(const auto team_owner, Team::create(info.threads));
+  Team& team = *team_owner;
   std::vector<double> bandwidths{measure_read_bandwidth(team)};
   Sequence sequence(*backend, config, plan, flags.loading.chunk);
   std::vector<Measurement> measurements;
@@ -235,14 +239,13 @@ Status bench(const BenchFlags& flags) {
       if (!out.contains(key)) out[key] = json[key];  // the first of each, for scripts that want one number
       out["results"].push_back(json);
     }
-    fmt::print("{}\n", out.dump(2));
+    say("{}\n", json_text(out, 2));
     return {};
   }
-  fmt::print(
-      "{}: {}, {:.0f} MB of packed weights, loaded in {:.2f} s; {} with {} thread{}; this memory reads {:.1f} GB/s\n",
+  say("{}: {}, {:.0f} MB of packed weights, loaded in {:.2f} s; {} with {} thread{}; this memory reads {:.1f} GB/s\n",
       flags.model, model.file.quantisation, static_cast<double>(info.weight_bytes) / 1e6, load_seconds, info.name,
       info.threads, info.threads == 1 ? "" : "s", bandwidth / 1e9);
-  for (const Measurement& m : measurements) print(m, bandwidth, flags.stages);
+  for (const Measurement& m : measurements) print_row(m, bandwidth, flags.stages);
   return {};
 }
 
@@ -253,29 +256,14 @@ void add_bench(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("bench", "Measure prefill and decode against what the memory delivers");
   command->footer("Example:\n  carat bench gemma3:270m-pt -p 128,512 -n 64 -d 0,2048 --stages");
   command->add_option("MODEL", flags->model, "A name, a GGUF file or a Hugging Face directory")->required();
-  command->add_option("-p,--prompt", flags->prompts, "Prefill lengths in tokens; 0: none")
-      ->delimiter(',')
-      ->check(CLI::Range(0, 1 << 20))
-      ->type_name("N,...");
-  command->add_option("-n,--generate", flags->generate, "Tokens to decode; 0: none")
-      ->check(CLI::Range(0, 1 << 20))
-      ->type_name("N");
-  command->add_option("-d,--depth", flags->depths, "Tokens in the cache beforehand")
-      ->delimiter(',')
-      ->check(CLI::Range(0, 1 << 20))
-      ->type_name("N,...");
-  command->add_option("-r,--repetitions", flags->repetitions, "Repetitions; the median counts")
-      ->check(CLI::Range(1, 1000))
-      ->type_name("N");
+  add_numbers(*command, "-p,--prompt", flags->prompts, 0, kMostTokens, "Prefill lengths in tokens; 0: none");
+  add_number(*command, "-n,--generate", flags->generate, 0, kMostTokens, "Tokens to decode; 0: none");
+  add_numbers(*command, "-d,--depth", flags->depths, 0, kMostTokens, "Tokens in the cache beforehand");
+  add_number(*command, "-r,--repetitions", flags->repetitions, 1, 1000, "Repetitions; the median counts");
   command->add_flag("--stages", flags->stages, "Show where the time goes");
   command->add_flag("--json", flags->json, "Print the results as JSON");
   add_model_flags(*command, flags->loading);
-  command->callback([&action, flags] {
-    action = [flags] {
-      const Status status = bench(*flags);
-      return status.ok() ? 0 : report(status.error());
-    };
-  });
+  command->callback([&action, flags] { action = [flags] { return run_and_report([&] { return bench(*flags); }); }; });
 }
 
 }  // namespace carat::cli

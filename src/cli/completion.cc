@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cli/commands.h"
+#include "cli/output.h"
 
 namespace carat::cli {
 namespace {
@@ -213,9 +214,7 @@ void add_completion(CLI::App& app, Action& action) {
   command->callback([shell, &app, &action] {
     action = [shell, &app] {
       const std::vector<Command> commands = commands_of(app);
-      fmt::print("{}", *shell == "bash"  ? bash_script(commands)
-                       : *shell == "zsh" ? zsh_script(commands)
-                                         : fish_script(commands));
+      write(*shell == "bash" ? bash_script(commands) : *shell == "zsh" ? zsh_script(commands) : fish_script(commands));
       return 0;
     };
   });

@@ -1,7 +1,9 @@
 // carat cp: another name for the same blobs; nothing is copied but a small manifest.
 #include <fmt/core.h>
 
+#include "base/printable.h"
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/report.h"
 #include "store/create.h"
@@ -25,7 +27,7 @@ Status run(const Options& options) {
     return Error{ErrorCode::kNotFound, "model \"" + escaped(options.source) + "\" not found"};
   }
   CARAT_CHECK(copied);
-  fmt::print("copied '{}' to '{}'\n", options.source, options.destination);
+  say("copied '{}' to '{}'\n", options.source, options.destination);
   return {};
 }
 
@@ -39,14 +41,11 @@ void add_cp(CLI::App& app, Action& action) {
   command->footer(
       "Example:\n"
       "  carat cp gemma3:270m-pt mine:base\n\n"
-      "Both names share their files: a copy takes no space. What lies in Ollama's folder or the Hugging Face cache is\n"
+      "Both names share their files: a copy takes no space. What lies in Ollama's folder or the Hugging Face cache "
+      "is\n"
       "copied into Carat's own.");
-  command->callback([options, &action] {
-    action = [options] {
-      const Status status = run(*options);
-      return status.ok() ? 0 : report(status.error());
-    };
-  });
+  command->callback(
+      [options, &action] { action = [options] { return run_and_report([&] { return run(*options); }); }; });
 }
 
 }  // namespace carat::cli

@@ -3,10 +3,11 @@
 
 #include <fmt/core.h>
 
+#include "base/atomic_file.h"
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/report.h"
-#include "store/atomic_file.h"
 
 namespace carat::cli {
 namespace {
@@ -64,12 +65,8 @@ void add_create(CLI::App& app, Action& action) {
       "  carat create poet && carat run poet\n\n"
       "A Modelfile holds FROM (a name, a GGUF file, a Hugging Face folder), PARAMETER, TEMPLATE, SYSTEM, MESSAGE and\n"
       "LICENSE, as Ollama's does. ADAPTER is refused: Carat applies no LoRA adapters.");
-  command->callback([options, &action] {
-    action = [options] {
-      const Status status = run(*options);
-      return status.ok() ? 0 : report(status.error());
-    };
-  });
+  command->callback(
+      [options, &action] { action = [options] { return run_and_report([&] { return run(*options); }); }; });
 }
 
 }  // namespace carat::cli

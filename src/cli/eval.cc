@@ -7,16 +7,18 @@
 // --prompt-logprobs, else at its last one; then at each generated token but the last.
 #include <fmt/format.h>
 
-#include <fstream>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "chat/loaded_model.h"
 #include "cli/commands.h"
 #include "cli/fetch.h"
+#include "cli/input.h"
+#include "cli/json_text.h"
 #include "cli/model_flags.h"
 #include "cli/npy_writer.h"
+#include "cli/number_flag.h"
+#include "cli/output.h"
 #include "cli/report.h"
 #include "formats/json_guard.h"
 
@@ -39,7 +41,11 @@ class Evaluator {
   static Result<Evaluator> create(const EvalFlags& flags);
 
   Result<Json> evaluate(const std::string& line);
-  Status finish() { return npy_ ? npy_->finish() : Status(); }
+  // The model's files were whole all the while, and so is what was written. Errors: kIo.
+  Status finish() {
+    CARAT_CHECK(loaded_.model().file.whole());
+    return npy_ ? npy_->finish() : Status();
+  }
 
  private:
   Evaluator(const EvalFlags& flags, chat::LoadedModel loaded) : flags_(&flags), loaded_(std::move(loaded)) {}
@@ -52,9 +58,6 @@ class Evaluator {
 };
 
 Result<Evaluator> Evaluator::create(const EvalFlags& flags) {
-  if (flags.generate < 0 || flags.top < 0) {
-    return Error{ErrorCode::kInvalidArgument, "--generate and --top take 0 or more"};
-  }
   CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_missing));
   CARAT_TRY(chat::LoadedModel loaded, chat::LoadedModel::load(std::move(model), flags.loading));
   Evaluator evaluator(flags, std::move(loaded));
@@ -73,7 +76,7 @@ Result<std::vector<int32_t>> Evaluator::ids_of(const Json& line) {
     for (const Json& id : *ids) {
       if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= loaded_.config().vocabulary) {
         return Error{ErrorCode::kInvalidArgument,
-                     fmt::format("{} is no id, expected 0 to {}", id.dump(), loaded_.config().vocabulary - 1)};
+                     fmt::format("{} is no id, expected 0 to {}", json_text(id), loaded_.config().vocabulary - 1)};
       }
       result.push_back(id.get<int32_t>());
     }
@@ -90,12 +93,7 @@ Result<std::vector<int32_t>> Evaluator::ids_of(const Json& line) {
 }
 
 Result<Json> Evaluator::evaluate(const std::string& line) {
-  constexpr JsonLimits kLimits{.depth = 16, .token_bytes = size_t{64} << 20, .keys = 1000};
-  if (const auto problem = check_json_limits(line, kLimits); !problem.empty()) {
-    return Error{ErrorCode::kInvalidArgument, std::string(problem)};
-  }
-  const Json parsed = Json::parse(line, nullptr, false);
-  if (parsed.is_discarded()) return Error{ErrorCode::kInvalidArgument, "not JSON"};
+  CARAT_TRY(const Json parsed, parse_json(line));
   CARAT_TRY(const std::vector<int32_t> ids, ids_of(parsed));
 
   Request request;
@@ -127,24 +125,19 @@ Result<Json> Evaluator::evaluate(const std::string& line) {
 }
 
 Status eval(const EvalFlags& flags) {
-  std::ifstream file;
-  if (flags.input != "-") {
-    file.open(flags.input);
-    if (!file) return Error{ErrorCode::kNotFound, fmt::format("{}: cannot open", flags.input)};
-  }
-  std::istream& input = flags.input == "-" ? std::cin : file;
+  CARAT_TRY(Input input, Input::open(flags.input));
   CARAT_TRY(Evaluator evaluator, Evaluator::create(flags));
   std::string line;
-  for (int64_t number = 1; std::getline(input, line); ++number) {
+  for (int64_t number = 1;; ++number) {
+    CARAT_TRY(const bool more, input.next_line(line));
+    if (!more) break;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     Result<Json> result = evaluator.evaluate(line);
     if (!result) return Error{result.error().code, fmt::format("line {}: {}", number, result.error().message)};
-    fmt::print("{}\n", result->dump());
-    std::fflush(stdout);
+    say("{}\n", json_text(*result));
+    CARAT_CHECK(finish_output());
   }
-  CARAT_CHECK(evaluator.finish());
-  if (std::ferror(stdout) != 0) return Error{ErrorCode::kIo, "cannot write to standard output"};
-  return {};
+  return evaluator.finish();
 }
 
 }  // namespace
@@ -157,20 +150,15 @@ void add_eval(CLI::App& app, Action& action) {
   command->add_option("MODEL", flags->model, "A name, a GGUF file or a Hugging Face directory")->required();
   command->add_option("FILE", flags->input,
                       "Lines of {\"ids\": [...]} or {\"text\": \"...\"}; - or none: standard input");
-  command->add_option("--generate", flags->generate, "Tokens of greedy continuation")->type_name("N");
-  command->add_option("--top", flags->top, "Most probable tokens to list at each position")->type_name("K");
+  add_number(*command, "--generate", flags->generate, 0, kMostTokens, "Tokens of greedy continuation");
+  add_number(*command, "--top", flags->top, 0, kMostTokens, "Most probable tokens to list at each position");
   command->add_flag("--prompt-logprobs", flags->prompt_logprobs, "Predictions at every position of the prompt too");
   command
       ->add_option("--logits", flags->logits,
                    "Write all logits there: float32 [rows, vocabulary], lines one after another")
       ->type_name("FILE.npy");
   add_model_flags(*command, flags->loading);
-  command->callback([&action, flags] {
-    action = [flags] {
-      const Status status = eval(*flags);
-      return status.ok() ? 0 : report(status.error());
-    };
-  });
+  command->callback([&action, flags] { action = [flags] { return run_and_report([&] { return eval(*flags); }); }; });
 }
 
 }  // namespace carat::cli

@@ -1,6 +1,10 @@
 #include "cli/generation_flags.h"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
+
+#include "cli/arguments.h"
 
 namespace carat::cli {
 namespace {
@@ -37,17 +41,27 @@ constexpr Flag kFlags[] = {
 
 void add_generation_flags(CLI::App& app, chat::GivenOptions& given) {
   for (const Flag& flag : kFlags) {
-    const auto record = [&given, name = flag.option](const std::vector<std::string>& values) {
-      given.emplace_back(name, values);
+    const auto record = [&given, name = std::string(flag.option)](const std::vector<std::string>& marked) {
+      std::vector<std::string> values = unshielded(marked);
+      chat::GenerationOptions scratch;
+      const Status status = chat::set_generation_option(scratch, name, values);
+      if (!status.ok()) {
+        const std::string& message = status.error().message;
+        throw message.starts_with(name) ? CLI::ValidationError(message) : CLI::ValidationError(name, message);
+      }
+      given.emplace_back(name, std::move(values));
     };
-    app.add_option_function<std::vector<std::string>>(flag.names, record, flag.help)
+    const std::string range = chat::generation_option_range(flag.option);
+    const std::string help = range.empty() ? flag.help : fmt::format("{} ({})", flag.help, range);
+    keeping_marks(app.add_option_function<std::vector<std::string>>(flag.names, record, help))
         ->type_name("VALUE")
         ->allow_extra_args(false)
         ->group("Sampling");
   }
-  app.add_option_function<std::vector<std::string>>(
-         "--stop", [&given](const std::vector<std::string>& stops) { given.emplace_back("stop", stops); },
-         "A text that ends the answer; may be repeated; replaces the model's own")
+  keeping_marks(app.add_option_function<std::vector<std::string>>(
+                    "--stop",
+                    [&given](const std::vector<std::string>& stops) { given.emplace_back("stop", unshielded(stops)); },
+                    "A text that ends the answer; may be repeated; replaces the model's own"))
       ->type_name("TEXT")
       ->allow_extra_args(false)
       ->group("Sampling");

@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "cli/report.h"
 
 namespace carat::cli {
@@ -16,14 +17,14 @@ void add_help(CLI::App& app, Action& action) {
   command->callback([name, &app, &action] {
     action = [name, &app] {
       if (name->empty()) {
-        fmt::print("{}", app.help());
+        write(app.get_formatter()->make_help(&app, app.get_name(), CLI::AppFormatMode::Normal));
         return 0;
       }
       const auto found = app.get_subcommands([&name](const CLI::App* sub) { return sub->check_name(*name); });
       if (found.empty()) {
-        return report({ErrorCode::kInvalidArgument, "no command '" + *name + "'; `carat help` lists them"});
+        return report({ErrorCode::kInvalidArgument, "unknown command '" + *name + "'; `carat help` lists them"});
       }
-      fmt::print("{}", found.front()->help("carat"));
+      write(found.front()->help("carat"));
       return 0;
     };
   });

@@ -5,7 +5,9 @@
 
 #include "chat/timestamp.h"
 #include "cli/commands.h"
+#include "cli/json_text.h"
 #include "cli/model_list.h"
+#include "cli/output.h"
 #include "cli/report.h"
 #include "store/store.h"
 
@@ -33,13 +35,13 @@ void print_json(const std::vector<StoredModel>& models) {
                       {"base_model", model.manifest.is_base_model},
                       {"source", model.manifest.source}}}});
   }
-  fmt::print("{}\n", nlohmann::ordered_json{{"models", std::move(list)}}.dump(2));
+  say("{}\n", json_text({{"models", std::move(list)}}, 2));
 }
 
 Status run(const Options& options) {
   CARAT_TRY(const Store store, Store::open());
   CARAT_TRY(StoreListing listing, store.list());
-  for (const Error& problem : listing.problems) fmt::print(stderr, "warning: {}\n", problem.message);
+  for (const Error& problem : listing.problems) note("warning: {}\n", problem.message);
   auto& models = listing.models;
   models.erase(std::remove_if(models.begin(), models.end(),
                               [&](const StoredModel& m) { return m.name.text().rfind(options.filter, 0) != 0; }),
@@ -47,9 +49,9 @@ Status run(const Options& options) {
   if (options.json) {
     print_json(models);
   } else if (options.quiet) {
-    for (const StoredModel& model : models) fmt::print("{}\n", model.name.text());
+    for (const StoredModel& model : models) say("{}\n", model.name.text());
   } else {
-    fmt::print("{}", model_table(models));
+    write(model_table(models));
   }
   return {};
 }
@@ -67,12 +69,8 @@ void add_list(CLI::App& app, Action& action) {
       "  carat list\n"
       "  carat list gemma3\n"
       "  carat list --json | jq '.models[].name'");
-  command->callback([options, &action] {
-    action = [options] {
-      const Status status = run(*options);
-      return status.ok() ? 0 : report(status.error());
-    };
-  });
+  command->callback(
+      [options, &action] { action = [options] { return run_and_report([&] { return run(*options); }); }; });
 }
 
 }  // namespace carat::cli

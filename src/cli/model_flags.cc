@@ -1,25 +1,32 @@
 #include "cli/model_flags.h"
 
 #include <CLI/CLI.hpp>
-#include <map>
 #include <string>
+
+#include "cli/number_flag.h"
 
 namespace carat::cli {
 
 void add_model_flags(CLI::App& app, chat::LoadOptions& options) {
-  const std::map<std::string, Precision> precisions{{"exact", Precision::kExact}, {"fast", Precision::kFast}};
   app.add_option("--backend", options.backend.name, "cpu (the best of it), cpu/avx2, ..., or reference")
       ->type_name("NAME")
       ->group("Running");
-  app.add_option("-t,--threads", options.backend.threads, "0: one per core")->type_name("N")->group("Running");
-  app.add_option("--precision", options.backend.precision, "exact, or fast: activations in 8 bits")
-      ->transform(CLI::CheckedTransformer(precisions, CLI::ignore_case))
+  add_number(app, "-t,--threads", options.backend.threads, 0, 1024, "0: one per core")->group("Running");
+  app.add_option_function<std::string>(
+         "--precision",
+         [&options](const std::string& text) {
+           if (text != "exact" && text != "fast") {
+             throw CLI::ValidationError("--precision", "'" + text + "', expected exact or fast");
+           }
+           options.backend.precision = text == "fast" ? Precision::kFast : Precision::kExact;
+         },
+         "exact, or fast: activations in 8 bits")
       ->type_name("exact|fast")
       ->group("Running");
   app.add_option("--memory", options.memory, "A hard budget (2G): a smaller cache, then a smaller context, if need be")
       ->type_name("SIZE")
       ->group("Running");
-  app.add_option("--chunk", options.chunk, "Prompt tokens computed in one step")->type_name("N")->group("Running");
+  add_number(app, "--chunk", options.chunk, 1, 8192, "Prompt tokens computed in one step")->group("Running");
 }
 
 }  // namespace carat::cli

@@ -1,12 +1,11 @@
 // A float32 matrix in NumPy's .npy format (version 1.0), written row by row: the header's place is kept, and filled in
-// when the number of rows is known.
+// when the number of rows is known. The file takes its name when it is finished.
 #pragma once
 
-#include <cstdio>
 #include <filesystem>
-#include <memory>
 #include <span>
 
+#include "base/atomic_file.h"
 #include "base/result.h"
 
 namespace carat::cli {
@@ -20,18 +19,13 @@ class NpyWriter {
   Status finish();                          // errors: kIo
 
  private:
-  struct Close {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-  NpyWriter(std::FILE* file, std::filesystem::path path, size_t columns)
-      : file_(file), path_(std::move(path)), columns_(columns) {}
-  bool write_header();
+  NpyWriter(AtomicFile file, size_t columns) : file_(std::move(file)), columns_(columns) {}
+  std::string header() const;
 
-  std::unique_ptr<std::FILE, Close> file_;
-  std::filesystem::path path_;
+  AtomicFile file_;
   size_t columns_;
   size_t rows_ = 0;
-  bool failed_ = false;
+  Status written_;  // of the rows so far
 };
 
 }  // namespace carat::cli

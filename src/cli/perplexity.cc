@@ -2,19 +2,20 @@
 // the two can be compared: the text's ids, <bos> first, are cut into chunks of --ctx; each chunk's first id is replaced
 // by <bos>; the second half of each chunk is scored, so that every scored token has at least half a chunk before it.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "chat/loaded_model.h"
 #include "cli/commands.h"
 #include "cli/fetch.h"
+#include "cli/input.h"
 #include "cli/interrupt.h"
+#include "cli/json_text.h"
 #include "cli/model_flags.h"
+#include "cli/number_flag.h"
+#include "cli/output.h"
 #include "cli/report.h"
 #include "sampling/softmax.h"
 
@@ -47,14 +48,6 @@ struct Score {
   }
 };
 
-Result<std::string> read_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Error{ErrorCode::kNotFound, fmt::format("{}: cannot open the text", path)};
-  std::string text(std::istreambuf_iterator<char>(file), {});
-  if (file.bad()) return Error{ErrorCode::kIo, fmt::format("{}: cannot read the text", path)};
-  return text;
-}
-
 Status score_chunk(Engine& engine, std::vector<int32_t> ids, Score& score) {
   Request request;
   request.prompt = ids;
@@ -72,7 +65,8 @@ Status score_chunk(Engine& engine, std::vector<int32_t> ids, Score& score) {
 }
 
 Status perplexity(const PerplexityFlags& flags) {
-  CARAT_TRY(const std::string text, read_text(flags.file));
+  CARAT_TRY(Input input, Input::open(flags.file));
+  CARAT_TRY(const std::string text, input.read());
   CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_missing));
   CARAT_TRY(const Tokenizer tokenizer, chat::load_tokenizer(model.file));
   const int32_t bos = model.file.config.bos_id;
@@ -92,7 +86,7 @@ Status perplexity(const PerplexityFlags& flags) {
 
   CARAT_TRY(chat::LoadedModel loaded, chat::LoadedModel::load(std::move(model), flags.loading));
   CARAT_TRY(Engine * engine, loaded.engine_of(flags.context, flags.context));
-  const bool show_progress = isatty(STDERR_FILENO) != 0;
+  const bool show_progress = error_is_terminal();
   const auto start = std::chrono::steady_clock::now();
   const InterruptGuard interrupt;
   Score score;
@@ -101,10 +95,12 @@ Status perplexity(const PerplexityFlags& flags) {
                                ids.begin() + static_cast<ptrdiff_t>((i + 1) * chunk_tokens));
     chunk[0] = bos;
     CARAT_CHECK(score_chunk(*engine, std::move(chunk), score));
-    if (show_progress) fmt::print(stderr, "\rchunk {} of {}: perplexity {:.4f} ", i + 1, chunks, score.perplexity());
+    if (show_progress) {
+      draw_on_error(fmt::format("\rchunk {} of {}: perplexity {:.4f} ", i + 1, chunks, score.perplexity()));
+    }
     if (InterruptGuard::interrupted()) break;
   }
-  if (show_progress) fmt::print(stderr, "\r\x1b[K");
+  if (show_progress) draw_on_error("\r\x1b[K");
   if (InterruptGuard::interrupted()) return Error{ErrorCode::kCancelled, "interrupted"};
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
@@ -120,10 +116,10 @@ Status perplexity(const PerplexityFlags& flags) {
         {"backend", loaded.backend().info().name},
         {"precision", flags.loading.backend.precision == Precision::kFast ? "fast" : "exact"},
         {"seconds", seconds}};
-    fmt::print("{}\n", result.dump(2));
+    say("{}\n", json_text(result, 2));
   } else {
-    fmt::print("perplexity {:.4f} +/- {:.4f} ({} tokens scored in {} chunks of {})\n", score.perplexity(),
-               score.standard_error(), score.tokens, chunks, flags.context);
+    say("perplexity {:.4f} +/- {:.4f} ({} tokens scored in {} chunks of {})\n", score.perplexity(),
+        score.standard_error(), score.tokens, chunks, flags.context);
   }
   return {};
 }
@@ -136,17 +132,13 @@ void add_perplexity(CLI::App& app, Action& action) {
   command->footer("Example:\n  carat perplexity gemma3:270m-pt book.txt --ctx 1024");
   command->add_option("MODEL", flags->model, "A name, a GGUF file or a Hugging Face directory")->required();
   command->add_option("FILE", flags->file, "A UTF-8 text")->required();
-  command->add_option("-c,--ctx,--ctx-size", flags->context, "Tokens of a chunk; its second half is scored")
-      ->type_name("N");
-  command->add_option("--chunks", flags->chunks, "Stop after so many chunks; 0: all")->type_name("N");
+  add_number(*command, "-c,--ctx,--ctx-size", flags->context, 4, kMostTokens,
+             "Tokens of a chunk; its second half is scored");
+  add_number(*command, "--chunks", flags->chunks, 0, kMostTokens, "Stop after so many chunks; 0: all");
   command->add_flag("--json", flags->json, "Print the result as JSON");
   add_model_flags(*command, flags->loading);
-  command->callback([&action, flags] {
-    action = [flags] {
-      const Status status = perplexity(*flags);
-      return status.ok() ? 0 : report(status.error());
-    };
-  });
+  command->callback(
+      [&action, flags] { action = [flags] { return run_and_report([&] { return perplexity(*flags); }); }; });
 }
 
 }  // namespace carat::cli

@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
+#include "base/printable.h"
 #include "chat/human.h"
+#include "cli/json_text.h"
+#include "cli/output.h"
 
 namespace carat::cli {
 namespace {
@@ -46,19 +48,19 @@ std::string progress_line(std::string_view what, uint64_t done_bytes, uint64_t t
   return head + "▕" + bar + "▏" + tail;
 }
 
-Progress::Progress(std::string verb) : verb_(std::move(verb)), on_terminal_(::isatty(STDERR_FILENO) == 1) {}
+Progress::Progress(std::string verb) : verb_(std::move(verb)), on_terminal_(error_is_terminal()) {}
 
 Progress::~Progress() { end_line(); }
 
 void Progress::end_line() {
-  if (line_open_) std::fputc('\n', stderr);
+  if (line_open_) draw_on_error("\n");
   line_open_ = false;
 }
 
 void Progress::on_status(std::string_view text) {
   end_line();
   samples_.clear();
-  if (on_terminal_) fmt::print(stderr, "{}\n", text);
+  if (on_terminal_) note("{}\n", text);
 }
 
 uint64_t Progress::bytes_per_second() const {
@@ -81,15 +83,15 @@ void Progress::on_progress(std::string_view what, uint64_t done_bytes, uint64_t 
   samples_.push_back({now, done_bytes});
   while (now - samples_.front().time > kRateWindow) samples_.pop_front();
   // Back to the first column, draw, and clear what a longer line left.
-  fmt::print(stderr, "\r{}\x1b[K",
-             progress_line(short_name(what), done_bytes, total_bytes, bytes_per_second(), terminal_columns(), verb_));
-  std::fflush(stderr);
+  const std::string line =
+      progress_line(one_line(short_name(what)), done_bytes, total_bytes, bytes_per_second(), terminal_columns(), verb_);
+  draw_on_error("\r" + line + "\x1b[K");
   line_open_ = true;
 }
 
 void JsonProgress::on_status(std::string_view text) {
-  fmt::print("{}\n", nlohmann::ordered_json{{"status", text}}.dump());
-  std::fflush(stdout);
+  say("{}\n", json_text({{"status", text}}));
+  flush();
 }
 
 void JsonProgress::on_progress(std::string_view what, uint64_t done_bytes, uint64_t total_bytes) {
@@ -97,12 +99,11 @@ void JsonProgress::on_progress(std::string_view what, uint64_t done_bytes, uint6
   if (what == what_ && done_bytes < total_bytes && now - last_ < std::chrono::milliseconds(100)) return;
   last_ = now;
   what_ = what;
-  fmt::print("{}\n", nlohmann::ordered_json{{"status", fmt::format("{} {}", verb_, short_name(what))},
-                                            {"digest", what},
-                                            {"total", total_bytes},
-                                            {"completed", done_bytes}}
-                         .dump());
-  std::fflush(stdout);
+  say("{}\n", json_text({{"status", fmt::format("{} {}", verb_, short_name(what))},
+                         {"digest", what},
+                         {"total", total_bytes},
+                         {"completed", done_bytes}}));
+  flush();
 }
 
 }  // namespace carat::cli

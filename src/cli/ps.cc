@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "cli/table.h"
 
 namespace carat::cli {
@@ -17,11 +18,11 @@ void add_ps(CLI::App& app, Action& action) {
   command->callback([json, &action] {
     action = [json] {
       if (*json) {
-        fmt::print("{{\n  \"models\": []\n}}\n");
+        say("{{\n  \"models\": []\n}}\n");
         return 0;
       }
-      fmt::print("{}", format_table({"NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"}, {}));
-      fmt::print(stderr, "no carat server is running\n");
+      write(format_table({"NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"}, {}));
+      note("no carat server is running\n");
       return 0;
     };
   });

@@ -67,12 +67,8 @@ void add_pull(CLI::App& app, Action& action) {
       "A pull that was interrupted goes on where it was when it is started again.\n"
       "What Ollama or the Hugging Face cache has on this machine is run from there, without a pull.\n"
       "Models lie in ~/.carat; CARAT_HOME moves it.");
-  command->callback([options, &action] {
-    action = [options] {
-      const Status status = run(*options);
-      return status.ok() ? 0 : report(status.error());
-    };
-  });
+  command->callback(
+      [options, &action] { action = [options] { return run_and_report([&] { return run(*options); }); }; });
 }
 
 }  // namespace carat::cli

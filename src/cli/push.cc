@@ -2,6 +2,7 @@
 #include "store/pull/push.h"
 
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/report.h"
 
@@ -41,12 +42,8 @@ void add_push(CLI::App& app, Action& action) {
       "  carat cp gemma3:1b registry.example:5000/me/gemma3:1b\n"
       "  carat push registry.example:5000/me/gemma3:1b\n\n"
       "Registries that want a login (ollama.com is one) are not supported: Carat has no accounts.");
-  command->callback([options, &action] {
-    action = [options] {
-      const Status status = run(*options);
-      return status.ok() ? 0 : report(status.error());
-    };
-  });
+  command->callback(
+      [options, &action] { action = [options] { return run_and_report([&] { return run(*options); }); }; });
 }
 
 }  // namespace carat::cli

@@ -1,8 +1,11 @@
 // carat rm: removes names, and with the last name of a blob the blob; --unused sweeps what no name uses.
 #include <fmt/core.h>
 
+#include "base/printable.h"
 #include "chat/human.h"
+#include "cli/arguments.h"
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "cli/report.h"
 #include "store/store.h"
 
@@ -15,13 +18,13 @@ struct Options {
 };
 
 void explain(const RemovalReport& removal) {
-  for (const Error& problem : removal.problems) fmt::print(stderr, "warning: {}\n", problem.message);
+  for (const Error& problem : removal.problems) note("warning: {}\n", problem.message);
   if (!removal.problems.empty()) {
-    fmt::print(stderr, "warning: while a manifest cannot be read, no blob is deleted that it might name\n");
+    note("warning: while a manifest cannot be read, no blob is deleted that it might name\n");
   }
   if (removal.in_use_bytes > 0) {
-    fmt::print(stderr, "{} in use by another carat; `carat rm --unused` frees them when it has ended\n",
-               chat::human_bytes(removal.in_use_bytes));
+    note("{} in use by another carat; `carat rm --unused` frees them when it has ended\n",
+         chat::human_bytes(removal.in_use_bytes));
   }
 }
 
@@ -37,8 +40,8 @@ Status remove(const Store& store, const std::string& text) {
     }
     return Error{ErrorCode::kNotFound, "model '" + escaped(text) + "' not found"};
   }
-  fmt::print("deleted '{}'\n", text);
-  std::fflush(stdout);
+  say("deleted '{}'\n", text);
+  flush();
   explain(*removal);
   return {};
 }
@@ -53,8 +56,8 @@ int run(const Options& options) {
   if (!options.unused) return code;
   const auto swept = store->sweep_unused();
   if (!swept.ok()) return report(swept.error());
-  fmt::print("freed {}\n", chat::human_bytes(swept->freed_bytes));
-  std::fflush(stdout);
+  say("freed {}\n", chat::human_bytes(swept->freed_bytes));
+  flush();
   explain(*swept);
   return code;
 }
@@ -64,7 +67,9 @@ int run(const Options& options) {
 void add_rm(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("rm", "Remove models");
-  CLI::Option* models = command->add_option("MODEL", options->models, "One name or several");
+  CLI::Option* models = keeping_marks(command->add_option_function<std::vector<std::string>>(
+      "MODEL", [options](const std::vector<std::string>& names) { options->models = unshielded(names); },
+      "One name or several"));
   CLI::Option* unused =
       command->add_flag("--unused", options->unused, "Sweep what no model uses: leftovers of killed pulls, lone blobs");
   command->footer(
@@ -74,7 +79,14 @@ void add_rm(CLI::App& app, Action& action) {
       "A blob that another name uses stays. A model that is running keeps running.");
   command->callback([options, models, unused, &action] {
     if (models->count() + unused->count() == 0) throw CLI::RequiredError("MODEL or --unused");
-    action = [options] { return run(*options); };
+    action = [options] {
+      int code = 0;
+      const int failed = run_and_report([&]() -> Status {
+        code = run(*options);
+        return {};
+      });
+      return failed == 0 ? code : failed;
+    };
   });
 }
 

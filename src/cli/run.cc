@@ -5,19 +5,20 @@
 
 #include <chrono>
 #include <cstdio>
-#include <iostream>
-#include <iterator>
 #include <optional>
 
 #include "chat/answer.h"
 #include "chat/generation_options.h"
 #include "chat/loaded_model.h"
 #include "chat/prompt_format.h"
+#include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/fetch.h"
 #include "cli/generation_flags.h"
+#include "cli/input.h"
 #include "cli/interrupt.h"
 #include "cli/model_flags.h"
+#include "cli/output.h"
 #include "cli/repl/repl.h"
 #include "cli/report.h"
 #include "cli/verbose_stats.h"
@@ -28,7 +29,7 @@ namespace {
 struct RunFlags {
   std::string model;
   std::vector<std::string> prompt;
-  std::string system, format;
+  std::string system, format, think;
   std::optional<std::string> prompt_template;
   bool has_system = false, raw = false, verbose = false, no_word_wrap = false, insecure = false;
   chat::LoadOptions loading;
@@ -36,10 +37,11 @@ struct RunFlags {
 };
 
 // What is piped in comes before the prompt, as Ollama has it: all parts joined by spaces.
-std::string whole_prompt(const RunFlags& flags) {
+Result<std::string> whole_prompt(const RunFlags& flags) {
   std::vector<std::string> parts;
-  if (isatty(STDIN_FILENO) == 0) {
-    std::string piped(std::istreambuf_iterator<char>(std::cin), {});
+  if (::isatty(STDIN_FILENO) == 0) {
+    CARAT_TRY(Input input, Input::open("-"));
+    CARAT_TRY(std::string piped, input.read(kMostPromptBytes));
     if (!piped.empty()) parts.push_back(std::move(piped));
   }
   parts.insert(parts.end(), flags.prompt.begin(), flags.prompt.end());
@@ -57,13 +59,13 @@ int64_t context_of(const chat::GenerationOptions& options, size_t prompt_tokens,
 }
 
 void print_memory(const chat::MemoryPlan& plan) {
-  fmt::print(stderr, "memory: {}\n", plan.text());
-  for (const std::string& what : plan.given_up) fmt::print(stderr, "memory: {}\n", what);
+  note("memory: {}\n", plan.text());
+  for (const std::string& what : plan.given_up) note("memory: {}\n", what);
 }
 
 // What its file says wrongly, or otherwise than one would expect.
 void print_notes(const ModelFile& file) {
-  for (const std::string& note : file.notes) fmt::print(stderr, "note: {}\n", note);
+  for (const std::string& text : file.notes) note("note: {}\n", text);
 }
 
 Status converse(const RunFlags& flags) {
@@ -88,8 +90,8 @@ Status run(const RunFlags& flags, bool& interrupted) {
   if (!flags.format.empty()) {
     return Error{ErrorCode::kUnsupported, "--format is for structured output, which Carat does not have yet"};
   }
-  if (flags.prompt.empty() && isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1) return converse(flags);
-  const std::string prompt = whole_prompt(flags);
+  if (flags.prompt.empty() && ::isatty(STDIN_FILENO) == 1 && output_is_terminal()) return converse(flags);
+  CARAT_TRY(const std::string prompt, whole_prompt(flags));
   if (prompt.empty() && !flags.raw) {
     return Error{ErrorCode::kInvalidArgument, "no prompt: give one after the model's name, or on standard input"};
   }
@@ -118,27 +120,30 @@ Status run(const RunFlags& flags, bool& interrupted) {
   stats.load_seconds = seconds_so_far();
 
   const InterruptGuard interrupt;
-  CARAT_TRY(const chat::Answer answer, chat::stream_answer(*engine, tokenizer, std::move(asked),
-                                                           InterruptGuard::interrupted, [](std::string_view text) {
-                                                             std::fwrite(text.data(), 1, text.size(), stdout);
-                                                             std::fflush(stdout);
-                                                           }));
-  if (!answer.text.ends_with('\n')) std::fputc('\n', stdout);
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    return Error{ErrorCode::kIo, "cannot write the answer to standard output"};
-  }
+  const ModelFile& file = loaded.model().file;
+  const auto ended = [&] { return InterruptGuard::interrupted() || output_failed() || !file.whole().ok(); };
+  CARAT_TRY(const chat::Answer answer,
+            chat::stream_answer(*engine, tokenizer, std::move(asked), ended, [](std::string_view text) {
+              write(text);
+              flush();
+            }));
+  if (!answer.text.ends_with('\n')) write("\n");
+  CARAT_CHECK(finish_output());
+  CARAT_CHECK(file.whole());
   interrupted = answer.finish == FinishReason::kCancelled;
   stats.total_seconds = seconds_so_far();
   stats.usage = answer.usage;
-  if (flags.verbose) fmt::print(stderr, "\n{}", format_verbose(stats));
+  if (flags.verbose) note("\n{}", format_verbose(stats));
   return {};
 }
 
 // Flags of `ollama run` that mean nothing here, so that its command lines go on working.
-void add_accepted_flags(CLI::App& command) {
+void add_accepted_flags(CLI::App& command, RunFlags& flags) {
   const std::string group = "Accepted, without effect on Gemma 3";
   command.add_flag("--hidethinking")->description("Gemma 3 does not think aloud")->group(group);
-  command.add_option("--think")->description("Gemma 3 does not think aloud")->expected(0, 1)->group(group);
+  command
+      .add_flag("--think{true}", flags.think, "Gemma 3 does not think aloud; a level stands after =, as --think=high")
+      ->group(group);
   command.add_option("--keepalive")->description("The model is loaded for this run")->group(group);
 }
 
@@ -155,7 +160,9 @@ void add_run(CLI::App& app, Action& action) {
       "  cat notes.txt | carat run gemma3:270m-pt \"Summarise:\"");
   command->add_option("MODEL", flags->model, "A name (gemma3:270m-pt), a GGUF file or a Hugging Face directory")
       ->required();
-  command->add_option("PROMPT", flags->prompt, "Words are joined by spaces; what is piped in comes before them");
+  keeping_marks(command->add_option_function<std::vector<std::string>>(
+      "PROMPT", [flags](const std::vector<std::string>& words) { flags->prompt = unshielded(words); },
+      "Words are joined by spaces; what is piped in comes before them"));
   command->add_option_function<std::string>(
       "--system", [flags](const std::string& text) { flags->system = text, flags->has_system = true; },
       "A system text before the conversation");
@@ -168,13 +175,12 @@ void add_run(CLI::App& app, Action& action) {
   command->add_option("--format", flags->format, "json: not there yet");
   add_generation_flags(*command, flags->generation);
   add_model_flags(*command, flags->loading);
-  add_accepted_flags(*command);
+  add_accepted_flags(*command, *flags);
   command->callback([&action, flags] {
     action = [flags] {
       bool interrupted = false;
-      const Status status = run(*flags, interrupted);
-      if (!status.ok()) return report(status.error());
-      return interrupted ? 130 : 0;
+      const int code = run_and_report([&] { return run(*flags, interrupted); });
+      return code == 0 && interrupted ? 130 : code;
     };
   });
 }

@@ -10,6 +10,8 @@
 #include "cli/commands.h"
 #include "cli/fetch.h"
 #include "cli/model_flags.h"
+#include "cli/number_flag.h"
+#include "cli/output.h"
 #include "cli/report.h"
 #include "server/app.h"
 #include "server/keep_alive.h"
@@ -154,10 +156,7 @@ Result<server::ServeOptions> options_of(const ServeFlags& flags) {
       CARAT_TRY(models.keep_alive, server::parse_duration(keep));
     }
   }
-  const auto print = [](const std::string& line) {
-    fmt::print(stderr, "{}\n", line);
-    std::fflush(stderr);
-  };
+  const auto print = [](const std::string& line) { note("{}\n", line); };
   options.tell = [print](const std::string& line) { print("carat: " + line); };
   if (!flags.quiet_requests) options.log = print;
   return options;
@@ -204,7 +203,8 @@ void add_flags(CLI::App& command, ServeFlags& flags) {
   command
       .add_option("--allowed-origins", flags.origins, "Web pages that may ask: https://x.example, *; OLLAMA_ORIGINS")
       ->group(network);
-  command.add_option("--drain-timeout", flags.drain_seconds, "Seconds that SIGTERM gives to what is in progress")
+  add_number(command, "--drain-timeout", flags.drain_seconds, 0, 86400,
+             "Seconds that SIGTERM gives to what is in progress")
       ->group(network);
   command.add_flag("--disable-log-requests", flags.quiet_requests, "No line on standard error for each request")
       ->group(network);
@@ -215,17 +215,18 @@ void add_flags(CLI::App& command, ServeFlags& flags) {
       .add_option("--max-model-len,--max_model_len", flags.context,
                   "Tokens of prompt and answer; 8192 with a MODEL, else 4096; OLLAMA_CONTEXT_LENGTH")
       ->group(models);
-  command.add_option("--max-num-seqs", flags.max_sequences, "Answers of a model at once; OLLAMA_NUM_PARALLEL")
+  add_number(command, "--max-num-seqs", flags.max_sequences, 0, 1024, "Answers of a model at once; OLLAMA_NUM_PARALLEL")
       ->group(models);
-  command.add_option("--max-queue", flags.max_queue, "Requests that may wait; more are answered 503; OLLAMA_MAX_QUEUE")
+  add_number(command, "--max-queue", flags.max_queue, 0, 1 << 20,
+             "Requests that may wait; more are answered 503; OLLAMA_MAX_QUEUE")
       ->group(models);
-  command.add_option("--max-loaded-models", flags.max_loaded, "Models in memory at once; OLLAMA_MAX_LOADED_MODELS")
+  add_number(command, "--max-loaded-models", flags.max_loaded, 0, 1024,
+             "Models in memory at once; OLLAMA_MAX_LOADED_MODELS")
       ->group(models);
   command
       .add_option("--keep-alive", flags.keep_alive, "How long a model stays after its last request; OLLAMA_KEEP_ALIVE")
       ->group(models);
-  command.add_option("--max-logprobs", flags.max_logprobs, "Alternatives with each token at most")
-      ->check(CLI::Range(0, 20))
+  add_number(command, "--max-logprobs", flags.max_logprobs, 0, 20, "Alternatives with each token at most")
       ->group(models);
 }
 
@@ -247,12 +248,7 @@ void add_serve(CLI::App& app, Action& action) {
       "All interfaces are there on either port. SIGTERM finishes what is in progress; a second one stops at once.");
   add_flags(*command, *flags);
   add_model_flags(*command, flags->running);
-  command->callback([flags, &action] {
-    action = [flags] {
-      const Status status = run(*flags);
-      return status.ok() ? 0 : report(status.error());
-    };
-  });
+  command->callback([flags, &action] { action = [flags] { return run_and_report([&] { return run(*flags); }); }; });
 }
 
 }  // namespace carat::cli

@@ -8,6 +8,8 @@
 #include "chat/timestamp.h"
 #include "cli/commands.h"
 #include "cli/info_text.h"
+#include "cli/json_text.h"
+#include "cli/output.h"
 #include "cli/report.h"
 
 namespace carat::cli {
@@ -28,9 +30,9 @@ struct Options {
 // Printed as it is; nothing to print is said on standard error, so that a pipe stays empty.
 void print_or_say(const std::string& text, const char* what) {
   if (text.empty()) {
-    fmt::print(stderr, "No {} was specified for this model.\n", what);
+    note("No {} was specified for this model.\n", what);
   } else {
-    fmt::print("{}{}", text, text.back() == '\n' ? "" : "\n");
+    say("{}{}", text, text.back() == '\n' ? "" : "\n");
   }
 }
 
@@ -68,7 +70,7 @@ void print_json(const chat::ModelFacts& facts) {
                               {"size", facts.size_bytes},
                               {"modified_at", chat::rfc3339(facts.modified)}};
   if (!facts.digest.empty()) json["digest"] = facts.digest;
-  fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+  say("{}\n", json_text(json, 2));
 }
 
 Status print_license(const ResolvedModel& model) {
@@ -85,11 +87,11 @@ Status run(const Options& options) {
   CARAT_TRY(ResolvedModel resolved, chat::resolve_model(options.model));
   const chat::ModelFacts facts = chat::facts_of(resolved);
   if (options.path) {
-    fmt::print("{}\n", facts.path.string());
+    say("{}\n", facts.path.string());
   } else if (options.license) {
     return print_license(resolved);
   } else if (options.modelfile) {
-    fmt::print("{}", chat::modelfile_text(facts));
+    write(chat::modelfile_text(facts));
   } else if (options.parameters) {
     print_or_say(chat::parameters_text(facts), "parameter");
   } else if (options.template_text) {
@@ -102,7 +104,7 @@ Status run(const Options& options) {
     if (options.json) {
       print_json(all);
     } else {
-      fmt::print("{}", info_text(all));
+      write(info_text(all));
     }
   }
   return {};
@@ -122,7 +124,7 @@ void add_show(CLI::App& app, Action& action) {
       command->add_flag("--system", options->system, "Only its system message"),
       command->add_flag("--path", options->path, "Only where its weights lie: a file, or a folder"),
       command->add_flag("--json", options->json, "Everything, as JSON")};
-  command->add_flag("--verbose", options->verbose, "Accepted for Ollama's sake; --json has the details");
+  command->add_flag("-v,--verbose", options->verbose, "Accepted for Ollama's sake; --json has the details");
   command->footer(
       "Examples:\n"
       "  carat show gemma3:270m-pt\n"
@@ -132,10 +134,7 @@ void add_show(CLI::App& app, Action& action) {
     const auto asked =
         std::count_if(parts.begin(), parts.end(), [](const CLI::Option* part) { return part->count() > 0; });
     if (asked > 1) throw CLI::ValidationError("one part at a time, or --json for everything");
-    action = [options] {
-      const Status status = run(*options);
-      return status.ok() ? 0 : report(status.error());
-    };
+    action = [options] { return run_and_report([&] { return run(*options); }); };
   });
 }
 

@@ -1,7 +1,9 @@
 // carat stop: unloads a model from a server. No server exists yet, so there is never one to stop.
 #include <fmt/core.h>
 
+#include "base/printable.h"
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "cli/report.h"
 #include "store/store.h"
 
@@ -15,7 +17,7 @@ Status run(const std::string& text) {
   if (!stored.ok() && stored.error().code == ErrorCode::kNotFound) {
     return Error{ErrorCode::kNotFound, "couldn't find model \"" + escaped(text) + "\" to stop"};
   }
-  fmt::print(stderr, "no carat server is running, so '{}' is not loaded\n", text);
+  note("no carat server is running, so '{}' is not loaded\n", text);
   return {};
 }
 
@@ -28,12 +30,7 @@ void add_stop(CLI::App& app, Action& action) {
   command->footer(
       "Example:\n"
       "  carat stop gemma3:270m-pt");
-  command->callback([model, &action] {
-    action = [model] {
-      const Status status = run(*model);
-      return status.ok() ? 0 : report(status.error());
-    };
-  });
+  command->callback([model, &action] { action = [model] { return run_and_report([&] { return run(*model); }); }; });
 }
 
 }  // namespace carat::cli

@@ -2,14 +2,13 @@
 #include "formats/synth.h"
 
 #include <fmt/core.h>
-#include <unistd.h>
 
-#include <cstdio>
 #include <memory>
 
 #include "chat/human.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/output.h"
 #include "cli/report.h"
 
 namespace carat::cli {
@@ -29,18 +28,17 @@ struct Options {
 class Counter {
  public:
   ~Counter() {
-    if (percent_ >= 0) std::fputc('\n', stderr);
+    if (percent_ >= 0) draw_on_error("\n");
   }
   void show(uint64_t done_bytes, uint64_t total_bytes) {
     const int percent = static_cast<int>(done_bytes * 100 / total_bytes);
     if (!on_terminal_ || percent == percent_) return;
     percent_ = percent;
-    fmt::print(stderr, "\rwriting {}: {:3}%", chat::human_bytes(total_bytes), percent);
-    std::fflush(stderr);
+    draw_on_error(fmt::format("\rwriting {}: {:3}%", chat::human_bytes(total_bytes), percent));
   }
 
  private:
-  const bool on_terminal_ = ::isatty(STDERR_FILENO) == 1;
+  const bool on_terminal_ = error_is_terminal();
   int percent_ = -1;
 };
 
@@ -81,17 +79,14 @@ void add_synth(CLI::App& app, Action& action) {
   command->add_option("OUT", options->output, "The GGUF file to write")->required();
   command->add_option("--type", options->type, "Of the matrices: " + synth_recipe_names())->capture_default_str();
   command->add_option("--vocab", options->vocabulary, "Take the vocabulary from a GGUF or a tokenizer.json");
-  command->add_option("--seed", options->seed, "Same seed, same bytes")->capture_default_str();
+  command->add_option("--seed", options->seed, "Same seed, same bytes (0 to 18446744073709551615)")
+      ->capture_default_str();
   command->footer(
       "Example:\n"
       "  carat synth 1b --type q4_k_m random-1b.gguf\n\n"
       "The file is as llama.cpp writes one, but its answers are noise.");
-  command->callback([options, &action] {
-    action = [options] {
-      const Status status = run(*options);
-      return status.ok() ? 0 : report(status.error());
-    };
-  });
+  command->callback(
+      [options, &action] { action = [options] { return run_and_report([&] { return run(*options); }); }; });
 }
 
 }  // namespace carat::cli

@@ -5,13 +5,14 @@
 // recognised and no <bos> is put before it. --no-control reads the text as `carat run` reads what a user types.
 #include <fmt/format.h>
 
-#include <iostream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "chat/open_model.h"
 #include "cli/commands.h"
 #include "cli/fetch.h"
+#include "cli/input.h"
+#include "cli/json_text.h"
+#include "cli/output.h"
 #include "cli/report.h"
 #include "formats/json_guard.h"
 
@@ -32,38 +33,36 @@ std::vector<int32_t> encode(const Tokenizer& tokenizer, const TokenizeFlags& fla
 
 Result<std::string> encode_line(const Tokenizer& tokenizer, const TokenizeFlags& flags, int32_t bos,
                                 const std::string& line) {
-  constexpr JsonLimits kLimits{.depth = 16, .token_bytes = size_t{64} << 20, .keys = 1000};
-  if (const auto problem = check_json_limits(line, kLimits); !problem.empty()) {
-    return Error{ErrorCode::kInvalidArgument, std::string(problem)};
-  }
-  const auto parsed = nlohmann::json::parse(line, nullptr, false);
+  CARAT_TRY(const auto parsed, parse_json(line));
   if (!parsed.is_object() || !parsed.contains("text") || !parsed["text"].is_string()) {
     return Error{ErrorCode::kInvalidArgument, R"(expected {"text": "..."})"};
   }
   const std::vector<int32_t> ids = encode(tokenizer, flags, bos, parsed["text"].get_ref<const std::string&>());
-  return nlohmann::ordered_json{{"ids", ids}, {"decoded", tokenizer.decode(ids, true)}}.dump();
+  return json_text({{"ids", ids}, {"decoded", tokenizer.decode(ids, true)}});
 }
 
 Status tokenize(const TokenizeFlags& flags) {
   CARAT_TRY(const chat::OpenModel model, chat::open_model(flags.model, fetch_missing));
   CARAT_TRY(const Tokenizer tokenizer, chat::load_tokenizer(model.file));
   const int32_t bos = model.file.config.bos_id;
+  CARAT_TRY(Input input, Input::open("-"));
   if (flags.jsonl) {
     std::string line;
-    for (int64_t number = 1; std::getline(std::cin, line); ++number) {
+    for (int64_t number = 1;; ++number) {
+      CARAT_TRY(const bool more, input.next_line(line));
+      if (!more) break;
       if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
       const Result<std::string> result = encode_line(tokenizer, flags, bos, line);
       if (!result) return Error{result.error().code, fmt::format("line {}: {}", number, result.error().message)};
-      fmt::print("{}\n", *result);
+      say("{}\n", *result);
     }
   } else {
-    const std::string text(std::istreambuf_iterator<char>(std::cin), {});
+    CARAT_TRY(const std::string text, input.read());
     const std::vector<int32_t> ids = encode(tokenizer, flags, bos, text);
     const std::string list = fmt::format("{}", fmt::join(ids, flags.json ? ", " : " "));
-    fmt::print("{}\n", flags.json ? "[" + list + "]" : list);
+    say("{}\n", flags.json ? "[" + list + "]" : list);
   }
-  if (std::fflush(stdout) != 0) return Error{ErrorCode::kIo, "cannot write to standard output"};
-  return {};
+  return model.file.whole();
 }
 
 }  // namespace
@@ -79,12 +78,8 @@ void add_tokenize(CLI::App& app, Action& action) {
   command->add_flag("--bos,!--no-bos", flags->bos, "Put <bos> first (default: no)");
   command->add_flag("--control,!--no-control", flags->control,
                     "Recognise control tokens such as <start_of_turn> in the text (default: yes)");
-  command->callback([&action, flags] {
-    action = [flags] {
-      const Status status = tokenize(*flags);
-      return status.ok() ? 0 : report(status.error());
-    };
-  });
+  command->callback(
+      [&action, flags] { action = [flags] { return run_and_report([&] { return tokenize(*flags); }); }; });
 }
 
 }  // namespace carat::cli

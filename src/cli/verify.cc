@@ -1,8 +1,7 @@
 // carat verify [MODEL...]: reads every file of the models again and compares it with its digest.
-#include <fmt/core.h>
-
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/output.h"
 #include "cli/report.h"
 #include "store/store.h"
 
@@ -33,8 +32,8 @@ int run(const std::vector<std::string>& names) {
   for (const StoredModel& model : models) {
     const Status status = store->verify(model.manifest, [](uint64_t) { return !InterruptGuard::interrupted(); });
     if (status.ok()) {
-      fmt::print("{}: all of its files are what they should be\n", model.name.text());
-      std::fflush(stdout);
+      say("{}: all of its files are what they should be\n", model.name.text());
+      flush();
     } else if (code = report(status.error()); status.error().code == ErrorCode::kCancelled) {
       return code;
     }

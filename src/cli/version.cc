@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include "cli/commands.h"
+#include "cli/output.h"
 
 namespace carat::cli {
 
@@ -15,9 +16,9 @@ void add_version(CLI::App& app, Action& action) {
   command->callback([json, &action] {
     action = [json] {
       if (*json) {
-        fmt::print("{{\"version\":\"{}\"}}\n", CARAT_VERSION);
+        say("{{\"version\":\"{}\"}}\n", CARAT_VERSION);
       } else {
-        fmt::print("carat version {}\n", CARAT_VERSION);
+        say("carat version {}\n", CARAT_VERSION);
       }
       return 0;
     };

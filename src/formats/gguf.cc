@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "base/file_map.h"
+#include "base/printable.h"
 #include "formats/gguf_parser.h"
 
 namespace carat {
@@ -84,13 +85,7 @@ Result<std::filesystem::path> part_path(const std::filesystem::path& first, uint
 
 }  // namespace
 
-std::string printable(std::string_view text) {
-  std::string shown(text.substr(0, 64));
-  for (char& c : shown) {
-    if (c < 0x20 || c > 0x7e) c = '?';
-  }
-  return text.size() > 64 ? shown + "..." : shown;
-}
+std::string printable(std::string_view text) { return escaped(text, 64); }
 
 Status GgufFile::index() {
   if (const auto twice = sort_by_name(values_, values_by_key_, key_of)) {

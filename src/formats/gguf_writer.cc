@@ -1,18 +1,10 @@
 #include "formats/gguf_writer.h"
 
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
-
+#include "base/atomic_file.h"
 #include "base/checked.h"
 
 namespace carat {
 namespace {
-
-constexpr size_t kBufferBytes = 1 << 20;
 
 template <class T>
 void append(std::string& out, const T& value) {
@@ -23,77 +15,6 @@ void append_string(std::string& out, std::string_view text) {
   append(out, static_cast<uint64_t>(text.size()));
   out += text;
 }
-
-// A file that takes its name only when committed; abandoned, it disappears.
-class AtomicFile {
- public:
-  explicit AtomicFile(std::filesystem::path path)
-      : path_(std::move(path)), temporary_(fmt::format("{}.{}.tmp", path_.string(), ::getpid())) {}
-  AtomicFile(const AtomicFile&) = delete;
-  AtomicFile& operator=(const AtomicFile&) = delete;
-  ~AtomicFile() {
-    if (fd_ < 0) return;
-    ::close(fd_);
-    ::unlink(temporary_.c_str());
-  }
-
-  Status create() {
-    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd_ < 0) return failed("cannot create it");
-    buffer_.reserve(kBufferBytes);
-    return {};
-  }
-
-  Status write(std::span<const std::byte> bytes) {
-    if (bytes.size() < kBufferBytes - buffer_.size()) {
-      buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
-      return {};
-    }
-    CARAT_CHECK(flush());
-    return write_through(bytes);
-  }
-
-  Status commit() {
-    CARAT_CHECK(flush());
-    if (::fsync(fd_) != 0) return failed("cannot write it");
-    if (::rename(temporary_.c_str(), path_.c_str()) != 0) return failed("cannot rename it");
-    ::close(fd_);
-    fd_ = -1;
-    const auto parent = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
-    const int directory = ::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (directory >= 0) {
-      ::fsync(directory);  // makes the rename itself durable; some file systems cannot, and need not
-      ::close(directory);
-    }
-    return {};
-  }
-
- private:
-  Status flush() {
-    CARAT_CHECK(write_through(buffer_));
-    buffer_.clear();
-    return {};
-  }
-
-  Status write_through(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written <= 0) return failed("cannot write it");
-      bytes = bytes.subspan(static_cast<size_t>(written));
-    }
-    return {};
-  }
-
-  Error failed(std::string_view what) const {
-    return Error{ErrorCode::kIo, fmt::format("{}: {}: {}", path_.string(), what, std::strerror(errno))};
-  }
-
-  std::filesystem::path path_;
-  std::filesystem::path temporary_;
-  int fd_ = -1;
-  std::vector<std::byte> buffer_;
-};
 
 }  // namespace
 
@@ -173,10 +94,9 @@ std::string GgufHeader::encode() const {
 Status write_gguf(const std::filesystem::path& path, const GgufHeader& header,
                   const std::function<Status(size_t index, const GgufSink& sink)>& produce) {
   static constexpr std::byte kPadding[GgufHeader::kAlignment] = {};
-  AtomicFile file(path);
-  CARAT_CHECK(file.create());
+  CARAT_TRY(AtomicFile file, AtomicFile::create(path));
   const std::string head = header.encode();
-  CARAT_CHECK(file.write(std::as_bytes(std::span(head))));
+  CARAT_CHECK(file.write(head));
   for (size_t index = 0; index < header.tensors().size(); ++index) {
     uint64_t written = 0;
     const auto sink = [&](std::span<const std::byte> bytes) {

@@ -49,6 +49,9 @@ struct ModelFile {
 
   // Errors: kNotFound, kCorruptFile (which file, which field, what was expected), kUnsupported (not Gemma 3).
   static Result<ModelFile> open(const std::filesystem::path& path);
+
+  // Nothing that was read was missing: asked after an answer, whose tokenizer still reads the map. Error: kIo.
+  Status whole() const { return carat::whole(maps); }
 };
 
 // The files of a Hugging Face directory that make up the model, by name: those that open() and the tokenizer read, so

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "tokenizer/utf8.h"
+#include "base/utf8.h"
 
 namespace carat::server {
 namespace {

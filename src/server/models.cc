@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "base/printable.h"
 #include "chat/grammars.h"
 
 namespace carat::server {

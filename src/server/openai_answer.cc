@@ -5,9 +5,9 @@
 #include <chrono>
 #include <random>
 
+#include "base/utf8.h"
 #include "server/framing.h"
 #include "server/prompts.h"
-#include "tokenizer/utf8.h"
 
 namespace carat::server {
 namespace {

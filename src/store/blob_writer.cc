@@ -10,9 +10,9 @@
 #include <cerrno>
 #include <vector>
 
-#include "store/atomic_file.h"
+#include "base/atomic_file.h"
+#include "base/io_error.h"
 #include "store/blobs.h"
-#include "store/io_error.h"
 
 namespace carat {
 
@@ -26,7 +26,7 @@ Result<BlobWriter> BlobWriter::open(const Blobs& blobs, std::filesystem::path pa
 Result<std::optional<BlobWriter>> BlobWriter::try_open(const Blobs& blobs, std::filesystem::path partial,
                                                        std::optional<Digest> expected) {
   CARAT_CHECK(make_folders(blobs.folder()));
-  OwnedFd fd(::open(partial.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
+  OwnedFd fd(::open(partial.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644));
   if (!fd.valid()) return io_error(partial, "write it", errno);
   CARAT_TRY(auto lock, FileLock::try_adopt(std::move(fd), partial, LockMode::kExclusive));
   if (!lock) return std::optional<BlobWriter>();
@@ -66,6 +66,11 @@ Status BlobWriter::write(std::span<const std::byte> bytes) {
     written_bytes_ += static_cast<uint64_t>(written);
     bytes = bytes.subspan(static_cast<size_t>(written));
   }
+  return {};
+}
+
+Status BlobWriter::set_mode(unsigned mode) {
+  if (::fchmod(lock_.fd(), mode) != 0) return io_error(partial_, "write it", errno);
   return {};
 }
 

@@ -39,7 +39,8 @@ class BlobWriter {
   // Once, before the first write: keeps this many of the left-over bytes (hashing them again), and drops the rest.
   Status keep(uint64_t bytes);
   Status write(std::span<const std::byte> bytes);
-  Status sync();  // what is written so far survives a power failure
+  Status set_mode(unsigned mode);  // who may read it: kForEverybody unless this says otherwise
+  Status sync();                   // what is written so far survives a power failure
 
   // Errors: kCorruptFile if the bytes are not those of the expected digest (the partial file is then gone), kIo.
   Result<StoredBlob> commit();

@@ -10,8 +10,8 @@
 #include <cerrno>
 #include <vector>
 
-#include "store/atomic_file.h"
-#include "store/io_error.h"
+#include "base/atomic_file.h"
+#include "base/io_error.h"
 
 namespace carat {
 
@@ -82,8 +82,9 @@ Result<BlobWriter> Blobs::create() const {
   return writer;
 }
 
-Result<StoredBlob> Blobs::put(std::string_view text) const {
+Result<StoredBlob> Blobs::put(std::string_view text, unsigned mode) const {
   CARAT_TRY(BlobWriter writer, create());
+  CARAT_CHECK(writer.set_mode(mode));
   Status status = writer.write(std::as_bytes(std::span(text)));
   if (!status.ok()) {
     writer.discard();

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 
+#include "base/atomic_file.h"
 #include "base/result.h"
 #include "store/blob_writer.h"
 #include "store/digest.h"
@@ -46,7 +47,7 @@ class Blobs {
   Result<BlobWriter> create() const;
 
   // A small text as a blob.
-  Result<StoredBlob> put(std::string_view text) const;
+  Result<StoredBlob> put(std::string_view text, unsigned mode = kForEverybody) const;
 
  private:
   using OnBytes = std::function<bool(uint64_t done_bytes)>;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/printable.h"
 #include "formats/gguf.h"
 #include "store/describe.h"
 #include "store/gemma_template.h"

@@ -9,8 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/atomic_file.h"
 #include "formats/json_guard.h"
-#include "store/atomic_file.h"
 
 namespace carat {
 namespace {
@@ -63,7 +63,7 @@ std::vector<std::string> gguf_files(const fs::path& snapshot) {
   std::vector<std::string> files;
   std::error_code error;
   for (fs::directory_iterator it(snapshot, error), end; !error && it != end; it.increment(error)) {
-    if (it->path().extension() == ".gguf" && fs::exists(it->path())) files.push_back(it->path().filename().string());
+    if (it->path().extension() == ".gguf" && is_file(it->path())) files.push_back(it->path().filename().string());
   }
   std::sort(files.begin(), files.end());
   return files;
@@ -172,7 +172,7 @@ std::vector<StoredModel> list_huggingface_cache(const fs::path& hub) {
     model.name = *name;
     model.digest = found->digest;
     model.modified = found->modified;
-    model.manifest.kind = fs::is_directory(found->path) ? ModelKind::kHuggingFace : ModelKind::kGguf;
+    model.manifest.kind = is_folder(found->path) ? ModelKind::kHuggingFace : ModelKind::kGguf;
     model.manifest.files.push_back({"model", {found->digest, found->size_bytes}});
     model.manifest.source = "the Hugging Face cache";
     models.push_back(std::move(model));

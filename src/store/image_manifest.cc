@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/printable.h"
 #include "formats/json_guard.h"
 #include "store/model_name.h"
 
@@ -30,7 +31,9 @@ Error corrupt(std::string_view where, std::string_view why) {
 }
 
 Result<Json> parse_json(std::string_view text, std::string_view where) {
-  if (const std::string_view wrong = check_json_limits(text, {.depth = 16, .token_bytes = kMaxMessagesBytes, .keys = 1000}); !wrong.empty())
+  if (const std::string_view wrong =
+          check_json_limits(text, {.depth = 16, .token_bytes = kMaxMessagesBytes, .keys = 1000});
+      !wrong.empty())
     return corrupt(where, wrong);
   Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) return corrupt(where, "it is not valid JSON");

@@ -11,7 +11,8 @@
 #include <cstring>
 #include <utility>
 
-#include "store/io_error.h"
+#include "base/atomic_file.h"
+#include "base/io_error.h"
 
 namespace carat {
 namespace {
@@ -36,44 +37,6 @@ bool still_at(int fd, const std::filesystem::path& path) {
 }
 
 }  // namespace
-
-OwnedFd::OwnedFd(OwnedFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-
-OwnedFd& OwnedFd::operator=(OwnedFd&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  return *this;
-}
-
-OwnedFd::~OwnedFd() {
-  if (fd_ >= 0) ::close(fd_);
-}
-
-Result<OwnedFd> open_in_store(const std::filesystem::path& path) {
-  struct stat named {};
-  if (::lstat(path.c_str(), &named) != 0) return io_error(path, "open it", errno);
-  const bool is_link = S_ISLNK(named.st_mode);
-  OwnedFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | (is_link ? 0 : O_NOFOLLOW)));
-  const int problem = fd.valid() ? 0 : errno;
-  if (!is_link) {
-    if (problem != 0) return io_error(path, "open it", problem);
-    return fd;
-  }
-  std::error_code ignored;
-  const std::string target = std::filesystem::read_symlink(path, ignored).string();
-  if (problem != 0) {
-    return Error{ErrorCode::kIo, fmt::format("{}: is a symbolic link to {}, which cannot be opened: {}", path.string(),
-                                             target, std::strerror(problem))};
-  }
-  struct stat opened {};
-  if (::fstat(fd.get(), &opened) != 0) return io_error(path, "look at it", errno);
-  if (opened.st_uid != named.st_uid) {
-    return Error{ErrorCode::kIo,
-                 fmt::format("{}: is a symbolic link to {}, which belongs to somebody else (user {}, not "
-                             "{}), so it is not followed",
-                             path.string(), target, opened.st_uid, named.st_uid)};
-  }
-  return fd;
-}
 
 Result<FileLock> FileLock::acquire(const std::filesystem::path& path, LockMode mode) {
   while (true) {

@@ -10,31 +10,10 @@
 #include <filesystem>
 #include <optional>
 
+#include "base/files.h"
 #include "base/result.h"
 
 namespace carat {
-
-// An open file descriptor that closes itself; -1 is none.
-class OwnedFd {
- public:
-  OwnedFd() = default;
-  explicit OwnedFd(int fd) : fd_(fd) {}
-  OwnedFd(OwnedFd&& other) noexcept;
-  OwnedFd& operator=(OwnedFd&& other) noexcept;
-  OwnedFd(const OwnedFd&) = delete;
-  OwnedFd& operator=(const OwnedFd&) = delete;
-  ~OwnedFd();
-
-  int get() const { return fd_; }
-  bool valid() const { return fd_ >= 0; }
-
- private:
-  int fd_ = -1;
-};
-
-// Opens for reading what lies at `path` in the store; a FIFO does not make it wait. A symbolic link, to a file or a folder
-// on another disk, is followed if what it leads to belongs to whoever made the link. Errors: kNotFound, kIo.
-Result<OwnedFd> open_in_store(const std::filesystem::path& path);
 
 enum class LockMode { kShared, kExclusive };
 

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "base/checked.h"
+#include "base/printable.h"
 #include "formats/json_guard.h"
 #include "store/model_name.h"
 

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/printable.h"
+
 namespace carat {
 namespace {
 
@@ -92,6 +94,16 @@ std::filesystem::path ModelName::path() const { return std::filesystem::path(hos
 
 bool asks_for_plain_http(std::string_view text) { return text.substr(0, 7) == "http://"; }
 
+bool equal_but_for_case(std::string_view a, std::string_view b) {
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
+}
+
+bool same_model(const ModelName& a, const ModelName& b) {
+  return equal_but_for_case(a.host, b.host) && equal_but_for_case(a.space, b.space) &&
+         equal_but_for_case(a.model, b.model) && equal_but_for_case(a.tag, b.tag);
+}
+
 bool is_local_path(std::string_view text) {
   if (text.empty() || text.find('\0') != std::string_view::npos) return false;
   if (text == "." || text == ".." || text[0] == '/' || text.substr(0, 2) == "./" || text.substr(0, 3) == "../")
@@ -100,19 +112,6 @@ bool is_local_path(std::string_view text) {
   std::error_code ignored;
   if (path.extension() == ".gguf" || text.back() == '/') return std::filesystem::exists(path, ignored);
   return std::filesystem::exists(path / "config.json", ignored);
-}
-
-std::string escaped(std::string_view text) {
-  constexpr size_t kShown = 80;
-  std::string out;
-  for (const char c : text.substr(0, kShown)) {
-    if (c >= ' ' && c <= '~') {
-      out += c;
-    } else {
-      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    }
-  }
-  return text.size() > kShown ? out + "..." : out;
 }
 
 }  // namespace carat

@@ -33,11 +33,12 @@ struct ModelName {
 // True for "http://...": whoever typed that wants a registry without TLS.
 bool asks_for_plain_http(std::string_view text);
 
+// Of a model the case does not count: GEMMA3:270M-PT is gemma3:270m-pt.
+bool equal_but_for_case(std::string_view a, std::string_view b);
+bool same_model(const ModelName& a, const ModelName& b);
+
 // True if `text` means a file or folder rather than a name: it begins with ./ ../ or /, or ends in / or .gguf and
 // exists, or is a folder with a config.json in it.
 bool is_local_path(std::string_view text);
-
-// Text from outside for an error message: control characters and bytes beyond ASCII as \xNN, cut after 80 characters.
-std::string escaped(std::string_view text);
 
 }  // namespace carat

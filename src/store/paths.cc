@@ -5,7 +5,8 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <fstream>
+
+#include "base/files.h"
 
 namespace carat {
 
@@ -16,12 +17,18 @@ std::string variable(const char* name) {
   return value != nullptr ? value : "";
 }
 
+// Empty where the folder that it is relative to is gone.
+std::filesystem::path absolute_or_none(const std::filesystem::path& path) {
+  auto absolute = absolute_path(path);
+  return absolute.ok() ? std::move(*absolute) : std::filesystem::path();
+}
+
 // Empty if this user has none.
 std::filesystem::path user_home() {
-  if (std::string home = variable("HOME"); !home.empty()) return std::filesystem::absolute(home);
+  if (const std::string home = variable("HOME"); !home.empty()) return absolute_or_none(home);
   const passwd* user = ::getpwuid(::getuid());
   if (user == nullptr || user->pw_dir == nullptr || *user->pw_dir == '\0') return {};
-  return std::filesystem::absolute(user->pw_dir);
+  return absolute_or_none(user->pw_dir);
 }
 
 std::filesystem::path huggingface_home() {
@@ -35,7 +42,7 @@ std::filesystem::path huggingface_home() {
 }  // namespace
 
 Result<std::filesystem::path> store_home() {
-  if (const std::string home = variable("CARAT_HOME"); !home.empty()) return std::filesystem::absolute(home);
+  if (const std::string home = variable("CARAT_HOME"); !home.empty()) return absolute_path(home);
   const std::filesystem::path home = user_home();
   if (home.empty()) {
     return Error{ErrorCode::kInvalidArgument,
@@ -75,7 +82,8 @@ HuggingFaceSettings huggingface_settings() {
   if (settings.token.empty()) {
     std::filesystem::path file = variable("HF_TOKEN_PATH");
     if (file.empty() && !huggingface_home().empty()) file = huggingface_home() / "token";
-    std::ifstream(file) >> settings.token;
+    if (const auto text = read_file(file, 4096); text.ok())
+      settings.token = text->substr(0, text->find_first_of(" \t\r\n"));
   }
   const std::string offline = variable("HF_HUB_OFFLINE");
   settings.offline = offline == "1" || offline == "true" || offline == "TRUE" || offline == "yes" || offline == "on";

@@ -5,8 +5,11 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 
-#include "store/atomic_file.h"
+#include "base/atomic_file.h"
+#include "base/io_error.h"
+#include "base/printable.h"
 #include "store/huggingface_cache.h"
 #include "store/image_manifest.h"
 #include "store/paths.h"
@@ -47,17 +50,24 @@ Result<ResolvedModel> resolve_path(std::string_view text) {
   model.name = text;
   model.path = fs::path(text);
   model.is_local = true;
-  std::error_code error;
-  if (!fs::exists(model.path, error)) {
-    return Error{ErrorCode::kNotFound, fmt::format("{}: no such file or folder", escaped(text))};
+  struct stat info {};
+  if (::stat(model.path.c_str(), &info) != 0) {
+    if (errno != ENOENT) return io_error(model.path, "look at it", errno);
+    return Error{ErrorCode::kNotFound, fmt::format("{}: no such file or folder", one_line(text))};
   }
-  if (fs::is_regular_file(model.path, error)) {
-    model.size_bytes = fs::file_size(model.path, error);
-  } else {
-    for (const auto& entry : fs::directory_iterator(model.path, error)) {
-      std::error_code ignored;
-      if (entry.is_regular_file(ignored)) model.size_bytes += entry.file_size(ignored);
+  if (S_ISREG(info.st_mode)) {
+    model.size_bytes = static_cast<uint64_t>(info.st_size);
+  } else if (S_ISDIR(info.st_mode)) {
+    CARAT_TRY(const std::vector<fs::path> paths, list_folder(model.path));
+    for (const fs::path& path : paths) {
+      struct stat entry {};
+      if (::stat(path.c_str(), &entry) == 0 && S_ISREG(entry.st_mode)) {
+        model.size_bytes += static_cast<uint64_t>(entry.st_size);
+      }
     }
+  } else {
+    return Error{ErrorCode::kIo,
+                 fmt::format("{}: it is {}, expected a file or a folder", one_line(text), kind_of_file(info.st_mode))};
   }
   model.modified = modified_time(model.path);
   return model;
@@ -78,7 +88,24 @@ Store::Store(fs::path home, const fs::path& noted_in)
     : home_(std::move(home)),
       blobs_(home_ / "blobs", VerifiedNotes(noted_in / "verified", "-" + sha256(home_.string()).hex().substr(0, 12))) {}
 
-fs::path Store::manifest_path(const ModelName& name) const { return home_ / "manifests" / name.path(); }
+fs::path Store::manifest_path(const ModelName& name) const { return home_ / "manifests" / as_stored(name).path(); }
+
+ModelName Store::as_stored(const ModelName& name) const {
+  const auto exists = [&](const ModelName& it) {
+    struct stat info {};
+    return ::lstat((home_ / "manifests" / it.path()).c_str(), &info) == 0;
+  };
+  if (exists(name)) return name;
+  ModelName stored = name;
+  fs::path folder = home_ / "manifests";
+  for (std::string* part : {&stored.host, &stored.space, &stored.model, &stored.tag}) {
+    for (const std::string& entry : entries(folder)) {
+      if (equal_but_for_case(entry, *part)) *part = entry;
+    }
+    folder /= *part;
+  }
+  return exists(stored) ? stored : name;
+}
 
 fs::path Store::download_folder(const Digest& digest) const { return home_ / "downloads" / digest.hex(); }
 
@@ -90,7 +117,7 @@ Result<StoredModel> Store::read(const ModelName& name) const {
     return text.error();
   }
   CARAT_TRY(Manifest manifest, parse(*text, path.string()));
-  return StoredModel{name, std::move(manifest), sha256(*text), modified_time(path), ""};
+  return StoredModel{as_stored(name), std::move(manifest), sha256(*text), modified_time(path), ""};
 }
 
 Result<Manifest> Store::parse(std::string_view text, const std::string& where) const {
@@ -170,7 +197,7 @@ Result<ResolvedModel> Store::resolve_own(const ModelName& name) const {
     }
     model.holds.push_back(std::move(*hold));
   }
-  model.name = name.text();
+  model.name = stored.name.text();
   model.path = model_path(home_, blobs_, manifest);
   if (!view_name(manifest).empty()) CARAT_CHECK(make_view(home_, blobs_, manifest));
   model.is_base = manifest.is_base_model;
@@ -245,26 +272,27 @@ Result<std::string> Store::license_text(const std::optional<BlobRef>& license) c
   return hold.error();
 }
 
-Status Store::save(const ModelName& name, const Manifest& manifest) const {
+Status Store::save(const ModelName& name, const Manifest& manifest, unsigned mode) const {
   CARAT_CHECK(make_folders(blobs_.folder()));
   // Nobody deletes blobs meanwhile, so the texts that are put here are still there when the manifest names them.
   CARAT_TRY(const FileLock lock, FileLock::acquire(blobs_.folder(), LockMode::kShared));
-  CARAT_TRY(const ImageManifest image, image_of(manifest, [this](std::string_view text) -> Result<BlobRef> {
-              CARAT_TRY(const StoredBlob blob, blobs_.put(text));
+  CARAT_TRY(const ImageManifest image, image_of(manifest, [this, mode](std::string_view text) -> Result<BlobRef> {
+              CARAT_TRY(const StoredBlob blob, blobs_.put(text, mode));
               return blob.ref;
             }));
-  return write_manifest(name, manifest, to_json(image));
+  return write_manifest(name, manifest, to_json(image), mode);
 }
 
-Status Store::save_image(const ModelName& name, std::string_view text) const {
+Status Store::save_image(const ModelName& name, std::string_view text, unsigned mode) const {
   CARAT_CHECK(make_folders(blobs_.folder()));
   CARAT_TRY(const FileLock lock, FileLock::acquire(blobs_.folder(), LockMode::kShared));
   CARAT_TRY(const Manifest manifest, parse(text, "the manifest"));
-  return write_manifest(name, manifest, text);
+  return write_manifest(name, manifest, text, mode);
 }
 
 // Under the shared lock of the blobs folder.
-Status Store::write_manifest(const ModelName& name, const Manifest& manifest, std::string_view text) const {
+Status Store::write_manifest(const ModelName& name, const Manifest& manifest, std::string_view text,
+                             unsigned mode) const {
   for (const BlobRef& blob : manifest.blobs()) {
     CARAT_TRY(const FileLock hold, blobs_.hold(blob.digest, blob.size_bytes));
   }
@@ -277,12 +305,14 @@ Status Store::write_manifest(const ModelName& name, const Manifest& manifest, st
   CARAT_CHECK(make_view(home_, blobs_, manifest));
   const fs::path path = manifest_path(name);
   CARAT_CHECK(make_folders(path.parent_path()));
-  return write_atomically(path, text);
+  return write_atomically(path, text, mode);
 }
 
 Status Store::copy(const ModelName& from, const ModelName& to) const {
   CARAT_TRY(const std::string text, manifest_text(from));
-  return save_image(to, text);
+  struct stat info {};
+  const bool is_private = ::stat(manifest_path(from).c_str(), &info) == 0 && (info.st_mode & 0077) == 0;
+  return save_image(to, text, is_private ? kForOwner : kForEverybody);
 }
 
 Status Store::verify(const Manifest& manifest, const std::function<bool(uint64_t)>& on_bytes) const {

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/atomic_file.h"
 #include "base/result.h"
 #include "store/blobs.h"
 #include "store/locks.h"
@@ -91,9 +92,10 @@ class Store {
   Result<std::string> license_text(const std::optional<BlobRef>& license) const;  // "" if there is none
 
   // Names these blobs. Error: kNotFound if one is not in the store.
-  Status save(const ModelName& name, const Manifest& manifest) const;
+  // `mode`: kForOwner for what holds a conversation.
+  Status save(const ModelName& name, const Manifest& manifest, unsigned mode = kForEverybody) const;
   // The same with a registry's manifest, byte for byte.
-  Status save_image(const ModelName& name, std::string_view text) const;
+  Status save_image(const ModelName& name, std::string_view text, unsigned mode = kForEverybody) const;
   // What a registry would answer for this name: the manifest's bytes.
   Result<std::string> manifest_text(const ModelName& name) const;
   // The store that has this name: this one, or a folder of Ollama's; null if none does.
@@ -114,11 +116,13 @@ class Store {
 
  private:
   std::filesystem::path manifest_path(const ModelName& name) const;
+  // The name in the case that it was stored with; as it is if nothing like it is stored.
+  ModelName as_stored(const ModelName& name) const;
   Result<StoredModel> read(const ModelName& name) const;
   Result<Manifest> parse(std::string_view text, const std::string& where) const;
   Result<StoreListing> read_all() const;
   Result<ResolvedModel> resolve_own(const ModelName& name) const;
-  Status write_manifest(const ModelName& name, const Manifest& manifest, std::string_view text) const;
+  Status write_manifest(const ModelName& name, const Manifest& manifest, std::string_view text, unsigned mode) const;
 
   std::filesystem::path home_;
   Blobs blobs_;

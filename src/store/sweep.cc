@@ -9,8 +9,8 @@
 #include <cerrno>
 #include <set>
 
-#include "store/atomic_file.h"
-#include "store/io_error.h"
+#include "base/atomic_file.h"
+#include "base/io_error.h"
 #include "store/store.h"
 #include "store/view.h"
 
@@ -153,7 +153,7 @@ Result<RemovalReport> Store::sweep_unused() const {
   // What a killed write_atomically left. Its writer holds the folder's shared lock, so none is being written now.
   for (fs::recursive_directory_iterator it(home_ / "manifests", error), end; !error && it != end; it.increment(error)) {
     const fs::path& path = it->path();
-    if (path.filename().string().rfind(kTemporaryPrefix, 0) == 0 && it->is_regular_file()) {
+    if (path.filename().string().rfind(kTemporaryPrefix, 0) == 0 && is_file(path)) {
       std::error_code ignored;
       fs::remove(path, ignored);
     }

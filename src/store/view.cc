@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "store/atomic_file.h"
-#include "store/io_error.h"
+#include "base/atomic_file.h"
+#include "base/io_error.h"
 #include "store/locks.h"
 
 namespace carat {

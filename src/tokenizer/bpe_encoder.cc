@@ -1,6 +1,6 @@
 #include "tokenizer/bpe_encoder.h"
 
-#include "tokenizer/utf8.h"
+#include "base/utf8.h"
 
 namespace carat {
 namespace {

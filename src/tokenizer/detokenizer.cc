@@ -1,7 +1,7 @@
 #include "tokenizer/detokenizer.h"
 
+#include "base/utf8.h"
 #include "tokenizer/tokenizer.h"
-#include "tokenizer/utf8.h"
 
 namespace carat {
 

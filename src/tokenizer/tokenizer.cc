@@ -6,11 +6,11 @@
 #include <mutex>
 
 #include "base/file_map.h"
+#include "base/utf8.h"
 #include "tokenizer/bpe_encoder.h"
 #include "tokenizer/detokenizer.h"
 #include "tokenizer/piece_list.h"
 #include "tokenizer/piece_matcher.h"
-#include "tokenizer/utf8.h"
 #include "tokenizer/vocabulary.h"
 
 namespace carat {
@@ -118,6 +118,7 @@ Result<Tokenizer> Tokenizer::from_file(const std::filesystem::path& path) {
     CARAT_CHECK(check_merges(list, made.state_->vocabulary));
     return made;
   }();
+  CARAT_CHECK(file.check());  // pieces were copied out of it
   if (!tokenizer.ok()) {
     tokenizer.error().message = fmt::format("{}: {}", path.string(), tokenizer.error().message);
   }

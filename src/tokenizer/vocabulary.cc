@@ -6,8 +6,8 @@
 #include <bit>
 #include <cmath>
 
+#include "base/utf8.h"
 #include "tokenizer/hash.h"
-#include "tokenizer/utf8.h"
 
 namespace carat {
 namespace {

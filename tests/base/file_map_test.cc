@@ -4,9 +4,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <thread>
+#include <vector>
 
 namespace carat {
 namespace {
@@ -66,7 +70,64 @@ TEST_F(FileMapTest, ErrorsNameTheFile) {
   const auto folder = FileMap::open(folder_);
   ASSERT_FALSE(folder.ok());
   EXPECT_EQ(folder.error().code, ErrorCode::kIo);
-  EXPECT_NE(folder.error().message.find("not a regular file"), std::string::npos);
+  EXPECT_NE(folder.error().message.find("it is a folder, expected a file"), std::string::npos);
+}
+
+TEST_F(FileMapTest, AFifoIsNoFileAndIsNotWaitedFor) {
+  ASSERT_EQ(::mkfifo((folder_ / "fifo").c_str(), 0600), 0);
+  const auto map = FileMap::open(folder_ / "fifo");
+  ASSERT_FALSE(map.ok());
+  EXPECT_NE(map.error().message.find("a FIFO"), std::string::npos);
+  EXPECT_FALSE(FileMap::open("/dev/zero").ok());
+}
+
+TEST_F(FileMapTest, WhatIsCutOffReadsAsZerosAndIsTold) {
+  const std::string text(3 << 20, 'x');
+  const fs::path path = write("big", text);
+  auto opened = FileMap::open(path);
+  ASSERT_TRUE(opened.ok());
+  const FileMap map = std::move(*opened);
+  EXPECT_TRUE(map.whole().ok() && map.check().ok());
+  fs::resize_file(path, 100'000);
+  EXPECT_TRUE(map.whole().ok()) << "nobody has read beyond the end yet";
+  EXPECT_FALSE(map.check().ok());
+  int64_t sum = 0;
+  for (const std::byte byte : map.bytes()) sum += static_cast<int>(byte);
+  EXPECT_EQ(sum, 100'000 * 'x');
+  ASSERT_FALSE(map.whole().ok());
+  EXPECT_EQ(map.whole().error().code, ErrorCode::kIo);
+  EXPECT_NE(map.whole().error().message.find("cut short"), std::string::npos);
+
+  const auto other = FileMap::open(write("other", "fine"));
+  EXPECT_EQ(text_of(*other), "fine");
+  EXPECT_TRUE(other->whole().ok()) << "another map has nothing to do with it";
+}
+
+TEST_F(FileMapTest, ThreadsMeetTheEndAtTheSameTime) {
+  const fs::path path = write("big", std::string(8 << 20, 'x'));
+  const auto map = FileMap::open(path);
+  ASSERT_TRUE(map.ok());
+  fs::resize_file(path, 0);
+  std::vector<std::thread> threads;
+  std::atomic<int64_t> sum = 0;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (const std::byte byte : map->bytes()) sum += static_cast<int>(byte);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(sum, 0);
+  EXPECT_FALSE(map->whole().ok());
+}
+
+TEST_F(FileMapTest, AnOverwrittenFileHasChanged) {
+  const fs::path path = write("a", "first");
+  const auto map = FileMap::open(path);
+  ASSERT_TRUE(map.ok());
+  write("a", "other");
+  fs::last_write_time(path, fs::last_write_time(path) + std::chrono::seconds(1));
+  EXPECT_FALSE(map->check().ok());
+  EXPECT_TRUE(map->whole().ok());
 }
 
 TEST_F(FileMapTest, WhatStandsInAFilesPlaceIsNamed) {
@@ -79,7 +140,7 @@ TEST_F(FileMapTest, WhatStandsInAFilesPlaceIsNamed) {
   ASSERT_EQ(::mkfifo((folder_ / "fifo").c_str(), 0600), 0);
   const auto fifo = FileMap::open(folder_ / "fifo");  // nobody writes to it: opening must not wait
   ASSERT_FALSE(fifo.ok());
-  EXPECT_NE(fifo.error().message.find("not a regular file"), std::string::npos);
+  EXPECT_NE(fifo.error().message.find("it is a FIFO, expected a file"), std::string::npos);
 }
 
 TEST_F(FileMapTest, ATruncatedFileIsAnErrorAndNoSignal) {

@@ -40,7 +40,8 @@ struct Stages {
 class TeamTest : public testing::TestWithParam<int> {};
 
 TEST_P(TeamTest, EveryItemIsClaimedOnceInEveryStage) {
-  Team team(GetParam());
+  auto made = Team::create(GetParam());
+  Team& team = **made;
   for (int repeat = 0; repeat < 20; ++repeat) {
     Stages stages{&team, std::vector<int64_t>(100, 0), std::vector<int>(100 * 7, 0), 7};
     team.run(&Stages::run, &stages);
@@ -56,7 +57,8 @@ TEST_P(TeamTest, WhatWasWrittenBeforeABarrierIsSeenAfter) {
     std::vector<int> written;  // plain ints: a barrier that orders nothing is a race, which ThreadSanitizer sees
     std::atomic<int> wrong{0};
   };
-  Team team(GetParam());
+  auto made = Team::create(GetParam());
+  Team& team = **made;
   Shared shared{&team, std::vector<int>(static_cast<size_t>(team.workers()), 0)};
   const auto body = [](void* argument, int worker) {
     auto& self = *static_cast<Shared*>(argument);
@@ -72,7 +74,8 @@ TEST_P(TeamTest, WhatWasWrittenBeforeABarrierIsSeenAfter) {
 }
 
 TEST_P(TeamTest, WakesWorkersThatWentToSleep) {
-  Team team(GetParam());
+  auto made = Team::create(GetParam());
+  Team& team = **made;
   std::atomic<int> ran{0};
   const auto body = [](void* argument, int) { ++*static_cast<std::atomic<int>*>(argument); };
   team.run(body, &ran);
@@ -84,8 +87,8 @@ TEST_P(TeamTest, WakesWorkersThatWentToSleep) {
 INSTANTIATE_TEST_SUITE_P(Workers, TeamTest, testing::Values(1, 2, 3, 8));
 
 TEST(Team, HasAtLeastOneWorker) {
-  EXPECT_EQ(Team(0).workers(), 1);
-  EXPECT_EQ(Team(-4).workers(), 1);
+  EXPECT_EQ((*Team::create(0))->workers(), 1);
+  EXPECT_EQ((*Team::create(-4))->workers(), 1);
 }
 
 }  // namespace

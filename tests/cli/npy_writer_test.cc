@@ -1,7 +1,9 @@
 #include "cli/npy_writer.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -32,15 +34,37 @@ TEST(NpyWriter, WritesWhatNumpyReads) {
 TEST(NpyWriter, AFolderThatIsNotThereIsAnError) {
   const auto writer = NpyWriter::create("/nonexistent/x.npy", 3);
   ASSERT_FALSE(writer.ok());
-  EXPECT_EQ(writer.error().code, ErrorCode::kIo);
   EXPECT_NE(writer.error().message.find("/nonexistent/x.npy: cannot write"), std::string::npos);
 }
 
-TEST(NpyWriter, AFullDiskIsToldAtTheEnd) {
-  NpyWriter writer = std::move(NpyWriter::create("/dev/full", 1 << 16).value());
-  const std::vector<float> row(1 << 16);
-  writer.append(row);
-  EXPECT_FALSE(writer.finish().ok());
+TEST(NpyWriter, AFullDiskIsToldAtTheEndAndLeavesWhatWasThere) {
+  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "npy_writer_full.npy";
+  std::ofstream(path) << "old";
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit small{1000, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  {
+    NpyWriter writer = std::move(NpyWriter::create(path, 1 << 16).value());
+    writer.append(std::vector<float>(1 << 16));
+    EXPECT_FALSE(writer.finish().ok());
+  }
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::ifstream file(path);
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), "old");
+  for (const auto& entry : std::filesystem::directory_iterator(path.parent_path())) {
+    EXPECT_EQ(entry.path().string().find("npy_writer_full.npy-"), std::string::npos) << "a file is left over";
+  }
+  std::filesystem::remove(path);
+}
+
+TEST(NpyWriter, OnlyAFileIsReplaced) {
+  for (const char* path : {"/dev/null", "/dev/full", "/tmp"}) {
+    const auto writer = NpyWriter::create(path, 3);
+    ASSERT_FALSE(writer.ok()) << path;
+    EXPECT_NE(writer.error().message.find("only a file is replaced"), std::string::npos) << writer.error().message;
+  }
 }
 
 }  // namespace

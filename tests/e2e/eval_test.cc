@@ -177,13 +177,19 @@ TEST_F(EvalOneTest, BadInputIsOneLineAndAnExitCode) {
       {{}, "{\"ids\": [2, 1024]}\n", "Error: line 1: 1024 is no id, expected 0 to 1023\n", 2},
       {{}, "{\"ids\": [2, -1]}\n", "Error: line 1: -1 is no id, expected 0 to 1023\n", 2},
       {{}, "{\"ids\": []}\n", "Error: line 1: the prompt is empty\n", 2},
-      {{"--generate", "-1"}, "", "Error: --generate and --top take 0 or more\n", 2},
+      {{"--generate", "-1"},
+       "",
+       "Error: --generate: it is -1, expected 0 to 1048576\n`carat eval --help` says more.\n",
+       2},
       {{"--logits", "/nonexistent/x.npy"},
        "",
-       "Error: /nonexistent/x.npy: cannot write: No such file or directory\n",
+       "Error: /nonexistent/x.npy: cannot write it: No such file or directory\n",
        1},
-      {{"--chunk", "0"}, "{\"ids\": [2]}\n", "Error: line 1: a chunk of 0 rows, expected 1 to 16384\n", 2},
-      {{"/nonexistent.jsonl"}, "", "Error: /nonexistent.jsonl: cannot open\n", 1},
+      {{"--chunk", "0"},
+       "{\"ids\": [2]}\n",
+       "Error: --chunk: it is 0, expected 1 to 8192\n`carat eval --help` says more.\n",
+       2},
+      {{"/nonexistent.jsonl"}, "", "Error: /nonexistent.jsonl: No such file or directory\n", 1},
   };
   for (const auto& one : cases) {
     std::vector<std::string> arguments{"eval", fixture_.folder};

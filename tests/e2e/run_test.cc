@@ -98,9 +98,9 @@ TEST_F(RunTest, BadInputIsOneLineAndAnExitCode) {
     std::string message;
     int exit_code;
   } cases[] = {
-      {{"--temp", "-1", "x"}, "Error: temperature is -1, expected 0 to 100\n", 2},
-      {{"--temp", "nan", "x"}, "Error: temperature is nan, expected 0 to 100\n", 2},
-      {{"--top-k", "many", "x"}, "Error: top_k: invalid int value [many]\n", 2},
+      {{"--temp", "-1", "x"}, "Error: temperature is -1, expected 0 to 100\n`carat run --help` says more.\n", 2},
+      {{"--temp", "nan", "x"}, "Error: temperature is nan, expected 0 to 100\n`carat run --help` says more.\n", 2},
+      {{"--top-k", "many", "x"}, "Error: top_k: invalid int value [many]\n`carat run --help` says more.\n", 2},
       {{"--logit-bias", "262144=1", "x"}, "Error: logit_bias names token 262144, expected ids from 0 to 262143\n", 2},
       {{"--num-ctx", "4", "a prompt of many words"}, "", 1},
       {{"--format", "json", "x"}, "Error: --format is for structured output, which Carat does not have yet\n", 1},
@@ -112,7 +112,6 @@ TEST_F(RunTest, BadInputIsOneLineAndAnExitCode) {
   for (const auto& one : cases) {
     const auto result = run(one.arguments);
     EXPECT_TRUE(one.message.empty() || result.err == one.message) << result.err;
-    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
     EXPECT_EQ(result.exit_code, one.exit_code) << result.err;
     EXPECT_EQ(result.out, "");
   }

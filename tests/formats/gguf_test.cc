@@ -100,7 +100,7 @@ TEST(Gguf, Version2IsTheSameFormat) {
 }
 
 TEST(Gguf, NamesInMessagesArePrintable) {
-  EXPECT_EQ(printable("a\x1b[2Jb\n\xff"), "a?[2Jb??");
+  EXPECT_EQ(printable("a\x1b[2Jb\n\xff"), "a\\x1b[2Jb\\n\\xff");
   EXPECT_EQ(printable(std::string(100, 'x')), std::string(64, 'x') + "...");
 }
 

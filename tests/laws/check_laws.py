@@ -50,6 +50,10 @@ MAY_CALL = {
     "src/store/paths.cc": "CARAT_HOME moves the store",
 }
 
+# Ways to write to standard output or error past cli/output.h, and who may: that file, and who reports that memory is out.
+SAYS_SOMETHING = re.compile(r"\bfmt::print\s*\(|\bstd::(?:cout|cerr|clog|puts|fputs|printf|fprintf|fwrite|putchar|fputc)\b")
+SAYS_IT_ITSELF = {"src/cli/output.cc", "src/cli/report.cc"}
+
 MAX_LINES = 600
 LONGER = {}  # path: why one long file reads better than two
 
@@ -156,6 +160,16 @@ def law_calls(tree):
                 yield f"{path}:{number}: {found[0].rstrip('( ')} belongs in cli/: return an Error instead"
 
 
+def law_output(tree):
+    """The command line says everything through cli/output.h: there it is made harmless, and there a full disk is noticed."""
+    for path, text in tree.sources():
+        if not path.startswith("src/cli/") or path in SAYS_IT_ITSELF:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            if found := SAYS_SOMETHING.search(line.split("//")[0]):
+                yield f"{path}:{number}: {found[0].rstrip('( ')}: say it through cli/output.h"
+
+
 def law_device_code(tree):
     """A file is .cu if and only if it holds device code; device-only code lies in backend/cuda/device/*.cuh."""
     for path, text in tree.sources():
@@ -218,7 +232,7 @@ def law_machine_paths(tree):
                 yield f"{path}:{number}: a path that a fresh clone does not have: {found[0].strip()}"
 
 
-LAWS = [law_dependencies, law_placed_headers, law_guarded_json, law_calls, law_device_code, law_opening_comment, law_size, law_listed,
+LAWS = [law_dependencies, law_placed_headers, law_guarded_json, law_calls, law_output, law_device_code, law_opening_comment, law_size, law_listed,
         law_machine_paths]
 
 

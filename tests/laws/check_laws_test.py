@@ -12,6 +12,14 @@ def violations(law, files):
     return list(law(Tree(files)))
 
 
+class Output(unittest.TestCase):
+    def test_only_one_place_writes(self):
+        for line in ('fmt::print("x");', "std::cout << x;", "std::fputs(x, stderr);", "std::fwrite(a, 1, n, stdout);"):
+            self.assertEqual(len(violations(check_laws.law_output, {"src/cli/list.cc": f"// x\n{line}\n"})), 1, line)
+            self.assertEqual(violations(check_laws.law_output, {"src/cli/output.cc": f"// x\n{line}\n"}), [])
+        self.assertEqual(violations(check_laws.law_output, {"src/cli/list.cc": '// x\nsay("{}", x);  // fmt::print( is not\n'}), [])
+
+
 class Dependencies(unittest.TestCase):
     def check(self, path, include, caught):
         found = list(check_laws.law_dependencies(Tree({path: f'// x\n#include "{include}"\n'})))

@@ -260,7 +260,7 @@ TEST(ModelFile, EveryFileThatIsAGitLfsPointerIsCalledOne) {
 TEST(ModelFile, WhatIsNoRegularFileIsNoModel) {
   const TemporaryDirectory folder;
   ASSERT_EQ(::mkfifo((folder.path() / "x.gguf").c_str(), 0600), 0);
-  EXPECT_TRUE(fails_with(ModelFile::open(folder.path() / "x.gguf"), ErrorCode::kIo, {"not a regular file"}));
+  EXPECT_TRUE(fails_with(ModelFile::open(folder.path() / "x.gguf"), ErrorCode::kIo, {"it is a FIFO, expected a file"}));
   const DirectoryWith model([](nlohmann::json&) {});
   ASSERT_EQ(::mkfifo((model.directory().path() / "generation_config.json").c_str(), 0600), 0);
   EXPECT_TRUE(fails_with(model.open(), ErrorCode::kIo, {"generation_config.json"}));

@@ -70,7 +70,7 @@ TEST(Tensors, UnknownAndRepeatedTensorsAreErrors) {
   views.push_back({"blk.3.attn_q.weight", DType::kF32, 128, 64, {}});
   EXPECT_TRUE(fails_with(bound(views), ErrorCode::kCorruptFile, {"blk.3.attn_q.weight is not a tensor of Gemma 3"}));
   views.back().name = "evil\nname\x1b[31m";
-  EXPECT_TRUE(fails_with(bound(views), ErrorCode::kCorruptFile, {"evil?name?[31m is not"}));
+  EXPECT_TRUE(fails_with(bound(views), ErrorCode::kCorruptFile, {"evil\\nname\\x1b[31m is not"}));
   views.back() = views.front();
   EXPECT_TRUE(fails_with(bound(views), ErrorCode::kCorruptFile, {"token_embd.weight appears twice"}));
 }

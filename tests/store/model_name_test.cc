@@ -122,10 +122,5 @@ TEST(LocalPath, ComesBeforeNames) {
   fs::current_path(before);
 }
 
-TEST(Escaped, KeepsATerminalSafe) {
-  EXPECT_EQ(escaped("a\x1b[31mb\n"), "a\\x1b[31mb\\x0a");
-  EXPECT_EQ(escaped(std::string(200, 'a')), std::string(80, 'a') + "...");
-}
-
 }  // namespace
 }  // namespace carat

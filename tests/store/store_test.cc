@@ -89,6 +89,32 @@ TEST_F(StoreTest, ListsTheNewestFirst) {
   EXPECT_EQ(listing->models[1].name.text(), "old:latest");
 }
 
+TEST_F(StoreTest, TheCaseOfANameDoesNotCount) {
+  add("Gemma3:270m-PT", "weights");
+  for (const char* asked : {"gemma3:270m-pt", "GEMMA3:270M-PT", "registry.ollama.ai/LIBRARY/gemma3:270m-pt"}) {
+    const auto model = store_.resolve(asked);
+    ASSERT_TRUE(model.ok()) << asked;
+    EXPECT_EQ(model->name, "Gemma3:270m-PT") << "as it was saved";
+  }
+  add("gemma3:270m-pt", "other");
+  EXPECT_EQ(store_.list()->models.size(), 1u) << "the same name, so it stands for something else now";
+  EXPECT_TRUE(store_.remove(name("GEMMA3:270m-pt")).ok());
+  EXPECT_FALSE(store_.resolve("Gemma3:270m-PT").ok());
+}
+
+TEST_F(StoreTest, WhatSomebodySaidIsForItsOwner) {
+  const Manifest manifest = add("a", "weights");
+  const auto mode_of = [&](const std::string& model) {
+    return fs::status(folder_.path() / "manifests" / name(model).path()).permissions();
+  };
+  ASSERT_TRUE(store_.save(name("said"), manifest, kForOwner).ok());
+  ASSERT_TRUE(store_.copy(name("said"), name("copy")).ok());
+  constexpr auto kOwner = fs::perms::owner_read | fs::perms::owner_write;
+  EXPECT_EQ(mode_of("said"), kOwner);
+  EXPECT_EQ(mode_of("copy"), kOwner);
+  EXPECT_NE(mode_of("a"), kOwner);
+}
+
 TEST_F(StoreTest, CountsSharedBlobsBeforeItDeletes) {
   add("a", "shared");
   ASSERT_TRUE(store_.copy(name("a"), name("b:tag")).ok());

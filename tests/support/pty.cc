@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <array>
@@ -65,6 +66,11 @@ void Pty::type(std::string_view keys) {
     ASSERT_GT(count, 0) << "the program no longer reads";
     keys.remove_prefix(static_cast<size_t>(count));
   }
+}
+
+void Pty::wait_for_signals() {
+  termios mode{};
+  while (::tcgetattr(terminal_, &mode) == 0 && (mode.c_lflag & ISIG) == 0) ::usleep(1000);
 }
 
 void Pty::resize(int columns) {

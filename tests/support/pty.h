@@ -21,6 +21,7 @@ class Pty {
 
   void type(std::string_view keys);
   void resize(int columns);
+  void wait_for_signals();  // until Ctrl-C is a signal again: no line is being edited
 
   // What was written up to and with `text`; a test failure, and what there is, if it does not come within two minutes.
   std::string read_to(std::string_view text);

@@ -4,10 +4,10 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "base/utf8.h"
 #include "tokenizer/detokenizer.h"
 #include "tokenizer/gemma_vocabulary.h"
 #include "tokenizer/small_vocabulary.h"
-#include "tokenizer/utf8.h"
 #include "tokenizer/vocabulary.h"
 
 namespace carat {

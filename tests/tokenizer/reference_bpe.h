@@ -8,7 +8,7 @@
 #include <tuple>
 #include <vector>
 
-#include "tokenizer/utf8.h"
+#include "base/utf8.h"
 #include "tokenizer/vocabulary.h"
 
 namespace carat {

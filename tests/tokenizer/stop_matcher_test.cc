@@ -5,7 +5,7 @@
 
 #include <random>
 
-#include "tokenizer/utf8.h"
+#include "base/utf8.h"
 
 namespace carat {
 namespace {

@@ -5,8 +5,8 @@
 
 #include <thread>
 
+#include "base/utf8.h"
 #include "tokenizer/gemma_vocabulary.h"
-#include "tokenizer/utf8.h"
 
 namespace carat {
 namespace {

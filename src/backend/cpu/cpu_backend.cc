@@ -27,11 +27,13 @@ using Clock = std::chrono::steady_clock;
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const Kernels& kernels, const BackendOptions& options, const ModelConfig& config)
+  CpuBackend(const Kernels& kernels, const BackendOptions& options, const ModelConfig& config,
+             std::unique_ptr<Team> team)
       : kernels_(kernels),
         config_(config),
         limit_(options.precision == Precision::kFast ? 127.0f : 16383.0f),
-        team_(options.threads > 0 ? options.threads : usable_cores()),
+        team_owner_(std::move(team)),
+        team_(*team_owner_),
         frequencies_{rope_frequencies(config.rope_base_local, 1, config.head_size),
                      rope_frequencies(config.rope_base_global, config.rope_factor_global, config.head_size)} {}
 
@@ -203,7 +205,8 @@ class CpuBackend final : public Backend {
   const Kernels& kernels_;
   const ModelConfig config_;
   const float limit_;  // of rounded activations
-  Team team_;
+  const std::unique_ptr<Team> team_owner_;
+  Team& team_;
   const std::vector<double> frequencies_[2];  // sliding, global
   CpuWeights weights_;
   Arena kv_[2];  // sliding, global: [page][layer of the kind][K, V]
@@ -263,7 +266,8 @@ std::vector<std::string> missing_kernels() {
 
 Result<std::unique_ptr<Backend>> create_cpu_backend(const Kernels& kernels, const BackendOptions& options,
                                                     const ModelConfig& config, const Weights& weights) {
-  auto backend = std::make_unique<CpuBackend>(kernels, options, config);
+  CARAT_TRY(auto team, Team::create(options.threads > 0 ? options.threads : usable_cores()));
+  auto backend = std::make_unique<CpuBackend>(kernels, options, config, std::move(team));
   CARAT_CHECK(backend->load(weights));
   return std::unique_ptr<Backend>(std::move(backend));
 }

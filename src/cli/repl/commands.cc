@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/printable.h"
 #include "cli/interrupt.h"
 #include "cli/model_list.h"
+#include "cli/output.h"
 #include "cli/repl/help_text.h"
 #include "store/store.h"
 
@@ -18,28 +20,28 @@ using Words = std::vector<std::string>;
 
 void run_help(const Words& words, ReplState&) {
   if (words.size() == 1) {
-    fmt::print("{}", kHelpCommands);
+    write(kHelpCommands);
   } else if (words[1] == "set" || words[1] == "/set") {
-    fmt::print("{}", words.size() > 2 && words[2] == "parameter" ? kHelpParameters : kHelpSet);
+    write(words.size() > 2 && words[2] == "parameter" ? kHelpParameters : kHelpSet);
   } else if (words[1] == "show" || words[1] == "/show") {
-    fmt::print("{}", kHelpShow);
+    write(kHelpShow);
   } else if (words[1] == "shortcut" || words[1] == "shortcuts") {
-    fmt::print("{}", kHelpShortcuts);
+    write(kHelpShortcuts);
   }
 }
 
 // The model that runs stays until the other one is ready, so that a failure leaves the session as it was.
 void run_load(const Words& words, ReplState& state) {
   if (words.size() != 2) {
-    fmt::print("Usage:\n  /load <modelname>\n");
+    say("Usage:\n  /load <modelname>\n");
     return;
   }
-  fmt::print("Loading model '{}'\n", words[1]);
-  std::fflush(stdout);
+  say("Loading model '{}'\n", words[1]);
+  flush();
   auto model = chat::open_model(words[1]);
   if (!model.ok()) {
     if (model.error().code != ErrorCode::kNotFound) return print_error(model.error());
-    fmt::print("Couldn't find model '{}'\n", words[1]);
+    say("Couldn't find model '{}'\n", words[1]);
     return;
   }
   chat::ChatOptions options = state.options;
@@ -51,22 +53,22 @@ void run_load(const Words& words, ReplState& state) {
 
 void run_save(const Words& words, ReplState& state) {
   if (words.size() != 2) {
-    fmt::print("Usage:\n  /save <modelname>\n");
+    say("Usage:\n  /save <modelname>\n");
     return;
   }
   const auto name = ModelName::parse(words[1]);
   if (!name.ok()) {
-    fmt::print("error: The model name '{}' is invalid\n", escaped(words[1]));
+    say("error: The model name '{}' is invalid\n", escaped(words[1]));
     return;
   }
   const Status saved = state.session->save(*name);
   if (!saved.ok()) return print_error(saved.error());
-  fmt::print("Created new model '{}'\n", words[1]);
+  say("Created new model '{}'\n", words[1]);
 }
 
 void run_clear(const Words&, ReplState& state) {
   state.session->clear();
-  fmt::print("Cleared session context\n");
+  say("Cleared session context\n");
 }
 
 void run_list(const Words&, ReplState&) {
@@ -75,7 +77,7 @@ void run_list(const Words&, ReplState&) {
   const auto listing = store->list();
   if (!listing.ok()) return print_error(listing.error());
   for (const Error& problem : listing->problems) print_error(problem);
-  fmt::print("{}", model_table(listing->models));
+  write(model_table(listing->models));
 }
 
 void run_show_of(const Words& words, ReplState& state) { run_show(words, state); }
@@ -95,7 +97,7 @@ CommandResult run_command(const Words& words, ReplState& state) {
   if (command != std::end(kCommands)) {
     command->run(words, state);
   } else {
-    fmt::print("Unknown command '{}'. Type /? for help\n", words[0]);
+    say("Unknown command '{}'. Type /? for help\n", words[0]);
   }
   return CommandResult::kDone;
 }
@@ -103,12 +105,12 @@ CommandResult run_command(const Words& words, ReplState& state) {
 void set_system(std::string text, ReplState& state) {
   const Status set = state.session->set_system(std::move(text));
   if (!set.ok()) return print_error(set.error());
-  fmt::print("Set system message.\n");
+  say("Set system message.\n");
 }
 
 void print_error(const Error& error) {
-  std::fflush(stdout);
-  fmt::print(stderr, "error: {}\n", error.message);
+  flush();
+  note("error: {}\n", error.message);
 }
 
 }  // namespace carat::cli

@@ -7,11 +7,10 @@
 
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 
-#include "store/atomic_file.h"
-#include "store/locks.h"
+#include "base/atomic_file.h"
+#include "base/io_error.h"
 
 namespace carat::cli {
 namespace {
@@ -58,9 +57,8 @@ class TemporaryFile {
 
 Result<std::string> compose_in_editor(std::string_view text) {
   const TemporaryFile file;
-  if (file.fd() < 0 || ::write(file.fd(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
-    return Error{ErrorCode::kIo, fmt::format("{}: {}", file.path(), std::strerror(errno))};
-  }
+  if (file.fd() < 0) return io_error(file.path(), "write it", errno);
+  CARAT_CHECK(write_all(file.fd(), text, file.path()));
   const std::string editor = editor_command();
   if (std::system((editor + ' ' + shell_quoted(file.path())).c_str()) != 0) {
     return Error{ErrorCode::kCancelled, fmt::format("the editor '{}' failed; CARAT_EDITOR names another", editor)};

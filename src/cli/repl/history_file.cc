@@ -7,10 +7,9 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 
-#include "store/atomic_file.h"
-#include "store/locks.h"
+#include "base/atomic_file.h"
+#include "base/io_error.h"
 
 namespace carat::cli {
 namespace {
@@ -64,20 +63,23 @@ Result<std::vector<std::string>> HistoryFile::load() const {
   if (too_long) {
     std::string shorter;
     for (const std::string& entry : entries) shorter += to_line(entry);
-    CARAT_CHECK(write_atomically(path_, shorter));
-    ::chmod(path_.c_str(), 0600);
+    CARAT_CHECK(write_atomically(path_, shorter, kForOwner));
   }
   return entries;
 }
 
 Status HistoryFile::append(std::string_view entry) const {
   CARAT_CHECK(make_folders(path_.parent_path()));
-  const OwnedFd fd(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
-  const std::string line = to_line(entry);
-  if (!fd.valid() || ::write(fd.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
-    return Error{ErrorCode::kIo, fmt::format("{}: {}", path_.string(), std::strerror(errno))};
+  const OwnedFd fd(
+      ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, kForOwner));
+  if (!fd.valid()) return io_error(path_, "write it", errno);
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    return Error{ErrorCode::kIo,
+                 fmt::format("{}: it is {}, expected a file", path_.string(), kind_of_file(info.st_mode))};
   }
-  return {};
+  if ((info.st_mode & 0077) != 0) ::fchmod(fd.get(), kForOwner);
+  return write_all(fd.get(), to_line(entry), path_);
 }
 
 }  // namespace carat::cli

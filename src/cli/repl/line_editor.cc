@@ -14,6 +14,7 @@
 #include <cwctype>
 
 #include "cli/interrupt.h"
+#include "cli/output.h"
 #include "cli/repl/history_file.h"
 
 namespace carat::cli {
@@ -25,10 +26,7 @@ constexpr const char* kPasteBegin = "\x1b[200~";
 constexpr const wchar_t* kPasteEnd = L"\x1b[201~";
 constexpr size_t kMaxPaste = 1 << 20;  // characters
 
-void write_terminal(const std::string& text) {
-  std::fputs(text.c_str(), stdout);
-  std::fflush(stdout);
-}
+void write_terminal(const std::string& text) { draw_on_output(text); }
 
 // libedit and wcwidth need a locale that reads UTF-8; a C locale is no reason to take only ASCII.
 void use_utf8() {
@@ -46,21 +44,31 @@ bool line_is_empty(EditLine* editor) {
   return line->lastchar == line->buffer;
 }
 
-// One character of UTF-8 from standard input. 1, 0 at the end or after a signal to end, -1 for an error.
+// A byte from standard input: 1, 0 at the end or after a signal to end, -1 for an error.
+int read_byte(char* byte) {
+  while (true) {
+    const ssize_t count = ::read(STDIN_FILENO, byte, 1);
+    if (count >= 0 || errno != EINTR) return static_cast<int>(count);
+    if (InterruptGuard::interrupted()) return 0;
+    // else a resize: libedit's handler has redrawn the line
+  }
+}
+
+// One character of UTF-8; returns as read_byte. Bytes that are none are left out, and nothing but they: the key after
+// half a character counts.
 int read_character(wchar_t* character) {
-  std::mbstate_t state{};
+  std::string bytes;
   while (true) {
     char byte = 0;
-    const ssize_t count = ::read(STDIN_FILENO, &byte, 1);
-    if (count < 0 && errno == EINTR) {
-      if (InterruptGuard::interrupted()) return 0;
-      continue;  // a resize: libedit's handler has redrawn the line
+    if (const int count = read_byte(&byte); count != 1) return count;
+    bytes += byte;
+    while (!bytes.empty()) {
+      std::mbstate_t state{};
+      const size_t length = std::mbrtowc(character, bytes.data(), bytes.size(), &state);
+      if (length == static_cast<size_t>(-2)) break;  // the rest is to come
+      if (length != static_cast<size_t>(-1)) return 1;
+      bytes.erase(0, 1);
     }
-    if (count <= 0) return static_cast<int>(count);
-    const size_t length = std::mbrtowc(character, &byte, 1, &state);
-    if (length == static_cast<size_t>(-2)) continue;
-    if (length != static_cast<size_t>(-1)) return 1;
-    state = {};  // no UTF-8: that byte is left out
   }
 }
 
@@ -100,11 +108,14 @@ struct LineEditor::Keys {
     return CC_REFRESH;
   }
 
+  static unsigned char new_line(EditLine* editor, int) {
+    return el_winsertstr(editor, L"\n") == 0 ? CC_REFRESH : CC_ERROR;
+  }
+
   static unsigned char suspend(EditLine* editor, int) {
-    const bool marks_pastes = self(editor).has_escape_codes_;
-    if (marks_pastes) write_terminal(kPasteOff);
+    self(editor).mark_pastes(false);
     ::raise(SIGTSTP);  // libedit's handlers put the rest of the terminal in order, before and after
-    if (marks_pastes) write_terminal(kPasteOn);
+    self(editor).mark_pastes(true);
     return CC_REDISPLAY;
   }
 
@@ -123,7 +134,9 @@ struct LineEditor::Keys {
     std::wstring clean;
     for (size_t i = 0; i < text.size(); ++i) {
       const wchar_t c = text[i];
-      if (c == L'\r' && i + 1 < text.size() && text[i + 1] == L'\n') continue;
+      // The terminal swaps the two, so a CR LF comes the other way round.
+      const wchar_t next = i + 1 < text.size() ? text[i + 1] : L'\0';
+      if ((c == L'\r' && next == L'\n') || (c == L'\n' && next == L'\r')) continue;
       if (c == L'\r') {
         clean += L'\n';
       } else if (c == L'\n' || c == L'\t' || std::iswcntrl(static_cast<wint_t>(c)) == 0) {
@@ -150,7 +163,9 @@ LineEditor::LineEditor() : has_escape_codes_(knows_escape_codes()) {
   el_set(editor, EL_HIST, history, history_.get());
   el_set(editor, EL_SIGNAL, 1);
   el_set(editor, EL_GETCFN, &Keys::read);
-  el_set(editor, EL_SETTY, "-d", "-isig", nullptr);  // Ctrl-C, Ctrl-Z and Ctrl-\ are keys while a line is edited
+  // Ctrl-C, Ctrl-Z, Ctrl-\, Ctrl-S and Ctrl-Q are keys while a line is edited. Enter comes as a newline, as it does from
+  // what was typed before, and so Ctrl-J as a carriage return.
+  el_set(editor, EL_SETTY, "-d", "-isig", "-ixon", "-ixoff", "+icrnl", "+inlcr", nullptr);
 
   const struct {
     const char* name;
@@ -160,7 +175,8 @@ LineEditor::LineEditor() : has_escape_codes_(knows_escape_codes()) {
                    {"carat-compose", "Go on in the editor", &Keys::compose},
                    {"carat-end", "Leave, or delete a character", &Keys::end_or_delete},
                    {"carat-suspend", "Stop the program", &Keys::suspend},
-                   {"carat-paste", "Insert what is pasted", &Keys::paste}};
+                   {"carat-paste", "Insert what is pasted", &Keys::paste},
+                   {"carat-newline", "Begin a new line of the message", &Keys::new_line}};
   for (const auto& f : functions) el_set(editor, EL_ADDFN, f.name, f.what, f.function);
   const struct {
     const char* key;
@@ -175,23 +191,29 @@ LineEditor::LineEditor() : has_escape_codes_(knows_escape_codes()) {
       {"\\e[B", "ed-next-history"}, {"\\e[C", "ed-next-char"},         {"\\e[D", "ed-prev-char"},
       {"\\e[H", "ed-move-to-beg"},  {"\\e[F", "ed-move-to-end"},       {"\\e[1~", "ed-move-to-beg"},
       {"\\e[4~", "ed-move-to-end"}, {"\\e[3~", "ed-delete-next-char"}, {"\\e[1;5D", "ed-prev-word"},
-      {"\\e[1;5C", "em-next-word"}, {"\\e[200~", "carat-paste"},
+      {"\\e[1;5C", "em-next-word"}, {"\\e[200~", "carat-paste"},       {"^M", "carat-newline"},
   };
   for (const auto& b : bindings) el_set(editor, EL_BIND, b.key, b.function, nullptr);
 }
 
-LineEditor::~LineEditor() = default;
+LineEditor::~LineEditor() { mark_pastes(false); }
+
+void LineEditor::mark_pastes(bool on) {
+  if (!has_escape_codes_ || on == pastes_are_marked_) return;
+  pastes_are_marked_ = on;
+  write_terminal(on ? kPasteOn : kPasteOff);
+}
 
 LineEditor::Line LineEditor::read(const std::string& prompt, const std::string& placeholder, const std::string& text) {
   prompt_ = prompt;
   placeholder_ = placeholder;
   key_ = Key::kEnter;
   if (!text.empty()) el_push(editor_.get(), (kPasteBegin + text + "\x1b[201~").c_str());
-  if (has_escape_codes_) write_terminal(kPasteOn);
+  mark_pastes(true);  // and they stay so between the lines: what is pasted during an answer is one message too
   el_set(editor_.get(), EL_PREP_TERM, 1);  // before libedit would, at its first read: what is typed now echoes once
   int length = 0;
   const char* read = el_gets(editor_.get(), &length);
-  if (has_escape_codes_) write_terminal(kPasteOff);
+  if (key_ == Key::kEditor) mark_pastes(false);  // the terminal is the editor's now
   if (read == nullptr || length <= 0) return {Key::kEnd, {}};
   Line line{key_, read};
   if (line.text.ends_with('\n')) line.text.pop_back();

@@ -38,6 +38,7 @@ class LineEditor {
  private:
   struct Keys;  // the functions that libedit calls
 
+  void mark_pastes(bool on);
   void show_placeholder();
   void hide_placeholder();
 
@@ -49,6 +50,7 @@ class LineEditor {
   };
 
   bool has_escape_codes_;
+  bool pastes_are_marked_ = false;
   std::unique_ptr<History, HistoryEnd> history_;
   std::unique_ptr<EditLine, EditLineEnd> editor_;
   std::string prompt_, placeholder_;

@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "cli/interrupt.h"
+#include "cli/output.h"
 #include "cli/repl/commands.h"
 #include "cli/repl/compose.h"
 #include "cli/repl/history_file.h"
@@ -60,10 +61,10 @@ std::string image_in(const std::string& message) {
 // A base model is called one on the first line: somebody who expects a chat should know.
 void print_first_line(const chat::ChatSession& session) {
   if (session.model().file.has_chat_template) return;
-  fmt::print("{} is a base model: it completes text and was not trained to follow instructions{}.\n", session.name(),
-             session.prompt_kind() == chat::PromptFormat::Kind::kTemplate
-                 ? "; its template (/show template) wraps each message"
-                 : "");
+  say("{} is a base model: it completes text and was not trained to follow instructions{}.\n", session.name(),
+      session.prompt_kind() == chat::PromptFormat::Kind::kTemplate
+          ? "; its template (/show template) wraps each message"
+          : "");
 }
 
 class Repl {
@@ -106,14 +107,14 @@ void Repl::run() {
 std::optional<std::string> Repl::read_line(const char* prompt, const char* placeholder) {
   std::string text;
   while (true) {
-    std::fflush(stdout);
+    flush();
     LineEditor::Line line = editor_.read(prompt, placeholder, text);
     switch (line.key) {
       case LineEditor::Key::kEnter:
         remember(line.text);
         return std::move(line.text);
       case LineEditor::Key::kInterrupted:
-        if (line.text.empty()) fmt::print("Use Ctrl + d or /bye to exit.\n");
+        if (line.text.empty()) say("Use Ctrl + d or /bye to exit.\n");
         return std::nullopt;
       case LineEditor::Key::kEnd:
         ended_ = true;
@@ -157,7 +158,7 @@ bool Repl::handle(const std::string& line) {
   } else if (line.starts_with(kQuotes)) {
     const auto message = read_to_quotes(line.substr(kQuotes.size()));
     if (message) send(*message);
-  } else if (words[0].starts_with('/') && line.find('\n') == std::string::npos && !exists(words[0])) {
+  } else if (words[0].starts_with('/') && line.find('\n') == std::string::npos && image_in(words[0]).empty()) {
     return run_command(words, state_) == CommandResult::kDone;
   } else {
     send(line);
@@ -179,8 +180,7 @@ void Repl::send(const std::string& message) {
   bool at_line_start = true;
   const auto write = [&](std::string_view text) {
     const std::string shown = wrap.push(text);
-    std::fwrite(shown.data(), 1, shown.size(), stdout);
-    std::fflush(stdout);
+    draw_on_output(shown);
     if (!shown.empty()) at_line_start = shown.back() == '\n';
   };
   const auto notice = [&](std::string_view text) { write(fmt::format("{}[{}]\n", at_line_start ? "" : "\n", text)); };
@@ -191,7 +191,7 @@ void Repl::send(const std::string& message) {
   VerboseStats stats;
   stats.total_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   stats.usage = reply->usage;
-  fmt::print(stderr, "{}", format_verbose(stats));
+  note_text(format_verbose(stats));
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 // /set in all its forms.
 #include <fmt/format.h>
 
+#include "chat/generation_options.h"
 #include "chat/model_facts.h"
+#include "cli/output.h"
 #include "cli/repl/commands.h"
 #include "cli/repl/help_text.h"
 
@@ -12,25 +14,26 @@ using Words = std::vector<std::string>;
 
 void set_parameter(const Words& words, ReplState& state) {
   if (words.size() < 4) {
-    fmt::print("{}", kHelpParameters);
+    write(kHelpParameters);
     return;
   }
   const Words values(words.begin() + 3, words.end());
   const Status set = state.session->set_parameter(words[2], values);
   if (set.ok()) {
-    fmt::print("Set parameter '{}' to '{}'\n", words[2], fmt::join(values, ", "));
+    say("Set parameter '{}' to '{}'\n", words[2], fmt::join(values, ", "));
+    if (!chat::has_effect(words[2])) say("'{}' tunes what Carat does not have: it changes nothing here\n", words[2]);
   } else {
-    fmt::print("Couldn't set parameter: {}\n", chat::quoted(set.error().message));
+    say("Couldn't set parameter: {}\n", chat::quoted(set.error().message));
   }
 }
 
 void set_format(const Words& words, ReplState& state) {
   if (words.size() < 3 || words[2] != "json") {
-    fmt::print("Invalid or missing format. For 'json' mode use '/set format json'\n");
+    say("Invalid or missing format. For 'json' mode use '/set format json'\n");
     return;
   }
   state.json_format = true;
-  fmt::print("Set format to 'json' mode.\n");
+  say("Set format to 'json' mode.\n");
 }
 
 }  // namespace
@@ -38,12 +41,12 @@ void set_format(const Words& words, ReplState& state) {
 void run_set(const Words& words, ReplState& state) {
   const std::string what = words.size() > 1 ? words[1] : "";
   if (what.empty()) {
-    fmt::print("{}", kHelpSet);
+    write(kHelpSet);
   } else if (what == "parameter") {
     set_parameter(words, state);
   } else if (what == "system") {
     if (words.size() < 3) {
-      fmt::print("{}", kHelpSet);
+      write(kHelpSet);
     } else {
       set_system(fmt::format("{}", fmt::join(words.begin() + 2, words.end(), " ")), state);
     }
@@ -51,22 +54,26 @@ void run_set(const Words& words, ReplState& state) {
     state.history = what == "history";
   } else if (what == "wordwrap" || what == "nowordwrap") {
     state.word_wrap = what == "wordwrap";
-    fmt::print("Set '{}' mode.\n", what);
+    say("Set '{}' mode.\n", what);
   } else if (what == "verbose" || what == "quiet") {
     state.verbose = what == "verbose";
-    fmt::print("Set '{}' mode.\n", what);
+    say("Set '{}' mode.\n", what);
   } else if (what == "format") {
     set_format(words, state);
   } else if (what == "noformat") {
     state.json_format = false;
-    fmt::print("Disabled format.\n");
+    say("Disabled format.\n");
   } else if (what == "think" || what == "nothink") {
     if (what == "think") {
-      fmt::print("warning: model \"{}\" does not support thinking output\n", state.session->name());
+      say("warning: model \"{}\" does not support thinking output\n", state.session->name());
     }
-    fmt::print("Set '{}' mode.\n", what);
+    if (what == "think" && words.size() > 2) {
+      say("Set 'think' mode to '{}'.\n", words[2]);
+    } else {
+      say("Set '{}' mode.\n", what);
+    }
   } else {
-    fmt::print("Unknown command '/set {}'. Type /? for help\n", what);
+    say("Unknown command '/set {}'. Type /? for help\n", what);
   }
 }
 

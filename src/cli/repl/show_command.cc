@@ -3,6 +3,7 @@
 
 #include "chat/model_facts.h"
 #include "cli/info_text.h"
+#include "cli/output.h"
 #include "cli/repl/commands.h"
 #include "cli/repl/help_text.h"
 #include "store/store.h"
@@ -12,22 +13,22 @@ namespace {
 
 void show_parameters(const chat::ChatSession& session) {
   const std::string own = chat::parameters_text(chat::facts_of(session.model()));
-  fmt::print("Model defined parameters:\n");
-  if (own.empty()) fmt::print("  No additional parameters were specified for this model.\n");
+  say("Model defined parameters:\n");
+  if (own.empty()) say("  No additional parameters were specified for this model.\n");
   for (size_t at = 0; at < own.size();) {
     const size_t end = own.find('\n', at);
-    fmt::print("  {}\n", own.substr(at, end - at));
+    say("  {}\n", own.substr(at, end - at));
     at = end + 1;
   }
-  fmt::print("\n");
+  say("\n");
   if (session.parameters().empty()) return;
-  fmt::print("User defined parameters:\n");
+  say("User defined parameters:\n");
   for (const auto& [name, values] : session.parameters()) {
     for (const std::string& value : values) {
-      fmt::print("  {:<30} {}\n", name, name == "stop" ? chat::quoted(value) : value);
+      say("  {:<30} {}\n", name, name == "stop" ? chat::quoted(value) : value);
     }
   }
-  fmt::print("\n");
+  say("\n");
 }
 
 void show_license(const chat::ChatSession& session) {
@@ -36,28 +37,28 @@ void show_license(const chat::ChatSession& session) {
       store.ok() ? store->license_text(session.model().resolved.license) : Result<std::string>(store.error());
   if (!text.ok()) return print_error(text.error());
   if (text->empty()) {
-    fmt::print("No license was specified for this model.\n");
+    say("No license was specified for this model.\n");
   } else {
-    fmt::print("{}\n", *text);
+    say("{}\n", *text);
   }
 }
 
 void show_system(const chat::ChatSession& session) {
   if (session.system().empty()) {
-    fmt::print("No system message was specified for this model.\n");
+    say("No system message was specified for this model.\n");
   } else {
-    fmt::print("{}\n\n", session.system());
+    say("{}\n\n", session.system());
   }
 }
 
 void show_template(const chat::ChatSession& session) {
   const auto& text = session.model().resolved.prompt_template;
   if (text) {
-    fmt::print("{}\n", *text);
+    say("{}\n", *text);
   } else if (session.model().file.has_chat_template) {
-    fmt::print("The model's own: Gemma's turns.\n");
+    say("The model's own: Gemma's turns.\n");
   } else {
-    fmt::print("No prompt template was specified for this model.\n");
+    say("No prompt template was specified for this model.\n");
   }
 }
 
@@ -67,13 +68,13 @@ void run_show(const std::vector<std::string>& words, const ReplState& state) {
   const chat::ChatSession& session = *state.session;
   const std::string what = words.size() > 1 ? words[1] : "";
   if (what.empty()) {
-    fmt::print("{}", kHelpShow);
+    write(kHelpShow);
   } else if (what == "info") {
-    fmt::print("{}", info_text(chat::facts_of(session.model())));
+    write(info_text(session.facts()));
   } else if (what == "license") {
     show_license(session);
   } else if (what == "modelfile") {
-    fmt::print("{}\n", chat::modelfile_text(chat::facts_of(session.model())));
+    say("{}\n", chat::modelfile_text(session.facts()));
   } else if (what == "parameters") {
     show_parameters(session);
   } else if (what == "system") {
@@ -81,7 +82,7 @@ void run_show(const std::vector<std::string>& words, const ReplState& state) {
   } else if (what == "template") {
     show_template(session);
   } else {
-    fmt::print("Unknown command '/show {}'. Type /? for help\n", what);
+    say("Unknown command '/show {}'. Type /? for help\n", what);
   }
 }
 

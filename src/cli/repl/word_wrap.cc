@@ -8,7 +8,8 @@
 #include <cwchar>
 #include <utility>
 
-#include "tokenizer/utf8.h"
+#include "base/printable.h"
+#include "base/utf8.h"
 
 namespace carat::cli {
 namespace {
@@ -31,8 +32,14 @@ std::string WordWrap::push(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
     char32_t code = 0;
     const size_t length = read_utf8(text, at, code);
-    if (length != 0) put(code, text.substr(at, length), out);
-    at += length == 0 ? 1 : length;
+    const std::string_view bytes = text.substr(at, length == 0 ? 1 : length);
+    const bool is_shown = length != 0 && (code == '\n' || code == '\t' || !is_control(code));
+    if (is_shown) {
+      put(code, bytes, out);
+    } else {  // what a terminal would obey, or cannot read
+      for (const char c : visible(bytes)) put(static_cast<char32_t>(c), {&c, 1}, out);
+    }
+    at += bytes.size();
   }
   return out;
 }
@@ -44,7 +51,6 @@ void WordWrap::put(char32_t code, std::string_view bytes, std::string& out) {
     for (size_t i = 0; i < spaces.size(); ++i) put(' ', " ", out);
     return;
   }
-  if (is_control(code)) return;
   const size_t cells = cells_of(code);
   if (code == ' ') {
     word_.clear(), word_cells_ = 0;

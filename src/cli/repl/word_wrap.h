@@ -15,7 +15,7 @@ class WordWrap {
   explicit WordWrap(std::function<size_t()> columns) : columns_(std::move(columns)) {}
 
   // What to write to the terminal for `text`, whole code points of UTF-8. Control characters but newline and tab are
-  // left out: a model must not be able to move the cursor or to name the window.
+  // shown as escapes: a model must not be able to move the cursor or to name the window.
   std::string push(std::string_view text);
 
  private:

@@ -8,13 +8,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstring>
 
-#include "store/locks.h"
+#include "base/files.h"
 
 extern char** environ;
 
@@ -35,16 +36,40 @@ Result<Pipe> make_pipe() {
   return Pipe{OwnedFd(fds[0]), OwnedFd(fds[1])};
 }
 
-std::vector<std::string> merged_environment(const ChildCommand& command) {
-  std::vector<std::string> merged;
+bool is_inherited(std::string_view entry, const ChildCommand& command) {
+  const std::string_view name = entry.substr(0, entry.find('='));
+  return std::any_of(command.inherited.begin(), command.inherited.end(), [&](std::string_view wanted) {
+    return wanted.ends_with('*') ? name.starts_with(wanted.substr(0, wanted.size() - 1)) : name == wanted;
+  });
+}
+
+std::vector<std::string> chosen_environment(const ChildCommand& command) {
+  std::vector<std::string> chosen;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string text = *entry;
     bool replaced = false;
     for (const auto& [name, value] : command.environment) replaced |= text.rfind(name + "=", 0) == 0;
-    if (!replaced) merged.push_back(text);
+    if (!replaced && is_inherited(text, command)) chosen.push_back(text);
   }
-  for (const auto& [name, value] : command.environment) merged.push_back(fmt::format("{}={}", name, value));
-  return merged;
+  for (const auto& [name, value] : command.environment) chosen.push_back(fmt::format("{}={}", name, value));
+  return chosen;
+}
+
+// An empty or relative entry of PATH means the folder that somebody happens to stand in, so it is passed over.
+std::string find_program(const std::string& name) {
+  std::string_view path = "/usr/local/bin:/usr/bin:/bin";
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    if (!std::string_view(*entry).starts_with("PATH=")) continue;
+    path = std::string_view(*entry).substr(5);
+    break;
+  }
+  while (!path.empty()) {
+    const size_t end = std::min(path.find(':'), path.size());
+    const std::string program = fmt::format("{}/{}", path.substr(0, end), name);
+    if (path[0] == '/' && is_file(program) && ::access(program.c_str(), X_OK) == 0) return program;
+    path.remove_prefix(std::min(end + 1, path.size()));
+  }
+  return {};
 }
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
@@ -61,6 +86,7 @@ Result<pid_t> spawn(const ChildCommand& command, int output_fd) {
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_adddup2(&actions, output_fd, STDOUT_FILENO);
   posix_spawn_file_actions_adddup2(&actions, output_fd, STDERR_FILENO);
+  posix_spawn_file_actions_addchdir_np(&actions, command.folder.c_str());
   // dup2 onto itself clears close-on-exec in the child (POSIX 2024, glibc since 2.29).
   if (command.inherited_fd >= 0) {
     posix_spawn_file_actions_adddup2(&actions, command.inherited_fd, command.inherited_fd);
@@ -78,10 +104,12 @@ Result<pid_t> spawn(const ChildCommand& command, int output_fd) {
   posix_spawnattr_setsigmask(&attributes, &none);
 
   std::vector<std::string> arguments = command.arguments;
-  std::vector<std::string> environment = merged_environment(command);
+  std::vector<std::string> environment = chosen_environment(command);
+  const std::string program = find_program(arguments[0]);
   pid_t pid = -1;
-  const int error = ::posix_spawnp(&pid, arguments[0].c_str(), &actions, &attributes, pointers(arguments).data(),
-                                   pointers(environment).data());
+  const int error = program.empty() ? ENOENT
+                                    : ::posix_spawn(&pid, program.c_str(), &actions, &attributes,
+                                                    pointers(arguments).data(), pointers(environment).data());
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   if (error != 0) {

@@ -1,6 +1,9 @@
-// Runs another program without a shell, in a process group of its own so that Ctrl-C reaches it only through us.
+// Runs another program without a shell, in a process group of its own so that Ctrl-C reaches it only through us, and in
+// surroundings that are chosen: what lies in the current folder or stands in the environment by accident is not its
+// business.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <utility>
@@ -11,8 +14,10 @@
 namespace carat {
 
 struct ChildCommand {
-  std::vector<std::string> arguments;                            // [0] is looked up in PATH
-  std::vector<std::pair<std::string, std::string>> environment;  // added to ours, or put in place of it
+  std::vector<std::string> arguments;  // [0] is looked up in PATH's absolute folders
+  std::filesystem::path folder;        // where it is started
+  std::vector<std::string> inherited;  // variables that it gets from us, by name or (ending in '*') by its beginning
+  std::vector<std::pair<std::string, std::string>> environment;  // and these, in place of ours
   int inherited_fd = -1;  // a descriptor that stays open in the child: a lock that lasts as long as it does
 };
 

@@ -11,7 +11,8 @@
 #include <memory>
 #include <vector>
 
-#include "store/atomic_file.h"
+#include "base/atomic_file.h"
+#include "base/printable.h"
 #include "store/model_name.h"
 
 namespace carat {

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "base/printable.h"
 #include "store/model_name.h"
 
 namespace carat {

@@ -8,10 +8,11 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/atomic_file.h"
+#include "base/printable.h"
 #include "formats/json_guard.h"
 #include "model/hf_config.h"
 #include "model/model_file.h"
-#include "store/atomic_file.h"
 #include "store/describe.h"
 #include "store/huggingface_cache.h"
 #include "store/paths.h"

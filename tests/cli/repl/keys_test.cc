@@ -133,6 +133,64 @@ TEST_F(ReplKeys, PastedNewlinesStayInTheLine) {
   leave();
 }
 
+TEST_F(ReplKeys, ALongPasteIsOneMessage) {
+  start({"tiny"});
+  std::string text;
+  for (int i = 0; i < 60; ++i) text += "line " + std::to_string(i) + (i % 3 == 0 ? "\r\n" : i % 3 == 1 ? "\n" : "\r");
+  terminal_->type("/set system \"\"\"\x1b[200~" + text + "\x1b[201~\"\"\"\r");
+  terminal_->read_to("Set system message.");
+  terminal_->read_to(test::kPlaceholder);
+  const std::string shown = reply("/show system");
+  EXPECT_TRUE(shown.starts_with("line 0\nline 1\nline 2\n")) << shown;
+  EXPECT_NE(shown.find("line 58\nline 59\n"), std::string::npos);
+  leave();
+}
+
+TEST_F(ReplKeys, WhatIsPastedDuringAnAnswerIsOneMessage) {
+  start({"qa", "--backend", "reference", "--ignore-eos", "-n", "40", "--temp", "0", "--stop", "never"});
+  terminal_->type("word\r");
+  terminal_->read_to("word\r\n");
+  terminal_->wait_for_signals();
+  terminal_->type("\x1b[200~/set system \"\"\"a\nb\x1b[201~\"\"\"\r");
+  terminal_->read_to("Set system message.");
+  terminal_->read_to(test::kPlaceholder);
+  EXPECT_EQ(reply("/show system"), "a\nb\n\n");
+  leave();
+}
+
+TEST_F(ReplKeys, ControlJBeginsANewLine) {
+  start({"tiny"});
+  terminal_->type("/set system \"\"\"a\nb\"\"\"\r");
+  terminal_->read_to("Set system message.");
+  terminal_->read_to(test::kPlaceholder);
+  EXPECT_EQ(reply("/show system"), "a\nb\n\n");
+  leave();
+}
+
+TEST_F(ReplKeys, ControlSDoesNotStopTheTerminal) {
+  start({"tiny"});
+  EXPECT_EQ(system_after("/set system a\x13"
+                         "b\x11"
+                         "c"),
+            "abc\n\n");
+  leave();
+}
+
+TEST_F(ReplKeys, OfABrokenCharacterOnlyTheBadBytesGo) {
+  start({"tiny"});
+  EXPECT_EQ(system_after("/set system a\xe2"
+                         "b"),
+            "ab\n\n")
+      << "the key after it counts";
+  EXPECT_EQ(system_after("/set system c\xe4"), "c\n\n") << "and Enter";
+  EXPECT_EQ(system_after("/set system d\xf0\x9f\xc3\xa9"), "d\u00e9\n\n");
+  EXPECT_EQ(system_after("/set system \xff\x80z"), "z\n\n");
+  terminal_->type("rubbish\xe2\x03");
+  terminal_->read_to(test::kPlaceholder);
+  EXPECT_EQ(reply("/wibble"), "Unknown command '/wibble'. Type /? for help\n") << "and Ctrl-C";
+  leave();
+}
+
 TEST_F(ReplKeys, QuotesHoldLinesTogether) {
   start({"tiny"});
   EXPECT_EQ(reply("/set system \"\"\"one", "Press Enter to send"), "");

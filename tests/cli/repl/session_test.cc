@@ -43,7 +43,7 @@ TEST_F(ReplSession, ControlCStopsTheAnswerAndKeepsTheSession) {
   start({"tiny", "--backend", "reference", "--ignore-eos", "-n", "1000", "--temp", "0"});
   terminal_->type("word\r");
   terminal_->read_to("word\r\n");
-  terminal_->read_to("\x1b[?2004l");
+  terminal_->wait_for_signals();
   terminal_->type("\x03");
   terminal_->read_to(test::kPlaceholder);
   EXPECT_EQ(reply("/wibble"), "Unknown command '/wibble'. Type /? for help\n");
@@ -124,9 +124,74 @@ TEST_F(ReplSession, WhatIsNotThereYetSaysSo) {
   leave();
 }
 
-TEST_F(ReplSession, APathThatExistsIsNoCommand) {
+TEST_F(ReplSession, APathIsNoCommandThatIsKnown) {
   start({"tiny", "-n", "2"});
-  EXPECT_EQ(reply(home().string()).find("Unknown command"), std::string::npos);
+  for (const std::string& line : {std::string("/"), std::string("//"), std::string("/tmp"), home().string()}) {
+    EXPECT_EQ(reply(line), "Unknown command '" + line + "'. Type /? for help\n");
+  }
+  EXPECT_EQ(reply("/tmp is a folder"), "Unknown command '/tmp'. Type /? for help\n");
+  const std::filesystem::path picture = home() / "dog.png";
+  ASSERT_EQ(std::fclose(std::fopen(picture.c_str(), "w")), 0);
+  EXPECT_NE(reply(picture.string() + " what is it").find("error: images are not there yet"), std::string::npos);
+  leave();
+}
+
+TEST_F(ReplSession, AMessageThatCannotFitLosesNothing) {
+  start({"qa", "--temp", "0", "--ignore-eos", "-n", "4", "--stop", "never"}, {}, 200);
+  reply("/set parameter num_ctx 96");
+  reply("one");
+  reply("two");
+  ASSERT_EQ(reply("/save before"), "Created new model 'before'\n");
+  std::string message;
+  for (int i = 0; i < 200; ++i) message += "word ";
+  EXPECT_NE(reply(message).find("and a context of 96 has room for 95"), std::string::npos);
+  ASSERT_EQ(reply("/save after"), "Created new model 'after'\n");
+  EXPECT_EQ(manifest("before").messages.size(), 4U);
+  ASSERT_EQ(manifest("after").messages.size(), 4U);
+  EXPECT_EQ(manifest("after").messages[0].content, "one");
+  leave();
+}
+
+TEST_F(ReplSession, WhatIsSavedIsForItsOwner) {
+  start({"qa", "-n", "2"});
+  reply("something private");
+  ASSERT_EQ(reply("/save private"), "Created new model 'private'\n");
+  const auto path = home() / "manifests" / ModelName::parse("private").value().path();
+  EXPECT_EQ(std::filesystem::status(path).permissions(),
+            std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  leave();
+}
+
+TEST_F(ReplSession, ShowSaysWhatThisSessionHasSet) {
+  start({"qa"});
+  reply("/set system Be terse.");
+  reply("/set parameter temperature 0.5");
+  reply("/set parameter stop END");
+  const std::string info = reply("/show info");
+  EXPECT_NE(info.find("temperature"), std::string::npos) << info;
+  EXPECT_NE(info.find("Be terse."), std::string::npos) << info;
+  EXPECT_NE(info.find("\"END\""), std::string::npos) << info;
+  EXPECT_EQ(info.find("Question"), std::string::npos) << "the model's own stops are replaced";
+  const std::string modelfile = reply("/show modelfile");
+  EXPECT_NE(modelfile.find("SYSTEM \"Be terse.\"\n"), std::string::npos) << modelfile;
+  EXPECT_NE(modelfile.find("PARAMETER temperature 0.5\n"), std::string::npos);
+  EXPECT_NE(modelfile.find("PARAMETER stop END\n"), std::string::npos);
+  leave();
+}
+
+TEST_F(ReplSession, OllamasOtherParametersAreTakenAndSaidToDoNothing) {
+  start({"tiny"}, {}, 200);
+  for (const char* line : {"use_mmap true", "num_gpu 99", "mirostat 1", "num_thread 4", "low_vram false"}) {
+    const std::string words(line);
+    const std::string name = words.substr(0, words.find(' ')), value = words.substr(words.find(' ') + 1);
+    EXPECT_EQ(reply("/set parameter " + words), "Set parameter '" + name + "' to '" + value + "'\n'" + name +
+                                                    "' tunes what Carat does not have: it changes nothing here\n");
+  }
+  EXPECT_EQ(reply("/set parameter use_mmap maybe"), "Couldn't set parameter: \"invalid bool value [maybe]\"\n");
+  EXPECT_EQ(reply("/set parameter top_p 2"), "Couldn't set parameter: \"top_p is 2, expected 0 to 1\"\n");
+  EXPECT_EQ(reply("/set think high").substr(0, 1), "w");
+  EXPECT_TRUE(reply("/set think high").ends_with("Set 'think' mode to 'high'.\n"));
+  EXPECT_TRUE(reply("/set think").ends_with("Set 'think' mode.\n"));
   leave();
 }
 

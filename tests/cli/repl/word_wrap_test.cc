@@ -68,12 +68,13 @@ TEST(WordWrap, CombiningCharactersTakeNoCell) {
 
 TEST(WordWrap, ZeroColumnsIsNoWrapping) { EXPECT_EQ(wrapped("the quick brown fox", 0), "the quick brown fox"); }
 
-TEST(WordWrap, ControlCharactersAreLeftOut) {
+TEST(WordWrap, ControlCharactersAreShown) {
   WordWrap wrap([] { return size_t{0}; });
   EXPECT_EQ(wrap.push("a\x1b]0;title\x07"
                       "b\rc\x7f\u009b"),
-            "a]0;titlebc");
-  EXPECT_EQ(wrap.push("\td"), "     d") << "to the next multiple of 8";
+            "a\\x1b]0;title\\x07b\\rc\\x7f\\u009b");
+  EXPECT_EQ(wrap.push("\td"), " d") << "to the next multiple of 8";
+  EXPECT_EQ(wrap.push("\xff"), "\\xff") << "no UTF-8";
 }
 
 TEST(WordWrap, AResizedTerminalCountsAtOnce) {

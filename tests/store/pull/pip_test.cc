@@ -188,14 +188,33 @@ TEST_F(PipPullTest, PullAndRemoveAtOnceEndWell) {
   expect_whole();
 }
 
+// What lies in the current folder or is set for Python must not be run: python3 is isolated, stands elsewhere, and sees
+// chosen variables only.
+TEST_F(PipPullTest, StartsPipWhereNobodyElsesFilesAre) {
+  pip_.answer_with("pwd >\"" + (folder_.path() / "where").string() + "\"; env >>\"" +
+                   (folder_.path() / "where").string() + "\"; echo \"$@\" >>\"" + (folder_.path() / "where").string() +
+                   "\"; echo 'ERROR: no' >&2; exit 1");
+  ::setenv("PYTHONPATH", "/somewhere", 1);
+  ::setenv("SECRET_OF_MINE", "x", 1);
+  ::setenv("PIP_INDEX_URL", "https://index.example", 1);
+  EXPECT_FALSE(pull_it().ok());
+  for (const char* name : {"PYTHONPATH", "SECRET_OF_MINE", "PIP_INDEX_URL"}) ::unsetenv(name);
+  std::ifstream file(folder_.path() / "where");
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  EXPECT_NE(text.find("/downloads/"), std::string::npos) << text;
+  EXPECT_NE(text.find("-I -m pip download"), std::string::npos) << text;
+  EXPECT_EQ(text.find("PYTHONPATH"), std::string::npos) << text;
+  EXPECT_EQ(text.find("SECRET_OF_MINE"), std::string::npos) << text;
+  EXPECT_NE(text.find("PIP_INDEX_URL=https://index.example"), std::string::npos) << text;
+}
+
 TEST(Pull, OtherWeightsAreNeverTheBaseModelInDisguise) {
   const test::TemporaryDirectory folder;
   const Store store(folder.path() / "home");
   ::setenv("CARAT_REGISTRY", "http://127.0.0.1:9", 1);  // nobody is there
   ::setenv("HF_ENDPOINT", "http://127.0.0.1:9", 1);
-  for (const char* model :
-       {"gemma3", "gemma3:270m", "gemma3:1b", "gemma3:latest", "google/gemma-3-1b-it", "gemma3:270M-PT",
-        "google/gemma-3-270m-it", "google/gemma-3-270m:q4", "hf.co/google/gemma-3-270m"}) {
+  for (const char* model : {"gemma3", "gemma3:270m", "gemma3:1b", "gemma3:latest", "google/gemma-3-1b-it",
+                            "google/gemma-3-270m-it", "google/gemma-3-270m:q4", "hf.co/google/gemma-3-270m"}) {
     test::RecordingObserver observer;
     PullOptions options;
     options.http.first_wait_ms = 1;
@@ -208,7 +227,7 @@ TEST(Pull, OtherWeightsAreNeverTheBaseModelInDisguise) {
   ::unsetenv("CARAT_REGISTRY");
   ::unsetenv("HF_ENDPOINT");
   EXPECT_FALSE(fs::exists(store.home()));
-  for (const char* base : {"gemma3:270m-pt", "google/gemma-3-270m"}) {
+  for (const char* base : {"gemma3:270m-pt", "google/gemma-3-270m", "GEMMA3:270M-PT", "Google/Gemma-3-270M"}) {
     EXPECT_NE(find_pip_package(*ModelName::parse(base)), nullptr) << base;
   }
 }

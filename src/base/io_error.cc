@@ -1,10 +1,12 @@
 // errno, and what a person can do about it.
-#include "store/io_error.h"
+#include "base/io_error.h"
 
 #include <fmt/format.h>
 
 #include <cerrno>
 #include <cstring>
+
+#include "base/printable.h"
 
 namespace carat {
 
@@ -22,14 +24,21 @@ Error io_error(const std::filesystem::path& path, std::string_view action, int n
     case EROFS:
     case EACCES:
     case EPERM:
-      reason = fmt::format("{}; set CARAT_HOME to a folder that you may write to, or change this one's permissions",
-                           number == EROFS ? "the file system is read-only" : "permission denied");
+      reason = number == EROFS ? "the file system is read-only" : "permission denied";
+      if (action.starts_with("write") || action.starts_with("make")) {
+        reason +=
+            "; choose a folder that you may write to (CARAT_HOME moves the store), or change this one's permissions";
+      }
       break;
+    case ENOENT:
+      if (action == "open it")
+        return Error{ErrorCode::kNotFound, one_line(path.string()) + ": No such file or directory"};
+      [[fallthrough]];
     default:
       reason = std::strerror(number);
   }
   const ErrorCode code = number == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo;
-  return Error{code, fmt::format("{}: cannot {}: {}", path.string(), action, reason)};
+  return Error{code, fmt::format("{}: cannot {}: {}", one_line(path.string()), action, reason)};
 }
 
 }  // namespace carat
