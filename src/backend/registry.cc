@@ -5,6 +5,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cuda/cuda_backend.h"
 #include "backend/reference/reference_backend.h"
 
 namespace carat {
@@ -17,6 +18,12 @@ std::vector<std::string> backend_names() {
 }
 
 namespace {
+
+// The device of the backend "cuda", or why there is none.
+std::string cuda_state() {
+  const auto device = cuda::describe_device();
+  return device.ok() ? *device : device.error().message;
+}
 
 // The kernels that a name asks for; none for the reference. Errors: kInvalidArgument, listing what there is.
 Result<const cpu::Kernels*> find_kernels(const BackendOptions& options) {
@@ -35,14 +42,15 @@ Result<const cpu::Kernels*> find_kernels(const BackendOptions& options) {
                              fmt::join(backend_names(), ", "))};
   }
   return Error{ErrorCode::kInvalidArgument,
-               fmt::format("unknown backend '{}'; this machine has cpu (the best of them), {}", options.name,
-                           fmt::join(backend_names(), ", "))};
+               fmt::format("unknown backend '{}'; this machine has cpu (the best of them), {}; cuda: {}", options.name,
+                           fmt::join(backend_names(), ", "), cuda_state())};
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, const ModelConfig& config,
                                                 const Weights& weights) {
+  if (options.name == "cuda") return cuda::create_cuda_backend(options, config, weights);
   CARAT_TRY(const cpu::Kernels* kernels, find_kernels(options));
   if (kernels == nullptr) {
     CARAT_CHECK(check_finite(config, weights));
@@ -53,6 +61,7 @@ Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, c
 
 Result<MemoryNeed> memory_need(const BackendOptions& options, const ModelConfig& config, const Weights& weights,
                                int32_t max_rows) {
+  if (options.name == "cuda") return cuda::cuda_memory_need(config, weights, max_rows);
   CARAT_TRY(const cpu::Kernels* kernels, find_kernels(options));
   if (kernels == nullptr) return reference_memory_need(config, weights, max_rows);
   return cpu::cpu_memory_need(options, config, weights, max_rows);

@@ -11,12 +11,12 @@
 #include "backend/cpu/arena.h"
 #include "backend/cpu/cpu_weights.h"
 #include "backend/cpu/forward_buffers.h"
-#include "backend/cpu/rope_table.h"
 #include "backend/cpu/step_plan.h"
 #include "backend/step_outputs.h"
 #include "backend/step_thread.h"
 #include "base/threads.h"
 #include "base/topology.h"
+#include "model/rope_table.h"
 
 namespace carat::cpu {
 namespace {

@@ -1,11 +1,11 @@
 // Angles against the C library in long double.
-#include "backend/cpu/rope_table.h"
+#include "model/rope_table.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-namespace carat::cpu {
+namespace carat {
 namespace {
 
 TEST(RopeTable, FrequenciesAreThePowersOfTheBase) {
@@ -34,4 +34,4 @@ TEST(RopeTable, SinesAndCosinesAreExactToTheLastBitOrNext) {
 }
 
 }  // namespace
-}  // namespace carat::cpu
+}  // namespace carat

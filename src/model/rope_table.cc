@@ -1,8 +1,8 @@
-#include "backend/cpu/rope_table.h"
+#include "model/rope_table.h"
 
 #include <cmath>
 
-namespace carat::cpu {
+namespace carat {
 namespace {
 
 // e^x for |x| < 40: halved until small, a Taylor series, squared back. Only additions, products and divisions, which
@@ -90,4 +90,4 @@ void rope_row(const std::vector<double>& frequencies, int32_t position, float* c
   }
 }
 
-}  // namespace carat::cpu
+}  // namespace carat

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace carat::cpu {
+namespace carat {
 
 // 1 / (base^(2j / head_size) * factor) for j = 0 .. head_size / 2 - 1.
 std::vector<double> rope_frequencies(double base, double factor, int32_t head_size);
@@ -13,4 +13,4 @@ std::vector<double> rope_frequencies(double base, double factor, int32_t head_si
 // cos and sin of position * frequency[j], rounded once to float32: [head_size / 2] each.
 void rope_row(const std::vector<double>& frequencies, int32_t position, float* cosine, float* sine);
 
-}  // namespace carat::cpu
+}  // namespace carat

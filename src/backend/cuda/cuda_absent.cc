@@ -1,0 +1,18 @@
+// Built in place of the backend where there is no compiler for its kernels (CARAT_CUDA off).
+#include "backend/cuda/cuda_backend.h"
+
+namespace carat::cuda {
+
+Result<std::string> describe_device() {
+  return Error{
+      ErrorCode::kUnsupported,
+      "this program was built without CUDA; ./dev build --cuda builds it with (no toolkit is needed for that)"};
+}
+
+Result<std::unique_ptr<Backend>> create_cuda_backend(const BackendOptions&, const ModelConfig&, const Weights&) {
+  return describe_device().error();
+}
+
+Result<MemoryNeed> cuda_memory_need(const ModelConfig&, const Weights&, int32_t) { return describe_device().error(); }
+
+}  // namespace carat::cuda

@@ -1,0 +1,170 @@
+// What the kernels are written in: CUDA C++ under nvcc or NVRTC, or plain C++ under the emulator of the tests, which runs
+// every thread of a block as a fiber. So a kernel's arithmetic, its barriers and its shuffles are tested without a GPU.
+//
+// No contraction (the compiler is called with -fmad=false), explicit fma: the bits are those of the CPU's kernels.
+#pragma once
+
+#if defined(__CUDACC__) || defined(__CUDACC_RTC__)
+
+#if defined(__CUDACC_RTC__)
+using int8_t = signed char;
+using uint8_t = unsigned char;
+using int16_t = short;
+using uint16_t = unsigned short;
+using int32_t = int;
+using uint32_t = unsigned int;
+using int64_t = long long;
+using uint64_t = unsigned long long;
+#else
+#include <cstdint>
+#endif
+
+#define CARAT_DEVICE __device__ __forceinline__
+// CARAT_KERNEL(name, parameter struct, largest block, blocks a multiprocessor should hold)
+#define CARAT_KERNEL(name, Params, threads, blocks) \
+  extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ Params p)
+#define CARAT_UNROLL _Pragma("unroll")
+#define CARAT_UNROLL_8 _Pragma("unroll 8")
+#define CARAT_UNROLL_3 _Pragma("unroll 3")
+#define CARAT_METHOD __device__ __forceinline__
+
+extern __shared__ __align__(128) uint8_t carat_shared_memory[];
+
+namespace carat::cuda {
+
+CARAT_DEVICE uint8_t* shared_memory() { return carat_shared_memory; }
+CARAT_DEVICE float fma_rn(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+CARAT_DEVICE float div_rn(float a, float b) { return __fdiv_rn(a, b); }
+CARAT_DEVICE float sqrt_rn(float a) { return __fsqrt_rn(a); }
+CARAT_DEVICE int round_to_int(float a) { return __float2int_rn(a); }  // nearest, ties to even
+CARAT_DEVICE float bits_to_float(uint32_t bits) { return __uint_as_float(bits); }
+CARAT_DEVICE uint32_t float_bits(float a) { return __float_as_uint(a); }
+CARAT_DEVICE float half_to_float(uint16_t half) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(half));
+  return value;
+}
+CARAT_DEVICE uint16_t float_to_half(float value) {
+  uint16_t half;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(value));
+  return half;
+}
+// The compiler moves no load across: it would run out of registers.
+CARAT_DEVICE void keep_order() { asm volatile("" ::: "memory"); }
+CARAT_DEVICE void block_barrier() { __syncthreads(); }
+CARAT_DEVICE void warp_barrier() { __syncwarp(); }
+template <class T>
+CARAT_DEVICE T from_lane_xor(T value, int mask) {
+  return __shfl_xor_sync(~0u, value, mask);
+}
+template <class T>
+CARAT_DEVICE T from_lane_below(T value, int delta) {  // the own value where there is no such lane
+  return __shfl_up_sync(~0u, value, delta);
+}
+template <class T>
+CARAT_DEVICE T from_lane(T value, int lane) {
+  return __shfl_sync(~0u, value, lane);
+}
+CARAT_DEVICE uint32_t warp_max(uint32_t value) { return __reduce_max_sync(~0u, value); }
+CARAT_DEVICE int dot4(uint32_t unsigned_bytes, uint32_t signed_bytes, int sum) {  // values below 128 are either
+  return __dp4a(static_cast<int>(unsigned_bytes), static_cast<int>(signed_bytes), sum);
+}
+CARAT_DEVICE uint32_t choose_bytes(uint32_t low, uint32_t high, uint32_t selector) {
+  return __byte_perm(low, high, selector);
+}
+// d = a b + d: 16 x 32 signed bytes times 32 x 8, fragments as the PTX manual has them (m16n8k32).
+CARAT_DEVICE void mma_k32(int* d, const uint32_t* a, uint32_t b0, uint32_t b1) {
+  asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+               : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+CARAT_DEVICE void mma_k16(int* d, uint32_t a0, uint32_t a1, uint32_t b) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3},{%4,%5},{%6},{%0,%1,%2,%3};"
+               : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+               : "r"(a0), "r"(a1), "r"(b));
+}
+CARAT_DEVICE void mma_bf16(float* d, const uint32_t* a, uint32_t b0, uint32_t b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+// Sixteen bytes from global into shared memory, later; commit closes a group, wait leaves the `kPending` youngest open.
+CARAT_DEVICE void copy_async_16(void* shared, const void* global) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(global) : "memory");
+}
+CARAT_DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int kPending>
+CARAT_DEVICE void copy_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+// Weights are read once: they must not push the activations out of L1.
+struct Words4 {
+  uint32_t x, y, z, w;
+};
+CARAT_DEVICE Words4 load_once_16(const void* p) {
+  Words4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3},[%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p));
+  return v;
+}
+// What another block may have written in this launch: past L1.
+CARAT_DEVICE uint64_t load_fresh(const uint64_t* p) {
+  uint64_t v;
+  asm volatile("ld.relaxed.gpu.global.u64 %0,[%1];" : "=l"(v) : "l"(p) : "memory");
+  return v;
+}
+CARAT_DEVICE float load_fresh(const float* p) {
+  float v;
+  asm volatile("ld.relaxed.gpu.global.f32 %0,[%1];" : "=f"(v) : "l"(p) : "memory");
+  return v;
+}
+CARAT_DEVICE uint32_t load_fresh(const uint32_t* p) {
+  uint32_t v;
+  asm volatile("ld.relaxed.gpu.global.u32 %0,[%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+CARAT_DEVICE void prefetch_l2(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
+// Thread 0 says that its block has arrived (release: what the block wrote before its own barrier is visible to whoever
+// sees the count), then waits until `target` arrivals were counted (acquire).
+CARAT_DEVICE void arrive_at_grid(uint32_t* count) {
+  asm volatile("red.release.gpu.global.add.u32 [%0],1;" ::"l"(count) : "memory");
+}
+CARAT_DEVICE void wait_for_grid(const uint32_t* count, uint32_t target) {
+  uint32_t v;
+  do {
+    asm volatile("ld.acquire.gpu.global.u32 %0,[%1];" : "=r"(v) : "l"(count) : "memory");
+  } while (static_cast<int>(v - target) < 0);
+}
+CARAT_DEVICE uint64_t nanoseconds() {
+  uint64_t v;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(v));
+  return v;
+}
+#define CARAT_OUTLINE __device__ __noinline__
+CARAT_DEVICE void atomic_max(uint64_t* p, uint64_t value) {
+  atomicMax(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(value));
+}
+
+}  // namespace carat::cuda
+
+#else
+#include "backend/cuda/emulator.h"
+#endif
+
+namespace carat::cuda {
+
+CARAT_DEVICE int thread_index() { return static_cast<int>(threadIdx.x); }
+CARAT_DEVICE int lane_index() { return static_cast<int>(threadIdx.x & 31); }
+CARAT_DEVICE int warp_index() { return static_cast<int>(threadIdx.x >> 5); }
+CARAT_DEVICE int block_threads() { return static_cast<int>(blockDim.x); }
+
+template <class T>
+CARAT_DEVICE T load(const void* p) {
+  return *static_cast<const T*>(p);
+}
+CARAT_DEVICE int least(int a, int b) { return a < b ? a : b; }
+CARAT_DEVICE int most(int a, int b) { return a > b ? a : b; }
+
+}  // namespace carat::cuda

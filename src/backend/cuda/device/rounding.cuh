@@ -1,0 +1,86 @@
+// Rows of activations to what products read (struct Rounded): 15 bits in two planes, a scale per 32 columns, written for a
+// lane per output row or as fragments of mma.
+#pragma once
+
+#include "backend/cuda/device/math.cuh"
+
+namespace carat::cuda {
+
+// A warp rounds the block whose column `lane` has this value. A block that holds NaN or Inf gets the scale NaN.
+CARAT_DEVICE void round_block(const Rounded& out, int row, int block, float value) {
+  const int lane = lane_index();
+  const uint32_t largest = warp_max(float_bits(value) & 0x7fffffffu);
+  const float magnitude = bits_to_float(largest);
+  const bool broken = largest >= 0x7f800000u;
+  const bool zero = !(magnitude > 1e-30f);
+  const float inverse = zero || broken ? 0.0f : div_rn(16383.0f, magnitude);
+  const int q = broken ? 0 : round_to_int(value * inverse);
+  int sum = q;
+  CARAT_UNROLL for (int width = 8; width > 0; width /= 2) sum += from_lane_xor(sum, width);
+  const float scale = broken ? bits_to_float(0x7fc00000u) : zero ? 0.0f : div_rn(magnitude, 16383.0f);
+  const auto high = static_cast<uint8_t>(q >> 7);
+  const auto low = static_cast<uint8_t>(q & 127);
+  const int blocks = out.chunks * kTileBlocks;
+  if (out.fragments != 0) {
+    const int chunk = block / kTileBlocks, k = block % kTileBlocks;
+    const int64_t tile = static_cast<int64_t>(chunk) * (out.rows16 / 16) + row / 16;
+    const int to = (row & 7) * 4 + (lane & 15) / 4;
+    const int part = ((row >> 3) & 1) + 2 * (lane >> 4);
+    uint8_t* p = out.planes + tile * 4096 + k * 512 + to * 16 + part * 4 + (lane & 3);
+    p[0] = high;
+    p[2048] = low;
+    const int64_t at = (static_cast<int64_t>(chunk) * out.rows16 + row) * kTileBlocks + k;
+    if (lane == 0) out.scales[at] = scale;
+    if ((lane & 15) == 0) out.sums[at * 2 + lane / 16] = sum;
+  } else {
+    const int64_t at = static_cast<int64_t>(row) * blocks + block;
+    out.planes[at * 64 + lane] = high;
+    out.planes[at * 64 + 32 + lane] = low;
+    if (lane == 0) out.scales[at] = scale;
+    if ((lane & 15) == 0) out.sums[at * 2 + lane / 16] = sum;
+  }
+}
+
+// The float form of one element.
+CARAT_DEVICE void store_float(const Rounded& out, int row, int column, float value) {
+  if (out.fragments == 0) {
+    out.values[static_cast<int64_t>(row) * out.chunks * kTileColumns + column] = value;
+    return;
+  }
+  const uint16_t high = to_bf16(value);
+  const uint16_t low = to_bf16(value - bits_to_float(static_cast<uint32_t>(high) << 16));
+  const int64_t tile = static_cast<int64_t>(column / kTileColumns) * (out.rows16 / 16) + row / 16;
+  const int step = column % kTileColumns / 16, k = column % 16;
+  const int to = (row & 7) * 4 + (k & 7) / 2;
+  const int part = ((row >> 3) & 1) + 2 * (k >> 3);
+  uint8_t* p = out.pieces + tile * 8192 + step * 1024 + to * 16 + part * 4 + (k & 1) * 2;
+  *reinterpret_cast<uint16_t*>(p) = high;
+  *reinterpret_cast<uint16_t*>(p + 512) = low;
+}
+
+// The blocks of a row (blockIdx.y: which of them) write it. scaled(column): what is rounded; normed(column): what floats multiply.
+template <class Scaled, class Normed>
+CARAT_DEVICE void write_row(const Rounded& out, int row, float factor, Scaled scaled, Normed normed) {
+  const int warps = block_threads() / 32 * static_cast<int>(gridDim.y);
+  const int lane = lane_index();
+  for (int block = static_cast<int>(blockIdx.y) * (block_threads() / 32) + warp_index(); block < out.chunks * kTileBlocks;
+       block += warps) {
+    const int column = block * 32 + lane;
+    const bool there = column < out.columns;
+    if (out.integers != 0) round_block(out, row, block, there ? scaled(column) : 0.0f);
+    if (out.floats != 0) store_float(out, row, column, there ? normed(column) : 0.0f);
+  }
+  if (thread_index() == 0 && blockIdx.y == 0) out.factors[row] = factor;
+}
+
+// RMS norm of a row of `width` values and its rounding: x * weight is rounded, 1 / rms multiplies the product's result.
+CARAT_DEVICE void write_normed_row(const Rounded& out, int row, const float* x, const float* weight, int width,
+                                   float epsilon, float* scratch) {
+  float squares = 0.0f;
+  for (int i = thread_index(); i < width; i += kRowThreads) squares = fma_rn(x[i], x[i], squares);
+  const float inverse = inverse_rms(block_halves(squares, scratch), width, epsilon);
+  write_row(
+      out, row, inverse, [&](int i) { return x[i] * weight[i]; }, [&](int i) { return (x[i] * inverse) * weight[i]; });
+}
+
+}  // namespace carat::cuda

@@ -1,0 +1,533 @@
+#include "backend/cuda/forward.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "base/checked.h"
+
+namespace carat::cuda {
+namespace {
+
+constexpr int64_t kSplitTaskRows = 64;  // with no more rows than this, splits of attention are blocks of their own
+constexpr int64_t kLaneRows = 4;        // rows that are multiplied with a lane for each output
+constexpr int64_t kFragmentRows = 48;   // rows that are multiplied 8 outputs at a time; more go through shared memory
+
+// Blocks of four warps that write a row: two blocks of 32 columns for each warp.
+uint32_t row_blocks(const Rounded& x) { return static_cast<uint32_t>(div_ceil(x.chunks, 2)); }
+
+bool is_quantised(const TileMatrix& m) { return tile_format(m.type).quantised(); }
+
+constexpr const char* kTypeNames[] = {
+#define CARAT_TYPE_NAME(name) #name,
+    CARAT_CUDA_TYPES(CARAT_TYPE_NAME)
+#undef CARAT_TYPE_NAME
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Forward>> Forward::create(Device& device, const ModelConfig& config, const Weights& weights) {
+  std::unique_ptr<Forward> forward(new Forward(device, config));
+  device.enter();
+  CARAT_CHECK(forward->find_kernels());
+  CARAT_TRY(forward->weights_, CudaWeights::load(device, config, weights));
+  return forward;
+}
+
+Status Forward::find_kernels() {
+  const std::pair<const char*, Device::Kernel*> named[] = {
+#define CARAT_NAMED(name, params) {#name, &kernels_.name},
+      CARAT_CUDA_KERNELS(CARAT_NAMED)
+#undef CARAT_NAMED
+  };
+  for (const auto& [name, kernel] : named) {
+    CARAT_TRY(*kernel, device_.find(name));
+  }
+  for (size_t type = 0; type < kTileTypes; ++type) {
+    const std::string name = kTypeNames[type];
+    CARAT_TRY(kernels_.product_1[type], device_.find("product_1_" + name));
+    CARAT_TRY(kernels_.product_4[type], device_.find("product_4_" + name));
+    CARAT_TRY(kernels_.product_fragments[type], device_.find("product_fragments_" + name));
+    CARAT_TRY(kernels_.head_row[type], device_.find("head_row_" + name));
+  }
+  return {};
+}
+
+MemoryNeed Forward::memory_need(const ModelConfig& config, const Weights& weights, int32_t max_rows) {
+  MemoryNeed need;
+  bool floats = false;
+  const auto add = [&](const TensorView& tensor, int64_t rows) {
+    if (rows == 0) return;
+    need.weights += tile_matrix_bytes(static_cast<TileType>(tensor.type), rows, tensor.columns);
+    floats = floats || !carat::is_quantised(tensor.type);
+  };
+  for (const LayerWeights& layer : weights.layers) {
+    for (const TensorView* tensor :
+         {&layer.q, &layer.k, &layer.v, &layer.attn_out, &layer.gate, &layer.up, &layer.down}) {
+      add(*tensor, tensor->rows);
+    }
+  }
+  add(weights.embedding, config.vocabulary);
+  add(weights.head, weights.head.rows == 0 ? 0 : config.vocabulary);
+  const auto E = static_cast<uint64_t>(config.head_size);
+  const uint64_t page = 2 * static_cast<uint64_t>(config.kv_heads) * kPageTokens * E * sizeof(uint16_t);
+  for (const bool global : config.is_global) (global ? need.global_page : need.local_page) += page;
+  const uint64_t D = static_cast<uint64_t>(config.width), F = static_cast<uint64_t>(config.ffn_width);
+  const uint64_t HE = static_cast<uint64_t>(config.heads) * E, KE = static_cast<uint64_t>(config.kv_heads) * E;
+  const uint64_t V = static_cast<uint64_t>(config.vocabulary);
+  // Of a row: hidden, projected, normed; q, k, v and what they attend to; gate and up; angles; three rounded inputs.
+  const uint64_t row = 4 * (3 * D + 2 * HE + 2 * KE + 2 * F + 2 * E) + (D + HE + F) * (floats ? 8 : 3);
+  need.activations = static_cast<uint64_t>(max_rows) * row + static_cast<uint64_t>(kHeadRows) * V * sizeof(float);
+  need.logits_row = V * sizeof(float);
+  return need;
+}
+
+Forward::RoundedPlace Forward::place(DeviceLayout& layout, int64_t rows, int64_t columns, bool integers,
+                                     bool floats) const {
+  RoundedPlace p;
+  const auto rows16 = static_cast<size_t>(round_up<int64_t>(rows, 16));
+  p.chunks = static_cast<int32_t>(div_ceil<int64_t>(columns, kTileColumns));
+  p.columns = static_cast<int32_t>(columns);
+  p.integers = integers;
+  p.floats = floats;
+  const size_t cells = rows16 * static_cast<size_t>(p.chunks);  // of a row and a chunk
+  if (integers) {
+    p.planes = layout.add<uint8_t>(cells * 256);
+    p.scales = layout.add<float>(cells * 4);
+    p.sums = layout.add<int32_t>(cells * 8);
+  }
+  if (floats) {
+    p.values = layout.add<float>(cells * kTileColumns);
+    p.pieces = layout.add<uint16_t>(cells * kTileColumns * 2);
+  }
+  p.factors = layout.add<float>(rows16);
+  return p;
+}
+
+Rounded Forward::rounded(const RoundedPlace& p, int64_t rows) const {
+  Rounded r{};
+  r.planes = at<uint8_t>(p.planes);
+  r.scales = at<float>(p.scales);
+  r.sums = at<int32_t>(p.sums);
+  r.values = at<float>(p.values);
+  r.pieces = at<uint8_t>(p.pieces);
+  r.factors = at<float>(p.factors);
+  r.chunks = p.chunks;
+  r.columns = p.columns;
+  r.rows16 = static_cast<int32_t>(round_up<int64_t>(rows, 16));
+  r.fragments = rows > kLaneRows ? 1 : 0;
+  r.integers = p.integers ? 1 : 0;
+  r.floats = p.floats ? 1 : 0;
+  return r;
+}
+
+Status Forward::reserve(const KvPlan& plan) {
+  device_.enter();
+  plan_ = plan;
+  const auto K = static_cast<size_t>(config_.kv_heads);
+  const auto E = static_cast<size_t>(config_.head_size);
+  page_bytes_ = K * kPageTokens * E * sizeof(uint16_t);
+  DeviceLayout cache;
+  std::vector<size_t> offsets;
+  for (const CudaLayer& layer : weights_.layers) {
+    const auto pages = static_cast<size_t>(layer.global ? plan.global_pages : plan.local_pages);
+    offsets.push_back(cache.add<uint8_t>(pages * page_bytes_));
+    offsets.push_back(cache.add<uint8_t>(pages * page_bytes_));
+  }
+  kv_ = {};
+  CARAT_TRY(kv_, DeviceMemory::allocate(device_, cache.bytes(), "the KV cache"));
+  k_cache_.clear();
+  v_cache_.clear();
+  for (size_t i = 0; i < weights_.layers.size(); ++i) {
+    k_cache_.push_back(reinterpret_cast<uint16_t*>(kv_.data() + offsets[2 * i]));
+    v_cache_.push_back(reinterpret_cast<uint16_t*>(kv_.data() + offsets[2 * i + 1]));
+  }
+
+  bool integers[3] = {}, floats[3] = {};  // inputs of qkv and gate_up, of attn_out, of down
+  const auto reads = [&](int input, const TileMatrix& m) { (is_quantised(m) ? integers : floats)[input] = true; };
+  for (const CudaLayer& layer : weights_.layers) {
+    for (const ProductPart& part : layer.qkv) reads(0, part.matrix);
+    for (const ProductPart& part : layer.gate_up) reads(0, part.matrix);
+    reads(1, layer.attn_out.matrix);
+    reads(2, layer.down.matrix);
+  }
+  const auto T = static_cast<size_t>(round_up(plan.max_rows, 16));
+  const auto D = static_cast<size_t>(config_.width);
+  const auto H = static_cast<size_t>(config_.heads);
+  const auto F = static_cast<size_t>(config_.ffn_width);
+  DeviceLayout layout;
+  norm_ = place(layout, plan.max_rows, config_.width, integers[0], floats[0]);
+  attended_ = place(layout, plan.max_rows, config_.heads * config_.head_size, integers[1], floats[1]);
+  gated_ = place(layout, plan.max_rows, config_.ffn_width, integers[2], floats[2]);
+  last_ = place(layout, kHeadRows, config_.width, is_quantised(weights_.head), !is_quantised(weights_.head));
+  hidden_ = layout.add<float>(T * D);
+  projected_ = layout.add<float>(T * D);
+  qkv_ = layout.add<float>(T * (H + 2 * K) * E);
+  attention_ = layout.add<float>(T * H * E);
+  products_ = layout.add<float>(T * 2 * F);
+  rope_ = layout.add<float>(4 * T * E / 2);
+  logits_ = layout.add<float>(kHeadRows * static_cast<size_t>(config_.vocabulary));
+  normed_ = layout.add<float>(T * D);
+  buffers_ = {};
+  CARAT_TRY(buffers_, DeviceMemory::allocate(device_, layout.bytes(), "activations"));
+  device_.fill(buffers_.data(), 0, buffers_.bytes());
+  partials_ = {};
+  CARAT_CHECK(prepare_decode());
+  return device_.finish();
+}
+
+// Rows, page tables, wanted rows, page copies and embeddings: one copy into one buffer, which grows.
+void Forward::upload_step(const Step& step, std::span<const int32_t> tokens, std::span<const int32_t> logits_rows,
+                          std::span<const int32_t> hidden_rows) {
+  const size_t T = step.rows.size();
+  const size_t S = step.seqs.size();
+  size_t page_words[2] = {};
+  for (const SeqRows& seq : step.seqs) {
+    page_words[0] += seq.local_pages.size();
+    page_words[1] += seq.global_pages.size();
+  }
+  DeviceLayout layout;
+  const size_t rows_at = layout.add<RowInfo>(T);
+  size_t pages_at[2], begin_at[2], count_at[2];
+  for (size_t kind = 0; kind < 2; ++kind) {
+    pages_at[kind] = layout.add<int32_t>(page_words[kind]);
+    begin_at[kind] = layout.add<int32_t>(S);
+    count_at[kind] = layout.add<int32_t>(S);
+  }
+  const size_t wanted_at = layout.add<int32_t>(logits_rows.size() + hidden_rows.size());
+  const size_t pairs_at = layout.add<int32_t>(2 * step.copies.size());
+  const size_t embeddings_at = layout.add<float>(step.embeddings.size());
+
+  if (host_.bytes() < layout.bytes()) {
+    host_ = {};
+    step_memory_ = {};
+    const size_t bytes = 2 * layout.bytes();
+    auto host = DeviceMemory::allocate_host(device_, bytes);
+    auto memory = DeviceMemory::allocate(device_, bytes, "a step");
+    if (!host.ok() || !memory.ok()) return;  // the device remembers the failure
+    host_ = std::move(*host);
+    step_memory_ = std::move(*memory);
+  }
+  uint8_t* to = host_.data();
+  const auto* base = step_memory_.data();
+  auto* rows = reinterpret_cast<RowInfo*>(to + rows_at);
+  int32_t used[2] = {};
+  most_splits_[0] = most_splits_[1] = 0;
+  for (size_t s = 0; s < S; ++s) {
+    const SeqRows& seq = step.seqs[s];
+    const std::span<const int32_t> pages[2] = {seq.local_pages, seq.global_pages};
+    for (size_t kind = 0; kind < 2; ++kind) {
+      std::memcpy(to + pages_at[kind] + static_cast<size_t>(used[kind]) * 4, pages[kind].data(),
+                  pages[kind].size() * 4);
+      reinterpret_cast<int32_t*>(to + begin_at[kind])[s] = used[kind];
+      reinterpret_cast<int32_t*>(to + count_at[kind])[s] = static_cast<int32_t>(pages[kind].size());
+      used[kind] += static_cast<int32_t>(pages[kind].size());
+    }
+    for (int32_t r = seq.begin; r < seq.end; ++r) {
+      const int32_t position = seq.past + r - seq.begin;
+      const int32_t until = step.rows[static_cast<size_t>(r)].sees_until;
+      rows[r] = {tokens[static_cast<size_t>(r)], position, static_cast<int32_t>(s), until};
+      const int32_t splits = until / kSplit + 1;
+      most_splits_[1] = std::max(most_splits_[1], splits);
+      most_splits_[0] = std::max(most_splits_[0], splits - std::max(0, position - config_.window + 1) / kSplit);
+    }
+  }
+  auto* wanted = reinterpret_cast<int32_t*>(to + wanted_at);
+  std::copy(logits_rows.begin(), logits_rows.end(), wanted);
+  std::copy(hidden_rows.begin(), hidden_rows.end(), wanted + logits_rows.size());
+  auto* pairs = reinterpret_cast<int32_t*>(to + pairs_at);
+  for (const bool global : {false, true}) {
+    for (const PageCopy& copy : step.copies) {
+      if (copy.global != global) continue;
+      *pairs++ = copy.from;
+      *pairs++ = copy.to;
+    }
+  }
+  if (!step.embeddings.empty()) std::memcpy(to + embeddings_at, step.embeddings.data(), step.embeddings.size_bytes());
+  device_.upload(step_memory_.data(), to, layout.bytes());
+  rows_ = reinterpret_cast<const RowInfo*>(base + rows_at);
+  for (size_t kind = 0; kind < 2; ++kind) {
+    pages_[kind] = reinterpret_cast<const int32_t*>(base + pages_at[kind]);
+    page_begin_[kind] = reinterpret_cast<const int32_t*>(base + begin_at[kind]);
+    page_count_[kind] = reinterpret_cast<const int32_t*>(base + count_at[kind]);
+  }
+  wanted_ = reinterpret_cast<const int32_t*>(base + wanted_at);
+  pairs_ = reinterpret_cast<const int32_t*>(base + pairs_at);
+  embeddings_ = embeddings_at;
+}
+
+void Forward::copy_pages(const Step& step) {
+  if (step.copies.empty()) return;
+  uint32_t count[2] = {};
+  for (const PageCopy& copy : step.copies) ++count[copy.global ? 1 : 0];
+  for (size_t i = 0; i < weights_.layers.size(); ++i) {
+    const size_t kind = weights_.layers[i].global ? 1 : 0;
+    if (count[kind] == 0) continue;
+    for (uint16_t* cache : {k_cache_[i], v_cache_[i]}) {
+      CopyPagesParams p{};
+      p.base = reinterpret_cast<uint8_t*>(cache);
+      p.pairs = pairs_ + (kind == 1 ? 2 * count[0] : 0);
+      p.page_bytes = static_cast<int64_t>(page_bytes_);
+      launch(kernels_.copy_pages, p, count[kind], 1, 1, 256, 0);
+    }
+  }
+}
+
+void Forward::product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows) {
+  ProductParams p{};
+  p.matrix = part.matrix;
+  p.x = x;
+  p.out = out;
+  p.out_stride = static_cast<int32_t>(out_stride);
+  p.group_step = part.group_step;
+  p.group_first = part.group_first;
+  p.rows = static_cast<int32_t>(rows);
+  const auto type = static_cast<size_t>(part.matrix.type);
+  const int32_t rounds = div_ceil(part.matrix.chunks, 16);
+  const auto warps = static_cast<uint32_t>(std::max(4, div_ceil(part.matrix.chunks, rounds)));
+  const auto groups = static_cast<uint32_t>(part.matrix.groups);
+  if (x.fragments == 0) {
+    const auto kernel = rows == 1 ? kernels_.product_1[type] : kernels_.product_4[type];
+    launch(kernel, p, groups, 1, 1, warps * 32, warps * (rows == 1 ? 1 : 4) * 8 * sizeof(float));
+  } else if (rows > kFragmentRows) {
+    const auto [kernel, shape] = gemm_of(part.matrix.type);
+    launch(kernel, p, div_ceil(groups, 8u), static_cast<uint32_t>(div_ceil<int64_t>(rows, shape.rows)), 1,
+           shape.threads, shape.shared_bytes);
+  } else {
+    launch(kernels_.product_fragments[type], p, groups, static_cast<uint32_t>(div_ceil<int64_t>(rows, 64)), 1,
+           warps * 32, warps * 64 * 8 * sizeof(float));
+  }
+}
+
+// The kernel for many rows, and its block (gemm.cu).
+std::pair<Device::Kernel, Forward::GemmShape> Forward::gemm_of(TileType type) const {
+  const TileFormat format = tile_format(type);
+  const auto tile_bytes = static_cast<size_t>(format.tile_bytes());
+  if (!format.quantised()) {
+    const auto kernel = type == TileType::kF32   ? kernels_.gemm_F32
+                        : type == TileType::kF16 ? kernels_.gemm_F16
+                                                 : kernels_.gemm_BF16;
+    return {kernel, {64, 128, 2 * (4 * 8192 + 8 * tile_bytes)}};
+  }
+  const auto subs = static_cast<size_t>(format.subs);
+  const bool plain = subs == 1 && !format.min;
+  const size_t tiles = plain ? 4 : 2;
+  const size_t stage = tiles * (4096 + 16 * 16 + 16 * 32) + 8 * tile_bytes;
+  const size_t scales = 64 * 4 * sizeof(float) * subs * (format.min ? 2 : 1);
+  const GemmShape shape{static_cast<int64_t>(16 * tiles), 64, 2 * stage + 8 * 1024 + scales};
+  if (plain) return {kernels_.gemm_plain, shape};
+  if (subs == 1) return {kernels_.gemm_min, shape};
+  return {format.min ? kernels_.gemm_subs_min : kernels_.gemm_subs, shape};
+}
+
+void Forward::attention(const CudaLayer& layer, size_t index, int64_t rows) {
+  const size_t kind = layer.global ? 1 : 0;
+  const auto E = static_cast<size_t>(config_.head_size);
+  AttentionParams p{};
+  p.qkv = at<float>(qkv_);
+  p.k_cache = k_cache_[index];
+  p.v_cache = v_cache_[index];
+  p.rows = rows_;
+  p.pages = pages_[kind];
+  p.begin = page_begin_[kind];
+  p.count = page_count_[kind];
+  p.out = at<float>(attention_);
+  p.heads = config_.heads;
+  p.kv_heads = config_.kv_heads;
+  p.head_size = config_.head_size;
+  p.window = config_.window;
+  p.global = layer.global ? 1 : 0;
+  p.splits = rows <= kSplitTaskRows && most_splits_[kind] > 1 ? most_splits_[kind] : 0;
+  p.partials = reinterpret_cast<float*>(partials_.data());
+  const auto T = static_cast<uint32_t>(rows);
+  const auto H = static_cast<uint32_t>(config_.heads);
+  launch(kernels_.attend_splits, p, T, H, static_cast<uint32_t>(std::max(1, p.splits)), 256,
+         (E + kSplit + 16 + 8 * E) * sizeof(float));
+  if (p.splits != 0) launch(kernels_.combine_splits, p, T, H, 1, 256, 0);
+}
+
+void Forward::layer(size_t index, int64_t rows) {
+  const CudaLayer& layer = weights_.layers[index];
+  const auto T = static_cast<uint32_t>(rows);
+  const size_t kind = layer.global ? 1 : 0;
+  const int64_t E = config_.head_size;
+  const int64_t qkv_width = (config_.heads + 2 * config_.kv_heads) * E;
+  constexpr size_t kScratch = kRowThreads * sizeof(float);
+
+  const Rounded norm = rounded(norm_, rows);
+  for (const ProductPart& part : layer.qkv) product(part, norm, at<float>(qkv_), qkv_width, rows);
+  stage_done(Stage::kQkv);
+
+  HeadsParams heads{};
+  heads.qkv = at<float>(qkv_);
+  heads.q_norm = layer.q_norm;
+  heads.k_norm = layer.k_norm;
+  const size_t angles = static_cast<size_t>(round_up(plan_.max_rows, 16)) * static_cast<size_t>(E / 2);
+  heads.cosines = at<float>(rope_) + 2 * kind * angles;
+  heads.sines = at<float>(rope_) + (2 * kind + 1) * angles;
+  heads.k_cache = k_cache_[index];
+  heads.v_cache = v_cache_[index];
+  heads.rows = rows_;
+  heads.pages = pages_[kind];
+  heads.begin = page_begin_[kind];
+  heads.count = page_count_[kind];
+  heads.heads = config_.heads;
+  heads.kv_heads = config_.kv_heads;
+  heads.head_size = config_.head_size;
+  heads.query_scale = config_.query_scale;
+  heads.epsilon = config_.norm_epsilon;
+  launch(kernels_.prepare_heads, heads, T, 1, 1,
+         static_cast<uint32_t>(std::min(16, config_.heads + config_.kv_heads)) * 32, 0);
+  attention(layer, index, rows);
+  const Rounded attended = rounded(attended_, rows);
+  launch(kernels_.round_rows, RoundParams{at<float>(attention_), attended}, T, row_blocks(attended), 1, kRowThreads, 0);
+  stage_done(Stage::kAttn);
+
+  product(layer.attn_out, attended, at<float>(projected_), config_.width, rows);
+  CloseParams close{};
+  close.projected = at<float>(projected_);
+  close.post_norm = layer.post_attn_norm;
+  close.hidden = at<float>(hidden_);
+  close.next_norm = layer.ffn_norm;
+  close.out = norm;
+  close.width = config_.width;
+  close.epsilon = config_.norm_epsilon;
+  launch(kernels_.close_rows, close, T, 1, 1, kRowThreads, kScratch);
+  stage_done(Stage::kAttnOut);
+
+  for (const ProductPart& part : layer.gate_up) product(part, norm, at<float>(products_), 2 * config_.ffn_width, rows);
+  const Rounded gated = rounded(gated_, rows);
+  launch(kernels_.gate_rows, GatedParams{at<float>(products_), gated}, T, row_blocks(gated), 1, kRowThreads, 0);
+  stage_done(Stage::kGateUp);
+
+  product(layer.down, gated, at<float>(projected_), config_.width, rows);
+  close.post_norm = layer.post_ffn_norm;
+  close.next_norm = index + 1 < weights_.layers.size() ? weights_.layers[index + 1].attn_norm : nullptr;
+  launch(kernels_.close_rows, close, T, 1, 1, kRowThreads, kScratch);
+  stage_done(Stage::kDown);
+}
+
+void Forward::head(const Wanted& wanted, Results& results) {
+  const auto V = static_cast<size_t>(config_.vocabulary);
+  const std::span<const int32_t> rows = wanted.logits_rows;
+  results.logits.resize(wanted.logits ? rows.size() * V : 0);
+  results.best.resize(rows.size());
+  keys_.resize(rows.size());
+  for (size_t first = 0; first < rows.size(); first += kHeadRows) {
+    const auto count = static_cast<int64_t>(std::min<size_t>(kHeadRows, rows.size() - first));
+    const auto n = static_cast<uint32_t>(count);
+    if (count == 1) {
+      head_row(rows[first], wanted.logits ? at<float>(logits_) : nullptr, best_);
+    } else {
+      LastParams p{};
+      p.hidden = at<float>(hidden_);
+      p.wanted = wanted_ + first;
+      p.norm = weights_.final_norm;
+      p.out = rounded(last_, count);
+      p.width = config_.width;
+      p.epsilon = config_.norm_epsilon;
+      launch(kernels_.last_rows, p, n, 1, 1, kRowThreads, kRowThreads * sizeof(float));
+      product({weights_.head}, p.out, at<float>(logits_), config_.vocabulary, count);
+      if (first != 0) device_.fill(best_, 0, kHeadRows * sizeof(uint64_t));
+      launch(kernels_.find_best, BestParams{at<float>(logits_), best_, config_.vocabulary}, 32, n, 1, 256, 0);
+    }
+    device_.download(keys_.data() + first, best_, static_cast<size_t>(count) * sizeof(uint64_t));
+    if (wanted.logits) {
+      device_.download(results.logits.data() + first * V, at<float>(logits_),
+                       static_cast<size_t>(count) * V * sizeof(float));
+    }
+  }
+}
+
+void Forward::stage_done(Stage stage) {
+  if (marks_ >= 1024) return;
+  device_.mark(marks_);
+  mark_of_.emplace_back(stage, marks_++);
+}
+
+void Forward::embed(int64_t rows) {
+  EmbedParams embed{};
+  embed.table = weights_.embedding;
+  embed.rows = rows_;
+  embed.embeddings = reinterpret_cast<const float*>(step_memory_.data() + embeddings_);
+  embed.hidden = at<float>(hidden_);
+  embed.norm = weights_.layers[0].attn_norm;
+  embed.out = rounded(norm_, rows);
+  const size_t angles = static_cast<size_t>(round_up(plan_.max_rows, 16)) * static_cast<size_t>(config_.head_size / 2);
+  for (size_t kind = 0; kind < 2; ++kind) {
+    embed.frequencies[kind] = weights_.frequencies[kind];
+    embed.cosines[kind] = at<float>(rope_) + 2 * kind * angles;
+    embed.sines[kind] = at<float>(rope_) + (2 * kind + 1) * angles;
+  }
+  embed.width = config_.width;
+  embed.half = config_.head_size / 2;
+  embed.from_slot = kFromSlot;
+  embed.image_row = kImageRow;
+  embed.scale = config_.embedding_scale;
+  embed.epsilon = config_.norm_epsilon;
+  launch(kernels_.embed_rows, embed, static_cast<uint32_t>(rows), 1, 1, kRowThreads, kRowThreads * sizeof(float));
+}
+
+Status Forward::run(const Step& step, std::span<const int32_t> tokens, const Wanted& wanted, Results& results) {
+  device_.enter();
+  const auto rows = static_cast<int64_t>(step.rows.size());
+  marks_ = 0;
+  mark_of_.clear();
+  upload_step(step, tokens, wanted.logits_rows, wanted.hidden_rows);
+  const bool one_launch = can_decode(step);
+  if (rows <= kSplitTaskRows && !one_launch) {
+    const auto splits = static_cast<size_t>(std::max(most_splits_[0], most_splits_[1]));
+    const size_t bytes = static_cast<size_t>(rows) * static_cast<size_t>(config_.heads) * splits *
+                         (static_cast<size_t>(config_.head_size) + 2) * sizeof(float);
+    if (partials_.bytes() < bytes) {
+      partials_ = {};
+      CARAT_TRY(partials_, DeviceMemory::allocate(device_, 2 * bytes, "attention"));
+    }
+  }
+  stage_done(Stage::kSample);  // where the clock starts
+  copy_pages(step);
+  device_.fill(best_ - 1, 0, (kHeadRows + 1) * sizeof(uint64_t));
+  if (one_launch) {
+    decode();
+    stage_done(Stage::kDown);
+  } else {
+    embed(rows);
+    stage_done(Stage::kEmbed);
+    for (size_t i = 0; i < weights_.layers.size(); ++i) layer(i, rows);
+  }
+
+  results.hidden.resize(wanted.hidden_rows.size() * static_cast<size_t>(config_.width));
+  if (!wanted.hidden_rows.empty()) {
+    LastParams p{};
+    p.hidden = at<float>(hidden_);
+    p.wanted = wanted_ + wanted.logits_rows.size();
+    p.norm = weights_.final_norm;
+    p.normed = at<float>(normed_);
+    p.width = config_.width;
+    p.epsilon = config_.norm_epsilon;
+    launch(kernels_.last_rows, p, static_cast<uint32_t>(wanted.hidden_rows.size()), 1, 1, kRowThreads,
+           kRowThreads * sizeof(float));
+    device_.download(results.hidden.data(), at<float>(normed_), results.hidden.size() * sizeof(float));
+  }
+  head(wanted, results);
+  stage_done(Stage::kLogits);
+  if (one_launch) {
+    stamps_.resize(static_cast<size_t>(config_.layers) * kDecodeStamps);
+    device_.download(stamps_.data(), decode_.stamps, stamps_.size() * sizeof(uint64_t));
+  }
+  CARAT_CHECK(device_.finish());
+  for (size_t i = 0; i < keys_.size(); ++i) {
+    const auto order = static_cast<uint32_t>(keys_[i] >> 32);  // order_of_logit
+    results.best[i] = {static_cast<int32_t>(~static_cast<uint32_t>(keys_[i])), order != ~0u && order > 0x007fffffu};
+  }
+  stage_seconds_ = {};
+  if (one_launch) charge_decode();
+  for (size_t i = 1; i < mark_of_.size(); ++i) {
+    if (one_launch && mark_of_[i].first == Stage::kDown) continue;
+    stage_seconds_[static_cast<size_t>(mark_of_[i].first)] +=
+        device_.seconds_between(mark_of_[i - 1].second, mark_of_[i].second);
+  }
+  return {};
+}
+
+}  // namespace carat::cuda

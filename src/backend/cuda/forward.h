@@ -1,0 +1,131 @@
+// The forward pass of a step on a device: the stages of the paper as launches of the batched kernels.
+//   embed | per layer: qkv | attn | attn_out | gate_up | down | logits
+#pragma once
+
+#include <array>
+#include <span>
+#include <vector>
+
+#include "backend/backend.h"
+#include "backend/cuda/cuda_weights.h"
+
+namespace carat::cuda {
+
+inline constexpr int64_t kHeadRows = 64;  // that go through the head at a time
+
+class Forward {
+ public:
+  static Result<std::unique_ptr<Forward>> create(Device& device, const ModelConfig& config, const Weights& weights);
+
+  static MemoryNeed memory_need(const ModelConfig& config, const Weights& weights, int32_t max_rows);
+
+  const CudaWeights& weights() const { return weights_; }
+  uint64_t kv_bytes() const { return kv_.bytes(); }
+  Status reserve(const KvPlan& plan);
+
+  // What a step is to leave on the host. The most probable tokens cost a few bytes, logits a megabyte each.
+  struct Wanted {
+    std::span<const int32_t> logits_rows, hidden_rows;
+    bool logits = true;  // false: only the best of each row
+  };
+  struct Best {
+    int32_t token;
+    bool sound;  // every logit is finite or -inf, and one is finite
+  };
+  struct Results {
+    std::vector<float> logits, hidden;  // [logits_rows][V], [hidden_rows][D]
+    std::vector<Best> best;             // [logits_rows]
+  };
+  // Computes a step whose tokens are ids or image rows (kFromSlot is resolved). The step was checked.
+  Status run(const Step& step, std::span<const int32_t> tokens, const Wanted& wanted, Results& results);
+  // Seconds of each stage of the last step.
+  const std::array<double, kStageCount>& stage_seconds() const { return stage_seconds_; }
+
+ private:
+  Forward(Device& device, const ModelConfig& config) : device_(device), config_(config) {}
+
+  // A place for rounded rows, large enough for either form that `types` read.
+  struct RoundedPlace {
+    size_t planes = 0, scales = 0, sums = 0, values = 0, pieces = 0, factors = 0;
+    int32_t chunks = 0, columns = 0;
+    bool integers = false, floats = false;
+  };
+  struct Kernels {
+#define CARAT_KERNEL_HANDLE(name, params) Device::Kernel name = nullptr;
+    CARAT_CUDA_KERNELS(CARAT_KERNEL_HANDLE)
+#undef CARAT_KERNEL_HANDLE
+    std::array<Device::Kernel, kTileTypes> product_1{}, product_4{}, product_fragments{}, head_row{};
+  };
+
+  Status find_kernels();
+  RoundedPlace place(DeviceLayout& layout, int64_t rows, int64_t columns, bool integers, bool floats) const;
+  Rounded rounded(const RoundedPlace& at, int64_t rows) const;
+  void upload_step(const Step& step, std::span<const int32_t> tokens, std::span<const int32_t> logits_rows,
+                   std::span<const int32_t> hidden_rows);
+  void copy_pages(const Step& step);
+  void layer(size_t index, int64_t rows);
+  void attention(const CudaLayer& layer, size_t index, int64_t rows);
+  void product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows);
+  struct GemmShape {
+    int64_t rows;  // of a block
+    uint32_t threads;
+    size_t shared_bytes;
+  };
+  std::pair<Device::Kernel, GemmShape> gemm_of(TileType type) const;
+  void embed(int64_t rows);
+  void head(const Wanted& wanted, Results& results);
+  // One row in one launch.
+  Status prepare_decode();
+  bool can_decode(const Step& step) const { return decode_shared_bytes_ != 0 && step.rows.size() == 1; }
+  void decode();
+  void charge_decode();
+  void head_row(int32_t row, float* logits, uint64_t* best);
+  void stage_done(Stage stage);
+  template <class Params>
+  void launch(Device::Kernel kernel, const Params& params, uint32_t x, uint32_t y, uint32_t z, uint32_t threads,
+              size_t shared_bytes) {
+    Launch how;
+    how.grid[0] = x;
+    how.grid[1] = y;
+    how.grid[2] = z;
+    how.threads = threads;
+    how.shared_bytes = shared_bytes;
+    device_.launch(kernel, how, &params, sizeof params);
+  }
+  template <class T>
+  T* at(size_t offset) const {
+    return reinterpret_cast<T*>(buffers_.data() + offset);
+  }
+
+  Device& device_;
+  const ModelConfig config_;
+  Kernels kernels_;
+  CudaWeights weights_;
+  KvPlan plan_;
+  DeviceMemory kv_, buffers_, host_, partials_;
+  std::vector<uint16_t*> k_cache_, v_cache_;  // [layer]
+  size_t page_bytes_ = 0;                     // of K, and of V, of a layer
+  RoundedPlace norm_, attended_, gated_, last_;
+  size_t hidden_ = 0, projected_ = 0, qkv_ = 0, attention_ = 0, products_ = 0, rope_ = 0, logits_ = 0, normed_ = 0;
+  size_t embeddings_ = 0, step_ = 0, step_bytes_ = 0;
+  size_t embeddings_rows_ = 0;
+
+  DeviceMemory decode_layers_, decode_memory_;
+  DecodeParams decode_{};
+  size_t decode_shared_bytes_ = 0;  // 0: the model does not fit the kernel
+  uint32_t multiprocessors_ = 1;
+  uint64_t* best_ = nullptr;  // [kHeadRows], before them the counter of decode_row
+
+  // Of the step that is computed.
+  const RowInfo* rows_ = nullptr;
+  const int32_t *pages_[2] = {}, *page_begin_[2] = {}, *page_count_[2] = {};
+  const int32_t *wanted_ = nullptr, *pairs_ = nullptr;
+  int32_t most_splits_[2] = {};  // of any row
+  DeviceMemory step_memory_;     // grows
+  std::vector<uint64_t> keys_, stamps_;
+  int marks_ = 0;
+  std::vector<std::pair<Stage, int>> mark_of_;
+  std::array<double, kStageCount> stage_seconds_{};
+};
+
+}  // namespace carat::cuda

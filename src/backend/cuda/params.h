@@ -1,0 +1,233 @@
+// What kernels are given: plain structs, read by the host's compiler and by the device's. Every pointer is the device's.
+// Letters as in model/config.h; T rows of the step.
+#pragma once
+
+#include "backend/cuda/tile_format.h"
+#if !defined(__CUDACC_RTC__)
+#include <cstdint>
+#endif
+
+namespace carat::cuda {
+
+inline constexpr int kKeysPerPage = 64;  // P
+inline constexpr int kSplit = 256;       // keys of a split of attention
+inline constexpr int kDecodeStamps = 20;
+inline constexpr int kRowThreads = 128;  // of a block that works on one row: the partial sums of a norm
+
+struct TileMatrix {
+  const uint8_t* data;  // [groups][chunks] tiles
+  TileType type;
+  int32_t rows;    // as in the file; outputs beyond them are not stored
+  int32_t groups;  // of 8 rows
+  int32_t chunks;  // of 128 columns
+};
+
+// Activations as products read them, rounded to 15 bits in two planes: q = 128 high + low, low in 0..127.
+//   rows:       planes [T][blocks][high 32 bytes, low 32 bytes]
+//   fragments:  planes [chunk][row / 16][high, low][4 blocks][32 lanes][16 bytes], A fragments of mma.m16n8k32
+// and as floats for 16- and 32-bit weights: values [T][chunks * 128]; fragments of two bf16 pieces (value = high + low):
+//   pieces [chunk][row / 16][8 steps of 16 columns][high, low][32 lanes][16 bytes], A fragments of mma.m16n8k16
+struct Rounded {
+  uint8_t* planes;
+  float* scales;  // rows: [T][blocks]; fragments: [chunk][T16][4]
+  int32_t* sums;  // of 16 columns. rows: [T][blocks][2]; fragments: [chunk][T16][4][2]
+  float* values;
+  uint8_t* pieces;
+  float* factors;  // [T]: what the product's result is multiplied by (1 / rms, or 1)
+  int32_t chunks;  // of 128 columns, the last one filled with zeros
+  int32_t columns;
+  int32_t rows16;            // T16: T rounded up to whole fragments
+  int32_t fragments;         // 1: fragments, 0: rows
+  int32_t integers, floats;  // which of the two forms are wanted
+};
+
+struct RowInfo {
+  int32_t token;
+  int32_t position;
+  int32_t seq;         // index into the tables
+  int32_t sees_until;  // the last position that it attends to
+};
+
+// Page tables of the step: [2 kinds: sliding, global] of sequence s at pages[kind][begin[kind][s]], `count` long.
+struct Tables {
+  const int32_t* pages[2];
+  const int32_t* begin[2];
+  const int32_t* count[2];
+};
+
+struct EmbedParams {
+  TileMatrix table;
+  const RowInfo* rows;
+  const int32_t* slots;     // what slots sampled
+  const float* embeddings;  // [N][D]
+  float* hidden;            // [T][D]
+  const float* norm;        // of the first layer
+  Rounded out;
+  const double* frequencies[2];  // [E / 2]: sliding, global
+  float* cosines[2];             // [T][E / 2]
+  float* sines[2];
+  int32_t width, half, from_slot, image_row;
+  float scale, epsilon;
+};
+
+// hidden += norm(projected), then the next product's input.
+struct CloseParams {
+  const float* projected;  // [T][D]
+  const float* post_norm;
+  float* hidden;
+  const float* next_norm;  // null: nothing follows
+  Rounded out;
+  int32_t width;
+  float epsilon;
+};
+
+// The wanted rows of hidden, normed: the head's input, or the result itself.
+struct LastParams {
+  const float* hidden;
+  const int32_t* wanted;  // [L] rows
+  const float* norm;
+  Rounded out;
+  float* normed;  // [L][D] or null
+  int32_t width;
+  float epsilon;
+};
+
+struct RoundParams {
+  const float* values;  // [T][columns]
+  Rounded out;
+};
+
+struct HeadsParams {
+  float* qkv;  // [T][(H + 2 K) E]; q is normed, rotated and scaled in place
+  const float *q_norm, *k_norm;
+  const float *cosines, *sines;
+  uint16_t *k_cache, *v_cache;
+  const RowInfo* rows;
+  const int32_t *pages, *begin, *count;
+  int32_t heads, kv_heads, head_size;
+  float query_scale, epsilon;
+};
+
+// K: f16 [page][K][E / 8][64 keys][8]   V: f16 [page][K][64 keys][E]
+struct AttentionParams {
+  const float* qkv;
+  const uint16_t *k_cache, *v_cache;
+  const RowInfo* rows;
+  const int32_t *pages, *begin, *count;
+  float* out;       // [T][H E]
+  float* partials;  // [T][H][splits][E + 2]: a split's largest score, sum and values
+  int32_t heads, kv_heads, head_size, window, global;
+  int32_t splits;  // of the partials; 0: every block combines its row's splits itself
+};
+
+struct GatedParams {
+  const float* products;  // [T][2 F], in groups of 8: gate, up, gate, up ...
+  Rounded out;            // [T][F]
+};
+
+struct ProductParams {
+  TileMatrix matrix;
+  Rounded x;
+  float* out;  // [T][out_stride]: row r of group g at (g * group_step + group_first) * 8 + r
+  int32_t out_stride;
+  int32_t group_step, group_first;
+  int32_t rows;  // T
+};
+
+struct CopyPagesParams {
+  uint8_t* base;         // of one layer's K and V
+  const int32_t* pairs;  // from, to
+  int64_t page_bytes;
+};
+
+struct RepackParams {
+  const uint8_t* file;  // rows of the file's blocks, from `first_row` on
+  uint8_t* tiles;
+  TileType type;
+  int32_t first_row, rows;  // of the piece; first_row is a multiple of 8
+  int32_t columns, chunks;
+  int64_t row_bytes;
+  int32_t group_step, group_first;  // where group g of this matrix lies: g * group_step + group_first
+};
+
+struct BestParams {
+  const float* logits;  // [L][V]
+  uint64_t* best;       // [L]: order of the float, then the lower id
+  int32_t vocabulary;
+};
+
+struct SampleStoreParams {
+  const uint64_t* best;  // [samples]
+  const int32_t* slot;   // [samples], -1 nowhere
+  int32_t* slots;
+  int32_t count;
+};
+
+// The persistent kernel for one row: everything of a layer that does not change from step to step.
+struct DecodePart {
+  TileMatrix matrix;
+  int32_t group_step, group_first;
+};
+struct DecodeLayer {
+  const float *attn_norm, *q_norm, *k_norm, *post_attn_norm, *ffn_norm, *post_ffn_norm;
+  DecodePart qkv[3], gate_up[2], attn_out, down;
+  int32_t qkv_parts, gate_up_parts;
+  uint16_t *k_cache, *v_cache;
+  int32_t global;
+  int32_t rounded[3];  // inputs of qkv and gate_up, attn_out, down: 1 integers, 2 floats, 3 both
+};
+struct DecodeParams {
+  const DecodeLayer* layers;
+  TileMatrix embedding, head;
+  const float* final_norm;
+  const double* frequencies[2];
+  const RowInfo* row;
+  const int32_t* slots;
+  const float* embeddings;
+  const int32_t* pages[2];  // of the row's sequence
+  const int32_t* page_count[2];
+  // What blocks tell each other.
+  float *qkv, *scores, *partials, *attended, *projected;
+  uint8_t* gated_planes;
+  float* gated_scales;
+  int32_t* gated_sums;
+  float* gated_values;
+  float* hidden;      // [D] after the last layer
+  float* logits;      // null: not wanted
+  uint64_t* best;     // 0 before: see order_of_logit
+  uint64_t* stamps;   // [layers][kDecodeStamps] nanoseconds, or null; decode.cu says of what
+  uint32_t* arrived;  // 0 at the begin of every launch
+  int32_t layer_count, width, ffn_width, heads, kv_heads, head_size, window, vocabulary, from_slot, image_row;
+  int32_t score_stride;
+  float query_scale, embedding_scale, epsilon;
+};
+
+// X(type) for every tensor type, in the order of TileType.
+#define CARAT_CUDA_TYPES(X) \
+  X(F32)                    \
+  X(F16) X(BF16) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS)
+
+// Every kernel but product_{1,4,fragments}_TYPE (ProductParams) and head_row_TYPE (DecodeParams): name and parameters.
+#define CARAT_CUDA_KERNELS(X)        \
+  X(embed_rows, EmbedParams)         \
+  X(close_rows, CloseParams)         \
+  X(last_rows, LastParams)           \
+  X(round_rows, RoundParams)         \
+  X(gate_rows, GatedParams)          \
+  X(prepare_heads, HeadsParams)      \
+  X(attend_splits, AttentionParams)  \
+  X(combine_splits, AttentionParams) \
+  X(gemm_plain, ProductParams)       \
+  X(gemm_min, ProductParams)         \
+  X(gemm_subs, ProductParams)        \
+  X(gemm_subs_min, ProductParams)    \
+  X(gemm_F32, ProductParams)         \
+  X(gemm_F16, ProductParams)         \
+  X(gemm_BF16, ProductParams)        \
+  X(repack_tiles, RepackParams)      \
+  X(copy_pages, CopyPagesParams)     \
+  X(decode_row, DecodeParams)        \
+  X(find_best, BestParams)           \
+  X(store_best, SampleStoreParams)
+
+}  // namespace carat::cuda

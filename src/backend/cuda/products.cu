@@ -1,0 +1,91 @@
+// A matrix times few rows: a block for 8 outputs, its warps take segments of 128 columns in rounds, and after each round the
+// segments are added in their order. `product_rows` multiplies with dp4a, `product_fragments` 16 rows at a time with mma.
+#include "backend/cuda/device/product.cuh"
+
+namespace carat::cuda {
+
+template <TileType kType, int kRows>
+CARAT_DEVICE void product_rows(const ProductParams& p) {
+  auto* part = reinterpret_cast<float*>(shared_memory());  // [warps][kRows][8]
+  const int group = static_cast<int>(blockIdx.x);
+  const int warps = block_threads() / 32, warp = warp_index(), lane = lane_index();
+  const int mine = thread_index();  // output row mine % 8 of x row mine / 8
+  float total = 0.0f;
+  for (int first = 0; first < p.matrix.chunks; first += warps) {
+    const int chunk = first + warp;
+    if (chunk < p.matrix.chunks) {
+      float acc[kRows];
+      segment_of_rows<kType, kRows>(tile_at(p.matrix, group, chunk), p.x, chunk, lane, acc);
+      if (lane >= 24) {
+        CARAT_UNROLL for (int t = 0; t < kRows; ++t) part[(warp * kRows + t) * 8 + lane - 24] = acc[t];
+      }
+    }
+    block_barrier();
+    if (mine < kRows * 8) {
+      const int count = least(warps, p.matrix.chunks - first);
+      for (int i = 0; i < count; ++i) total = total + part[i * kRows * 8 + mine];
+    }
+    block_barrier();
+  }
+  const int t = mine / 8, r = mine % 8;
+  if (mine < kRows * 8 && t < p.rows && group * kTileRows + r < p.matrix.rows) {
+    p.out[static_cast<int64_t>(t) * p.out_stride + (group * p.group_step + p.group_first) * kTileRows + r] =
+        factor_of<kType>(p.x, t) * total;
+  }
+}
+
+// blockIdx.y: 64 rows of x.
+inline constexpr int kFragmentRows = 64;
+
+template <TileType kType>
+CARAT_DEVICE void product_fragments(const ProductParams& p) {
+  auto* part = reinterpret_cast<float*>(shared_memory());  // [warps][64 rows][8]
+  const int group = static_cast<int>(blockIdx.x);
+  const int first_row = static_cast<int>(blockIdx.y) * kFragmentRows;
+  const int rows = least(kFragmentRows, p.rows - first_row);
+  const int tiles = (rows + 15) / 16;
+  const int warps = block_threads() / 32, warp = warp_index(), lane = lane_index();
+  const int threads = block_threads();
+  constexpr int kMost = kFragmentRows * 8 / 128;  // outputs of a thread: at least four warps
+  float total[kMost];
+  CARAT_UNROLL for (int i = 0; i < kMost; ++i) total[i] = 0.0f;
+  for (int first = 0; first < p.matrix.chunks; first += warps) {
+    const int chunk = first + warp;
+    if (chunk < p.matrix.chunks) {
+      for (int m = 0; m < tiles; ++m) {
+        float acc[4];
+        segment_of_fragments<kType>(tile_at(p.matrix, group, chunk), p.x, chunk, first_row / 16 + m, lane, acc);
+        float* to = part + ((warp * kFragmentRows) + m * 16 + (lane >> 2)) * 8 + (lane & 3) * 2;
+        to[0] = acc[0];
+        to[1] = acc[1];
+        to[64] = acc[2];
+        to[65] = acc[3];
+      }
+    }
+    block_barrier();
+    const int count = least(warps, p.matrix.chunks - first);
+    CARAT_UNROLL for (int k = 0; k < kMost; ++k) {
+      const int mine = thread_index() + k * threads;
+      if (mine >= tiles * 128) continue;
+      for (int i = 0; i < count; ++i) total[k] = total[k] + part[i * kFragmentRows * 8 + mine];
+    }
+    block_barrier();
+  }
+  CARAT_UNROLL for (int k = 0; k < kMost; ++k) {
+    const int mine = thread_index() + k * threads;
+    const int t = mine / 8, r = mine % 8;
+    if (t < rows && group * kTileRows + r < p.matrix.rows) {
+      p.out[static_cast<int64_t>(first_row + t) * p.out_stride + (group * p.group_step + p.group_first) * kTileRows + r] =
+          factor_of<kType>(p.x, first_row + t) * total[k];
+    }
+  }
+}
+
+#define CARAT_PRODUCT(name)                                                                               \
+  CARAT_KERNEL(product_1_##name, ProductParams, 512, 1) { product_rows<TileType::k##name, 1>(p); }        \
+  CARAT_KERNEL(product_4_##name, ProductParams, 512, 1) { product_rows<TileType::k##name, 4>(p); }        \
+  CARAT_KERNEL(product_fragments_##name, ProductParams, 512, 1) { product_fragments<TileType::k##name>(p); }
+CARAT_CUDA_TYPES(CARAT_PRODUCT)
+#undef CARAT_PRODUCT
+
+}  // namespace carat::cuda

@@ -1,0 +1,79 @@
+// The kernels themselves, compiled as C++: every .cu of backend/cuda in one file.
+#include "backend/cuda/emulated_device.h"
+
+#include <cstring>
+#include <map>
+#include <string>
+
+#include "backend/cuda/emulator.h"
+//
+#include "backend/cuda/attention.cu"
+#include "backend/cuda/decode.cu"
+#include "backend/cuda/gemm.cu"
+#include "backend/cuda/head.cu"
+#include "backend/cuda/load.cu"
+#include "backend/cuda/products.cu"
+#include "backend/cuda/rows.cu"
+#include "backend/cuda/sample.cu"
+
+namespace carat::test {
+namespace {
+
+using Function = void (*)(const void*);
+
+template <auto kKernel, class Params>
+void call(const void* params) {
+  kKernel(*static_cast<const Params*>(params));
+}
+
+const std::map<std::string, Function, std::less<>>& kernels() {
+  static const std::map<std::string, Function, std::less<>> table = {
+#define CARAT_ENTRY(name, Params) {#name, &call<&cuda::name, cuda::Params>},
+      CARAT_CUDA_KERNELS(CARAT_ENTRY)
+#undef CARAT_ENTRY
+#define CARAT_ENTRIES(type)                                                      \
+  {"product_1_" #type, &call<&cuda::product_1_##type, cuda::ProductParams>},     \
+      {"product_4_" #type, &call<&cuda::product_4_##type, cuda::ProductParams>}, \
+      {"head_row_" #type, &call<&cuda::head_row_##type, cuda::DecodeParams>},    \
+      {"product_fragments_" #type, &call<&cuda::product_fragments_##type, cuda::ProductParams>},
+          CARAT_CUDA_TYPES(CARAT_ENTRIES)
+#undef CARAT_ENTRIES
+  };
+  return table;
+}
+
+class EmulatedDevice final : public cuda::Device {
+ public:
+  cuda::DeviceFacts facts() const override { return {"emulator", 9, 0, 2, 1 << 30, 1 << 30}; }
+  void enter() override {}
+  Result<void*> allocate(size_t bytes, std::string_view) override {
+    void* memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256 + 256);
+    std::memset(memory, 0xff, (bytes + 255) / 256 * 256 + 256);
+    return memory;
+  }
+  void release(void* memory) override { std::free(memory); }
+  Result<void*> allocate_host(size_t bytes) override { return allocate(bytes, ""); }
+  void release_host(void* memory) override { std::free(memory); }
+  Result<Kernel> find(std::string_view name) override {
+    const auto found = kernels().find(name);
+    if (found == kernels().end()) return Error{ErrorCode::kUnsupported, "no kernel " + std::string(name)};
+    return reinterpret_cast<Kernel>(found->second);
+  }
+  void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void fill(void* to, uint8_t byte, size_t bytes) override { std::memset(to, byte, bytes); }
+  void launch(Kernel kernel, const cuda::Launch& how, const void* params, size_t) override {
+    cuda::emulator::launch(reinterpret_cast<Function>(const_cast<void*>(kernel)),
+                           {how.grid[0], how.grid[1], how.grid[2]}, {how.threads, 1, 1}, how.shared_bytes, params,
+                           how.together);
+  }
+  void mark(int) override {}
+  Status finish() override { return {}; }
+  double seconds_between(int, int) override { return 0; }
+};
+
+}  // namespace
+
+std::unique_ptr<cuda::Device> emulated_device() { return std::make_unique<EmulatedDevice>(); }
+
+}  // namespace carat::test

@@ -1,0 +1,215 @@
+// Fibers by ucontext, switched without its system calls where we know the machine: a few registers and the stack pointer.
+#include "backend/cuda/emulator.h"
+
+#include <memory>
+#include <vector>
+
+#include "base/result.h"
+
+carat::cuda::emulator::Index threadIdx, blockIdx, blockDim, gridDim;
+
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
+
+namespace carat::cuda::emulator {
+namespace {
+
+constexpr size_t kStackBytes = 128 << 10;
+
+#if defined(__x86_64__)
+extern "C" void carat_switch_stack(void** save, void* to);
+asm(R"(
+.text
+.globl carat_switch_stack
+.type carat_switch_stack,@function
+carat_switch_stack:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size carat_switch_stack,.-carat_switch_stack
+)");
+#endif
+
+struct Warp {
+  uint32_t words[2][32][kMaxWords];
+  int arrived = 0;
+  uint32_t generation = 0;
+};
+
+struct Block {
+  std::unique_ptr<uint8_t[]> shared;
+  uint8_t* shared_base = nullptr;
+  Index index;
+  std::vector<Warp> warps;
+  int threads = 0;
+  int arrived = 0;
+  uint32_t generation = 0;
+};
+
+struct Fiber {
+  Block* block = nullptr;
+  unsigned thread = 0;
+  bool done = false;
+  const uint32_t* waits_on = nullptr;  // runs again once this is no longer `value`
+  uint32_t value = 0;
+#if defined(__x86_64__)
+  void* stack_pointer = nullptr;
+#else
+  ucontext_t context;
+#endif
+  uint8_t* stack = nullptr;
+};
+
+Fiber* current = nullptr;
+#if defined(__x86_64__)
+void* scheduler_stack = nullptr;
+#else
+ucontext_t scheduler_context;
+#endif
+void (*kernel_of_launch)(const void*) = nullptr;
+const void* params_of_launch = nullptr;
+
+void to_scheduler() {
+  Fiber* self = current;
+#if defined(__x86_64__)
+  carat_switch_stack(&self->stack_pointer, scheduler_stack);
+#else
+  swapcontext(&self->context, &scheduler_context);
+#endif
+}
+
+void fiber_main() {
+  kernel_of_launch(params_of_launch);
+  current->done = true;
+  to_scheduler();
+}
+
+void start(Fiber& fiber) {
+#if defined(__x86_64__)
+  auto** top = reinterpret_cast<void**>(fiber.stack + kStackBytes);
+  *--top = nullptr;  // alignment: at entry of a function the stack is 16n + 8
+  *--top = reinterpret_cast<void*>(&fiber_main);
+  for (int i = 0; i < 6; ++i) *--top = nullptr;
+  fiber.stack_pointer = top;
+#else
+  getcontext(&fiber.context);
+  fiber.context.uc_stack.ss_sp = fiber.stack;
+  fiber.context.uc_stack.ss_size = kStackBytes;
+  fiber.context.uc_link = nullptr;
+  makecontext(&fiber.context, &fiber_main, 0);
+#endif
+}
+
+void resume(Fiber& fiber) {
+  current = &fiber;
+  threadIdx = {fiber.thread, 0, 0};
+  blockIdx = fiber.block->index;
+#if defined(__x86_64__)
+  carat_switch_stack(&scheduler_stack, fiber.stack_pointer);
+#else
+  swapcontext(&scheduler_context, &fiber.context);
+#endif
+}
+
+void wait_until_changed(const uint32_t* generation) {
+  current->waits_on = generation;
+  current->value = *generation;
+  to_scheduler();
+}
+
+void run(std::vector<Fiber>& fibers) {
+  size_t alive = fibers.size();
+  while (alive > 0) {
+    bool moved = false;
+    for (Fiber& fiber : fibers) {
+      if (fiber.done) continue;
+      if (fiber.waits_on != nullptr && *fiber.waits_on == fiber.value) continue;
+      moved = true;
+      fiber.waits_on = nullptr;
+      resume(fiber);
+      if (fiber.done) --alive;
+    }
+    CARAT_ASSERT(moved && "some threads wait at a barrier that others never reach");
+  }
+}
+
+}  // namespace
+
+void launch(void (*kernel)(const void*), Index grid, Index block, size_t shared_bytes, const void* params,
+            bool together) {
+  CARAT_ASSERT(block.y <= 1 && block.z <= 1 && block.x % 32 == 0);
+  kernel_of_launch = kernel;
+  params_of_launch = params;
+  gridDim = grid;
+  blockDim = block;
+  const size_t count = size_t{grid.x} * grid.y * grid.z;
+  const size_t at_once = together ? count : 1;
+  static std::vector<std::unique_ptr<uint8_t[]>> stacks;
+  while (stacks.size() < at_once * block.x) stacks.emplace_back(new uint8_t[kStackBytes]);
+  for (size_t first = 0; first < count; first += at_once) {
+    std::vector<Block> blocks(at_once);
+    std::vector<Fiber> fibers(at_once * block.x);
+    for (size_t b = 0; b < at_once; ++b) {
+      const size_t at = first + b;
+      Block& it = blocks[b];
+      it.index = {static_cast<unsigned>(at % grid.x), static_cast<unsigned>(at / grid.x % grid.y),
+                  static_cast<unsigned>(at / grid.x / grid.y)};
+      it.shared = std::make_unique<uint8_t[]>(shared_bytes + 256);
+      std::memset(it.shared.get(), 0xff, shared_bytes + 256);  // NaN: what was not written must not be read
+      it.shared_base = it.shared.get() + (128 - reinterpret_cast<uintptr_t>(it.shared.get()) % 128) % 128;
+      it.warps.resize(block.x / 32);
+      it.threads = static_cast<int>(block.x);
+      for (unsigned t = 0; t < block.x; ++t) {
+        Fiber& fiber = fibers[b * block.x + t];
+        fiber.block = &it;
+        fiber.thread = t;
+        fiber.stack = stacks[b * block.x + t].get();
+        start(fiber);
+      }
+    }
+    run(fibers);
+  }
+}
+
+uint8_t* block_shared_memory() { return current->block->shared_base; }
+
+void block_barrier() {
+  Block& block = *current->block;
+  const uint32_t* generation = &block.generation;
+  if (++block.arrived == block.threads) {
+    block.arrived = 0;
+    ++block.generation;
+    return;
+  }
+  wait_until_changed(generation);
+}
+
+void yield() { to_scheduler(); }
+
+const uint32_t (*exchange(const uint32_t* words, int count))[kMaxWords] {
+  Warp& warp = current->block->warps[current->thread / 32];
+  auto* slots = warp.words[warp.generation & 1];
+  std::memcpy(slots[current->thread % 32], words, static_cast<size_t>(count) * 4);
+  if (++warp.arrived == 32) {
+    warp.arrived = 0;
+    ++warp.generation;
+  } else {
+    wait_until_changed(&warp.generation);
+  }
+  return slots;
+}
+
+}  // namespace carat::cuda::emulator

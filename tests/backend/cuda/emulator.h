@@ -1,0 +1,185 @@
+// Kernels as plain C++: what device/base.cuh offers under nvcc, over fibers. Every thread of a block is a fiber with its own
+// stack; at a barrier or a shuffle it lets the others run. A block that can never go on is an assertion, not a hang.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace carat::cuda::emulator {
+
+struct Index {
+  unsigned x = 0, y = 0, z = 0;
+};
+
+inline constexpr int kMaxWords = 8;  // of a warp's exchange
+
+// Runs kernel(params) for every thread of every block, block after block; `together`: all blocks at once, for kernels
+// whose blocks wait for each other.
+void launch(void (*kernel)(const void*), Index grid, Index block, size_t shared_bytes, const void* params,
+            bool together);
+
+uint8_t* block_shared_memory();
+void block_barrier();
+void yield();
+// Every lane gives `count` words; the result points at [32][kMaxWords] of them, valid until the warp's next exchange
+// but one.
+const uint32_t (*exchange(const uint32_t* words, int count))[kMaxWords];
+
+}  // namespace carat::cuda::emulator
+
+extern carat::cuda::emulator::Index threadIdx, blockIdx, blockDim, gridDim;
+
+#define CARAT_DEVICE static inline
+#define CARAT_KERNEL(name, Params, threads, blocks) static void name(const Params p)
+#define CARAT_UNROLL
+#define CARAT_UNROLL_8
+#define CARAT_UNROLL_3
+#define CARAT_METHOD inline
+
+namespace carat::cuda {
+
+CARAT_DEVICE uint8_t* shared_memory() { return emulator::block_shared_memory(); }
+CARAT_DEVICE float fma_rn(float a, float b, float c) { return std::fma(a, b, c); }
+CARAT_DEVICE float div_rn(float a, float b) { return a / b; }
+CARAT_DEVICE float sqrt_rn(float a) { return std::sqrt(a); }
+CARAT_DEVICE int round_to_int(float a) {
+  return std::isnan(a) ? 0 : static_cast<int>(std::nearbyint(std::fmin(std::fmax(a, -2147483648.0f), 2147483520.0f)));
+}
+CARAT_DEVICE float bits_to_float(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+CARAT_DEVICE uint32_t float_bits(float a) {
+  uint32_t bits;
+  std::memcpy(&bits, &a, 4);
+  return bits;
+}
+CARAT_DEVICE float half_to_float(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
+  const uint32_t exponent = (half >> 10) & 0x1fu;
+  const uint32_t mantissa = half & 0x3ffu;
+  if (exponent == 0) {
+    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
+    return bits_to_float(float_bits(magnitude) | sign);
+  }
+  if (exponent == 31) return bits_to_float(sign | 0x7f800000u | (mantissa << 13));
+  return bits_to_float(sign | ((exponent + 112u) << 23) | (mantissa << 13));
+}
+CARAT_DEVICE uint16_t float_to_half(float value) {
+  const uint32_t bits = float_bits(value);
+  const uint32_t sign = (bits >> 16) & 0x8000u;
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return 0x7fffu;
+  if (magnitude >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);
+  if (magnitude < 0x38800000u) {
+    return static_cast<uint16_t>(sign | (float_bits(bits_to_float(magnitude) + 0.5f) - 0x3f000000u));
+  }
+  return static_cast<uint16_t>(sign | (((magnitude + 0xfffu + ((magnitude >> 13) & 1u)) >> 13) - (112u << 10)));
+}
+CARAT_DEVICE void keep_order() {}
+CARAT_DEVICE void block_barrier() { emulator::block_barrier(); }
+CARAT_DEVICE void warp_barrier() {
+  const uint32_t none = 0;
+  emulator::exchange(&none, 1);
+}
+CARAT_DEVICE int emulated_lane() { return static_cast<int>(threadIdx.x & 31); }
+template <class T>
+T from_lane(T value, int lane) {
+  static_assert(sizeof(T) % 4 == 0 && sizeof(T) <= 32);
+  uint32_t words[sizeof(T) / 4];
+  std::memcpy(words, &value, sizeof(T));
+  const auto* all = emulator::exchange(words, sizeof(T) / 4);
+  T out;
+  std::memcpy(&out, all[lane & 31], sizeof(T));
+  return out;
+}
+template <class T>
+T from_lane_xor(T value, int mask) {
+  return from_lane(value, emulated_lane() ^ mask);
+}
+template <class T>
+T from_lane_below(T value, int delta) {
+  const int lane = emulated_lane();
+  return from_lane(value, lane >= delta ? lane - delta : lane);
+}
+CARAT_DEVICE uint32_t warp_max(uint32_t value) {
+  const auto* all = emulator::exchange(&value, 1);
+  uint32_t largest = 0;
+  for (int i = 0; i < 32; ++i) largest = all[i][0] > largest ? all[i][0] : largest;
+  return largest;
+}
+CARAT_DEVICE int emulated_byte(uint32_t word, int i) { return static_cast<int8_t>(word >> (8 * i)); }
+CARAT_DEVICE int dot4(uint32_t a, uint32_t b, int sum) {
+  for (int i = 0; i < 4; ++i) sum += emulated_byte(a, i) * emulated_byte(b, i);
+  return sum;
+}
+CARAT_DEVICE uint32_t choose_bytes(uint32_t low, uint32_t high, uint32_t selector) {
+  const uint64_t both = static_cast<uint64_t>(high) << 32 | low;
+  uint32_t out = 0;
+  for (int i = 0; i < 4; ++i)
+    out |= static_cast<uint32_t>((both >> (8 * ((selector >> (4 * i)) & 7))) & 255) << (8 * i);
+  return out;
+}
+// Fragments of m16n8k32: lane = 4 * group + t; a0 (group, 4t..), a1 (group + 8, 4t..), a2 (group, 16 + 4t..), a3; b0 column
+// `group`, k = 4t.., b1 k = 16 + 4t..; d0, d1 (group, 2t and 2t + 1), d2, d3 (group + 8).
+CARAT_DEVICE void mma_k32(int* d, const uint32_t* a, uint32_t b0, uint32_t b1) {
+  const uint32_t words[6] = {a[0], a[1], a[2], a[3], b0, b1};
+  const auto* all = emulator::exchange(words, 6);
+  const int group = emulated_lane() / 4, t = emulated_lane() % 4;
+  for (int i = 0; i < 4; ++i) {
+    const int row = group, column = 2 * t + i % 2;
+    for (int k = 0; k < 4; ++k) {
+      d[i] = dot4(all[4 * row + k][i / 2], all[4 * column + k][4], d[i]);
+      d[i] = dot4(all[4 * row + k][2 + i / 2], all[4 * column + k][5], d[i]);
+    }
+  }
+}
+CARAT_DEVICE void mma_k16(int* d, uint32_t a0, uint32_t a1, uint32_t b) {
+  const uint32_t a[4] = {a0, a1, 0, 0};
+  mma_k32(d, a, b, 0);
+}
+CARAT_DEVICE float emulated_bf16(uint32_t word, int i) { return bits_to_float((word >> (16 * i)) << 16); }
+// m16n8k16: a0 (group, 2t..), a1 (group + 8), a2 (group, 8 + 2t..), a3; b0 (column group, 2t..), b1 (8 + 2t..)
+CARAT_DEVICE void mma_bf16(float* d, const uint32_t* a, uint32_t b0, uint32_t b1) {
+  const uint32_t words[6] = {a[0], a[1], a[2], a[3], b0, b1};
+  const auto* all = emulator::exchange(words, 6);
+  const int group = emulated_lane() / 4, t = emulated_lane() % 4;
+  for (int i = 0; i < 4; ++i) {
+    const int column = 2 * t + i % 2;
+    for (int half = 0; half < 2; ++half) {
+      for (int k = 0; k < 4; ++k) {
+        for (int j = 0; j < 2; ++j) {
+          d[i] +=
+              emulated_bf16(all[4 * group + k][2 * half + i / 2], j) * emulated_bf16(all[4 * column + k][4 + half], j);
+        }
+      }
+    }
+  }
+}
+CARAT_DEVICE void copy_async_16(void* shared, const void* global) { std::memcpy(shared, global, 16); }
+CARAT_DEVICE void copy_async_commit() {}
+template <int kPending>
+void copy_async_wait() {}
+struct Words4 {
+  uint32_t x, y, z, w;
+};
+CARAT_DEVICE Words4 load_once_16(const void* p) {
+  Words4 v;
+  std::memcpy(&v, p, 16);
+  return v;
+}
+CARAT_DEVICE uint64_t load_fresh(const uint64_t* p) { return *static_cast<const volatile uint64_t*>(p); }
+CARAT_DEVICE float load_fresh(const float* p) { return *static_cast<const volatile float*>(p); }
+CARAT_DEVICE uint32_t load_fresh(const uint32_t* p) { return *static_cast<const volatile uint32_t*>(p); }
+CARAT_DEVICE void prefetch_l2(const void*) {}
+CARAT_DEVICE void arrive_at_grid(uint32_t* count) { ++*count; }
+CARAT_DEVICE void wait_for_grid(const uint32_t* count, uint32_t target) {
+  while (static_cast<int>(load_fresh(count) - target) < 0) emulator::yield();
+}
+CARAT_DEVICE uint64_t nanoseconds() { return 0; }
+#define CARAT_OUTLINE static
+CARAT_DEVICE void atomic_max(uint64_t* p, uint64_t value) { *p = *p < value ? value : *p; }
+
+}  // namespace carat::cuda

@@ -1,0 +1,110 @@
+// Whole forwards of the CUDA kernels, on the emulator: the bits of cpu/portable, whatever the chunks and neighbours.
+#include <gtest/gtest.h>
+
+#include <random>
+#include <span>
+#include <vector>
+
+#include "backend/backend.h"
+#include "backend/cpu/random_model.h"
+#include "backend/cuda/cuda_backend.h"
+#include "backend/cuda/emulated_device.h"
+#include "base/checked.h"
+#include "support/compare.h"
+#include "support/text_step.h"
+
+namespace carat {
+namespace {
+
+using test::random_model;
+using test::RandomModel;
+
+constexpr int32_t kRows = 96;
+
+std::vector<int32_t> random_tokens(size_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<int32_t> tokens(count);
+  for (int32_t& token : tokens) token = static_cast<int32_t>(random() % 512);
+  return tokens;
+}
+
+std::unique_ptr<Backend> ready(Result<std::unique_ptr<Backend>> backend) {
+  EXPECT_TRUE(backend.ok()) << backend.error().message;
+  EXPECT_TRUE((*backend)->reserve_kv({40, 40, kRows}).ok());
+  return std::move(*backend);
+}
+std::unique_ptr<Backend> portable(const RandomModel& model) {
+  return ready(create_backend({"cpu/portable", 2, Precision::kExact}, model.config, model.weights));
+}
+std::unique_ptr<Backend> emulated(const RandomModel& model) {
+  return ready(cuda::create_backend_on(test::emulated_device(), {}, model.config, model.weights));
+}
+
+// Logits of every row of a sequence fed in chunks.
+std::vector<float> logits(Backend& backend, const ModelConfig& config, const std::vector<int32_t>& tokens,
+                          const std::vector<int32_t>& chunks) {
+  std::vector<int32_t> global, local;
+  for (int32_t i = 0; i < div_ceil(static_cast<int32_t>(tokens.size()), kPageTokens); ++i) global.push_back(i);
+  for (int32_t i = 0; i < div_ceil(config.window + kRows, kPageTokens) + 1; ++i) local.push_back(i);
+  std::vector<float> out;
+  int32_t past = 0;
+  for (size_t i = 0; past < static_cast<int32_t>(tokens.size()); ++i) {
+    const int32_t count = std::min(chunks[i % chunks.size()], static_cast<int32_t>(tokens.size()) - past);
+    const SeqRows seq{0, count, past, global, local};
+    std::vector<int32_t> rows(static_cast<size_t>(count));
+    for (int32_t r = 0; r < count; ++r) rows[static_cast<size_t>(r)] = r;
+    const auto part = std::span(tokens).subspan(static_cast<size_t>(past), static_cast<size_t>(count));
+    const std::vector<float> chunk = test::TextStep(part, {&seq, 1}, rows).run(backend);
+    out.insert(out.end(), chunk.begin(), chunk.end());
+    past += count;
+  }
+  return out;
+}
+
+class CudaForwardTest : public testing::TestWithParam<DType> {};
+class EmulatedForwardTest : public testing::TestWithParam<DType> {
+};  // slower: a type of every kind of packing, fewer rows
+
+std::string type_name(const testing::TestParamInfo<DType>& info) { return std::string(dtype_info(info.param).name); }
+
+// Steps of one row (one launch) and of three (a lane for each output), of 17 (fragments) and of more than 48 (tiles).
+void expect_the_cpu(DType type, const RandomModel& model, Backend& device, std::span<const std::pair<int, int>> runs) {
+  const auto cpu = portable(model);
+  for (const auto& [count, chunk] : runs) {
+    const auto tokens = random_tokens(static_cast<size_t>(count), 2);
+    const auto expected = logits(*cpu, model.config, tokens, {kRows});
+    const auto actual = logits(device, model.config, tokens, {chunk});
+    if (is_quantised(type)) {
+      EXPECT_TRUE(test::same_bits(actual, expected)) << count << " rows, " << chunk << " at a time";
+    }
+    // Two pieces of bf16 hold 16 bits of an activation; the KV cache's 11 bits are rounded at slightly different places.
+    EXPECT_TRUE(test::rows_within(actual, expected, 512, 1e-3)) << count << " rows, " << chunk << " at a time";
+  }
+}
+
+TEST_P(EmulatedForwardTest, IsTheCpu) {
+  const RandomModel model = random_model(GetParam(), 1);
+  const std::pair<int, int> runs[] = {{3, 1}, {3, 3}, {17, 17}, {50, 50}};
+  expect_the_cpu(GetParam(), model, *emulated(model), runs);
+}
+
+TEST_P(CudaForwardTest, IsTheCpu) {
+  if (const auto device = cuda::describe_device(); !device.ok()) GTEST_SKIP() << device.error().message;
+  const RandomModel model = random_model(GetParam(), 1);
+  const std::pair<int, int> runs[] = {{3, 1}, {6, 3}, {21, 17}, {70, 70}};
+  expect_the_cpu(GetParam(), model, *ready(create_backend({"cuda", 0, Precision::kExact}, model.config, model.weights)),
+                 runs);
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, EmulatedForwardTest,
+                         testing::Values(DType::kF32, DType::kBF16, DType::kQ4_0, DType::kQ5_1, DType::kQ8_0,
+                                         DType::kQ2_K, DType::kQ6_K, DType::kIQ4_XS),
+                         type_name);
+INSTANTIATE_TEST_SUITE_P(Types, CudaForwardTest,
+                         testing::Values(DType::kF32, DType::kF16, DType::kBF16, DType::kQ4_0, DType::kQ4_1,
+                                         DType::kQ5_0, DType::kQ5_1, DType::kQ8_0, DType::kQ2_K, DType::kQ3_K,
+                                         DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS),
+                         type_name);
+
+}  // namespace
+}  // namespace carat
