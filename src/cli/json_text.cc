@@ -15,6 +15,11 @@ Result<nlohmann::ordered_json> parse_json(std::string_view text) {
   return json;
 }
 
+nlohmann::ordered_json json_or_null(std::string_view text) {
+  auto json = parse_json(text);
+  return json.ok() ? std::move(*json) : nlohmann::ordered_json();
+}
+
 std::string json_text(const nlohmann::ordered_json& json, int indent) {
   return json.dump(indent, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }

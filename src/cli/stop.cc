@@ -1,9 +1,10 @@
-// carat stop: unloads a model from a server. No server exists yet, so there is never one to stop.
+// carat stop: unloads a model from a running server.
 #include <fmt/core.h>
 
 #include "base/printable.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/remote.h"
 #include "cli/report.h"
 #include "store/store.h"
 
@@ -11,6 +12,13 @@ namespace carat::cli {
 namespace {
 
 Status run(const std::string& text) {
+  if (const auto server = Remote::find()) {
+    Status status = server->stop(text);
+    if (!status.ok() && status.error().code == ErrorCode::kNotFound) {
+      return Error{ErrorCode::kNotFound, "couldn't find model \"" + escaped(text) + "\" to stop"};
+    }
+    return status;
+  }
   CARAT_TRY(const Store store, Store::open());
   CARAT_TRY(const ModelName name, ModelName::parse(text));
   const auto stored = store.find(name);

@@ -330,7 +330,7 @@ void Connection::finish_exchange() {
 }
 
 void Connection::send_head(int status, const std::string& content_type, const Headers& headers, int64_t length) {
-  std::string head = fmt::format("HTTP/1.1 {} {}\r\n", status, reason_phrase(status));
+  std::string head = fmt::format("HTTP/1.1 {} {}\r\nServer: carat\r\n", status, reason_phrase(status));
   if (!content_type.empty()) head += fmt::format("Content-Type: {}\r\n", content_type);
   for (const auto& [name, value] : headers) head += fmt::format("{}: {}\r\n", name, value);
   for (const auto& [name, value] : exchange_->request().reply_headers) head += fmt::format("{}: {}\r\n", name, value);

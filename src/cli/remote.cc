@@ -1,0 +1,124 @@
+#include "cli/remote.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "chat/human.h"
+#include "cli/json_text.h"
+#include "store/pull/http.h"
+
+namespace carat::cli {
+namespace {
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+Result<HttpAnswer> ask(const HttpRequest& request, int64_t connect_ms) {
+  HttpSettings settings;
+  settings.plain_http = true;
+  settings.connect_ms = connect_ms;
+  settings.stall_ms = 600'000;  // a model may have to be loaded
+  settings.attempts = 1;
+  HttpClient client(settings);
+  return client.fetch(request, 64 << 20, [] { return false; });
+}
+
+std::string server_url() {
+  std::string host = variable("OLLAMA_HOST");
+  if (host.empty()) return "http://127.0.0.1:11434";
+  if (host.find("://") == std::string::npos) host = "http://" + host;
+  const size_t authority = host.find("://") + 3;
+  if (host.ends_with('/')) host.pop_back();
+  const size_t bracket = host.find(']', authority);
+  if (host.find(':', bracket == std::string::npos ? authority : bracket) == std::string::npos) host += ":11434";
+  if (const size_t any = host.find("://0.0.0.0:"); any != std::string::npos) host.replace(any + 3, 7, "127.0.0.1");
+  return host;
+}
+
+// "4 minutes from now", as Ollama says it.
+std::string until(const std::string& expires) {
+  int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0;
+  if (std::sscanf(expires.c_str(), "%d-%d-%dT%d:%d:%d", &year, &month, &day, &hour, &minute, &second) != 6)
+    return expires;
+  std::tm when{};
+  when.tm_year = year - 1900, when.tm_mon = month - 1, when.tm_mday = day;
+  when.tm_hour = hour, when.tm_min = minute, when.tm_sec = second;
+  const auto left = static_cast<int64_t>(::timegm(&when)) - static_cast<int64_t>(std::time(nullptr));
+  if (left > int64_t{3600} * 24 * 365 * 10) return "Forever";
+  if (left <= 0) return "Stopping...";
+  std::string ago = chat::human_ago(std::chrono::seconds(left));
+  if (const size_t word = ago.rfind(" ago"); word != std::string::npos) ago.replace(word, 4, " from now");
+  return ago;
+}
+
+Result<std::string> body_of(const Result<HttpAnswer>& answer) {
+  if (!answer) return answer.error();
+  if (answer->head.status == 200) return answer->body;
+  const auto json = json_or_null(answer->body);
+  const bool told = json.is_object() && json.contains("error") && json["error"].is_string();
+  return Error{answer->head.status == 404 ? ErrorCode::kNotFound : ErrorCode::kNetwork,
+               told ? json["error"].get<std::string>() : fmt::format("the server answers {}", answer->head.status)};
+}
+
+}  // namespace
+
+std::optional<Remote> Remote::find() {
+  Remote remote;
+  remote.url_ = server_url();
+  remote.key_ = variable("VLLM_API_KEY");
+  HttpRequest request;
+  request.url = remote.url_ + "/health";
+  const auto answer = ask(request, 300);
+  if (!answer || answer->head.status != 200) return std::nullopt;
+  const std::string* server = answer->head.find("server");
+  if (server == nullptr || !server->starts_with("carat")) return std::nullopt;
+  return remote;
+}
+
+Result<std::string> Remote::get(const std::string& path) const {
+  HttpRequest request;
+  request.url = url_ + path;
+  if (!key_.empty()) request.authorization = "Bearer " + key_;
+  return body_of(ask(request, 2000));
+}
+
+Result<std::string> Remote::post(const std::string& path, const std::string& json) const {
+  HttpRequest request;
+  request.method = "POST";
+  request.url = url_ + path;
+  request.headers = {"Content-Type: application/json"};
+  request.body = json;
+  if (!key_.empty()) request.authorization = "Bearer " + key_;
+  return body_of(ask(request, 2000));
+}
+
+Result<std::vector<RunningModel>> Remote::running() const {
+  CARAT_TRY(const std::string body, get("/api/ps"));
+  const auto json = json_or_null(body);
+  if (!json.is_object() || !json.contains("models") || !json["models"].is_array()) {
+    return Error{ErrorCode::kNetwork, url_ + "/api/ps: not the list that was expected"};
+  }
+  std::vector<RunningModel> all;
+  for (const auto& one : json["models"]) {
+    RunningModel model;
+    model.name = one.value("name", "");
+    model.digest = one.value("digest", "");
+    model.size_bytes = one.value("size", uint64_t{0});
+    model.context = one.value("context_length", 0);
+    model.processor = one.value("size_vram", uint64_t{0}) > 0 ? "100% GPU" : "100% CPU";
+    model.until = until(one.value("expires_at", ""));
+    all.push_back(std::move(model));
+  }
+  return all;
+}
+
+Status Remote::stop(const std::string& model) const {
+  CARAT_TRY(const std::string body, post("/api/generate", nlohmann::json{{"model", model}, {"keep_alive", 0}}.dump()));
+  return {};
+}
+
+}  // namespace carat::cli
