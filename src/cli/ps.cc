@@ -13,7 +13,7 @@ namespace {
 
 Status run(bool json) {
   const auto server = Remote::find();
-  if (!server) note("no carat server is running\n");
+  if (!server && !json) note("no carat server is running\n");
   if (json) {
     std::string body = "{\"models\":[]}";
     if (server) {
