@@ -7,6 +7,8 @@
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cuda/cuda_backend.h"
 #include "backend/reference/reference_backend.h"
+#include "backend/reference/reference_vision.h"
+#include "backend/vision_encoder.h"
 
 namespace carat {
 
@@ -57,6 +59,12 @@ Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, c
     return create_reference_backend(config, weights);
   }
   return cpu::create_cpu_backend(*kernels, options, config, weights);
+}
+
+Result<std::unique_ptr<VisionEncoder>> create_vision_encoder(const BackendOptions& options,
+                                                             std::shared_ptr<const VisionTower> tower) {
+  CARAT_TRY([[maybe_unused]] const cpu::Kernels* kernels, find_kernels(options));
+  return create_reference_vision(std::move(tower));
 }
 
 Result<MemoryNeed> memory_need(const BackendOptions& options, const ModelConfig& config, const Weights& weights,

@@ -125,6 +125,12 @@ Result<std::vector<int32_t>> PromptFormat::encode(const Tokenizer& tokenizer, in
     if (!first) style.default_system.clear();
     return encode_chat(tokenizer, messages, true, style);
   }
+  for (const ChatMessage& message : messages) {
+    for (const ChatPart& part : message.parts) {
+      if (part.kind != ChatPart::Kind::kImage) continue;
+      return Error{ErrorCode::kUnsupported, "pictures need a model that knows Gemma's chat template"};
+    }
+  }
   CARAT_TRY(const std::string text, render_text(messages));
   std::vector<int32_t> ids;
   if (first && adds_bos_) ids.push_back(bos_id);

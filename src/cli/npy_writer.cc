@@ -8,9 +8,9 @@ namespace carat::cli {
 
 static_assert(std::endian::native == std::endian::little, "the header says little-endian");
 
-Result<NpyWriter> NpyWriter::create(const std::filesystem::path& path, size_t columns) {
+Result<NpyWriter> NpyWriter::create(const std::filesystem::path& path, size_t columns, size_t group) {
   CARAT_TRY(AtomicFile file, AtomicFile::create(path));
-  NpyWriter writer(std::move(file), columns);
+  NpyWriter writer(std::move(file), columns, group);
   CARAT_CHECK(writer.file_.write(writer.header()));
   return writer;
 }
@@ -19,7 +19,8 @@ Result<NpyWriter> NpyWriter::create(const std::filesystem::path& path, size_t co
 std::string NpyWriter::header() const {
   constexpr size_t kHeader = 128, kPrefix = 10;
   std::string header("\x93NUMPY\x01\x00\x76\x00", kPrefix);
-  header += fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows_, columns_);
+  const std::string rows = group_ == 0 ? fmt::format("{}", rows_) : fmt::format("{}, {}", rows_ / group_, group_);
+  header += fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, columns_);
   header.resize(kHeader - 1, ' ');
   return header + '\n';
 }

@@ -13,17 +13,19 @@ namespace carat::cli {
 class NpyWriter {
  public:
   // Errors: kIo.
-  static Result<NpyWriter> create(const std::filesystem::path& path, size_t columns);
+  // With `group`, rows come in groups of so many: the array is [groups, group, columns].
+  static Result<NpyWriter> create(const std::filesystem::path& path, size_t columns, size_t group = 0);
 
   void append(std::span<const float> row);  // `columns` values; a failed write is told by finish()
   Status finish();                          // errors: kIo
 
  private:
-  NpyWriter(AtomicFile file, size_t columns) : file_(std::move(file)), columns_(columns) {}
+  NpyWriter(AtomicFile file, size_t columns, size_t group)
+      : file_(std::move(file)), columns_(columns), group_(group) {}
   std::string header() const;
 
   AtomicFile file_;
-  size_t columns_;
+  size_t columns_, group_;
   size_t rows_ = 0;
   Status written_;  // of the rows so far
 };

@@ -10,6 +10,7 @@
 #include "chat/answer.h"
 #include "chat/generation_options.h"
 #include "chat/loaded_model.h"
+#include "chat/pictures.h"
 #include "chat/prompt_format.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
@@ -29,9 +30,9 @@ namespace {
 struct RunFlags {
   std::string model;
   std::vector<std::string> prompt;
-  std::string system, format, think;
+  std::string system, format, think, mmproj;
   std::optional<std::string> prompt_template;
-  bool has_system = false, raw = false, verbose = false, no_word_wrap = false, insecure = false;
+  bool has_system = false, pan_and_scan = false, raw = false, verbose = false, no_word_wrap = false, insecure = false;
   chat::LoadOptions loading;
   chat::GivenOptions generation;
 };
@@ -104,9 +105,25 @@ Status run(const RunFlags& flags, bool& interrupted) {
   std::vector<ChatMessage> messages;
   const std::string& system = flags.has_system ? flags.system : model.resolved.system;
   if (!system.empty() && !(flags.raw && !flags.has_system)) messages.push_back(ChatMessage::of_text("system", system));
-  messages.push_back(ChatMessage::of_text("user", prompt));
+  chat::TypedPrompt typed = chat::split_typed_prompt(prompt);
+  if (flags.raw) typed = {prompt, {}};
+  ChatMessage question{"user", {}};
+  std::optional<chat::PictureEncoder> pictures;
+  std::vector<chat::EncodedImage> images;
+  for (const std::string& path : typed.paths) {
+    if (!pictures) {
+      CARAT_TRY(pictures, chat::PictureEncoder::of(model, flags.loading.backend, flags.mmproj));
+    }
+    CARAT_TRY(chat::PromptPicture picture, pictures->encode_file(path, flags.pan_and_scan));
+    question.parts.push_back({ChatPart::Kind::kImage, std::move(picture.text)});
+    images.insert(images.end(), picture.images.begin(), picture.images.end());
+  }
+  question.parts.push_back({ChatPart::Kind::kText, std::move(typed.text)});
+  messages.push_back(std::move(question));
   chat::AnswerRequest asked;
   CARAT_TRY(asked.request.prompt, format.encode(tokenizer, model.file.config.bos_id, messages));
+  if (pictures) CARAT_CHECK(chat::place_images(pictures->config(), images, asked.request));
+  pictures.reset();  // the tower's memory
   asked.request.sampling = options.sampling;
   if (!flags.raw || !flags.generation.empty()) asked.stops = options.stops;
   asked.trim_leading_space = format.trims_leading_space();
@@ -157,6 +174,7 @@ void add_run(CLI::App& app, Action& action) {
       "  carat run gemma3:270m-pt                  a conversation; /? helps, Ctrl-R searches what was typed before\n"
       "  carat run gemma3:270m-pt \"What is the capital of France?\"\n"
       "  carat run ./model.gguf --raw --temp 0 -n 50 \"Once upon a time\"\n"
+      "  carat run gemma3:4b \"What is this? ./cat.jpg\"\n"
       "  cat notes.txt | carat run gemma3:270m-pt \"Summarise:\"");
   command->add_option("MODEL", flags->model, "A name (gemma3:270m-pt), a GGUF file or a Hugging Face directory")
       ->required();
@@ -168,6 +186,9 @@ void add_run(CLI::App& app, Action& action) {
       "A system text before the conversation");
   command->add_option("--template", flags->prompt_template,
                       "How to ask, instead of the model's own: gemma, chatml, or a text with {{ .Prompt }}");
+  command->add_option("--mmproj", flags->mmproj, "The vision tower of another file (llama.cpp's mmproj)")
+      ->type_name("FILE");
+  command->add_flag("--pan-and-scan", flags->pan_and_scan, "Look at crops of long pictures too");
   command->add_flag("--raw", flags->raw, "Go on with the text as it is, without any template");
   command->add_flag("--verbose", flags->verbose, "Print eight figures about time and speed to standard error");
   command->add_flag("--nowordwrap", flags->no_word_wrap, "Do not wrap the answers of a conversation");

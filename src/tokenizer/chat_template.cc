@@ -121,7 +121,7 @@ Result<std::vector<ChatSpan>> render_chat_spans(const std::vector<ChatMessage>& 
     }
     for (const ChatPart& part : message.parts) {
       if (part.kind == ChatPart::Kind::kImage) {
-        spans.marker("<start_of_image>");
+        spans.marker(part.text.empty() ? "<start_of_image>" : std::string_view(part.text));
       } else {
         spans.typed(strip_whitespace(part.text));
       }

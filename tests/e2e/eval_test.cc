@@ -1,6 +1,7 @@
 // carat eval on Hugging Face's tiny models: ids, logits and log-probabilities against what transformers computed.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -218,6 +219,87 @@ TEST_F(EvalOneTest, UnknownBackendsListWhatThereIs) {
   const auto result = run_carat({"eval", fixture_.folder, "--backend", "gpu"}, {.input = fixture_.line()});
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_NE(result.err.find("cpu/portable"), std::string::npos) << result.err;
+}
+
+// A .npy file of the fixture's normalised pixels.
+std::string write_pixels(const Fixture& fixture) {
+  const std::string path = testing::TempDir() + "eval_test_pixels.npy";
+  const std::vector<float> values = fixture.floats("pixel_values");
+  std::string header("\x93NUMPY\x01\x00\x76\x00", 10);
+  header += "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3, 112, 112), }";
+  header.resize(127, ' ');
+  header += '\n';
+  std::ofstream file(path, std::ios::binary);
+  file << header;
+  file.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float)));
+  return path;
+}
+
+// Prepared pixels through the tower, the engine and the text model, on a directory without a tokenizer.
+TEST(EvalPictures, GreedyIdsAndFeaturesAreHuggingFaces) {
+  const Fixture fixture("gemma3-tiny-vision");
+  const auto prompt = fixture.integers("input_ids"), all = fixture.integers("greedy_ids");
+  const Json greedy(std::vector<int32_t>(all.begin() + static_cast<ptrdiff_t>(prompt.size()), all.end()));
+  const std::string line = Json{{"ids", prompt}, {"pixels", write_pixels(fixture)}}.dump() + "\n";
+  const std::string features = testing::TempDir() + "eval_test_features.npy";
+  for (const char* backend : {"reference", "cpu", "cpu/portable"}) {
+    const auto result = run_carat({"eval", fixture.folder, "--generate", std::to_string(greedy.size()), "--backend",
+                                   backend, "--chunk", "32", "--image-features", features},
+                                  {.input = line + line});
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const auto lines = lines_of(result.out);
+    EXPECT_EQ(lines.at(0)["greedy"], greedy) << backend;
+    EXPECT_EQ(lines.at(1)["greedy"], greedy) << backend;  // from the caches
+    EXPECT_EQ(lines.at(0)["ids"], Json(prompt));
+    const Npy npy = read_npy(features);
+    EXPECT_NE(npy.header.find("'shape': (4, 16, 256)"), std::string::npos) << npy.header;
+    const auto expected = fixture.floats("image_features");
+    ASSERT_EQ(npy.values.size(), 2 * expected.size());
+    EXPECT_TRUE(test::rows_within(std::span(npy.values).first(expected.size()), expected, 256, 1e-4)) << backend;
+    EXPECT_TRUE(
+        test::same_bits(std::span(npy.values).first(expected.size()), std::span(npy.values).subspan(expected.size())));
+  }
+}
+
+TEST(EvalPictures, ReferenceLogitsAreHuggingFaces) {
+  const Fixture fixture("gemma3-tiny-vision");
+  const std::string logits = testing::TempDir() + "eval_test_vision_logits.npy";
+  const auto result =
+      run_carat({"eval", fixture.folder, "--backend", "reference", "--prompt-logprobs", "--logits", logits},
+                {.input = Json{{"ids", fixture.integers("input_ids")}, {"pixels", write_pixels(fixture)}}.dump()});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_TRUE(test::rows_within(read_npy(logits).values, fixture.floats("logits"), 1024, 1e-4));
+}
+
+TEST(EvalPictures, APictureOfAnySizeGoesIn) {
+  const Fixture fixture("gemma3-tiny-vision");
+  const auto ids = fixture.integers("input_ids");
+  const std::string pictures = std::string(kSourceDir) + "/tests/golden/images/";
+  const auto result =
+      run_carat({"eval", fixture.folder, "--generate", "4"},
+                {.input = Json{{"ids", ids}, {"images", {pictures + "wide.png", pictures + "tall.jpg"}}}.dump()});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(lines_of(result.out)[0]["greedy"].size(), 4u);
+}
+
+TEST(EvalPictures, ErrorsAreOneClearLine) {
+  const Fixture vision("gemma3-tiny-vision"), text("gemma3-tiny-text");
+  const std::string pictures = std::string(kSourceDir) + "/tests/golden/images/";
+  const auto error_of = [](const std::string& folder, const Json& line) {
+    const auto result = run_carat({"eval", folder}, {.input = line.dump()});
+    EXPECT_NE(result.exit_code, 0);
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    return result.err;
+  };
+  const Json image(pictures + "small.png");
+  EXPECT_NE(error_of(text.folder, {{"ids", {2, 5}}, {"images", {image}}}).find("has no vision tower"),
+            std::string::npos);
+  EXPECT_NE(error_of(text.folder, {{"ids", {2, 1024}}}).find("1024 is no id, expected 0 to 1023"), std::string::npos);
+  EXPECT_NE(
+      error_of(vision.folder, {{"ids", {2, 5}}, {"images", {image}}}).find("has 0 image tokens (id 1002), expected 16"),
+      std::string::npos);
+  EXPECT_NE(error_of(vision.folder, {{"ids", {2, 5}}, {"images", {pictures + "expected.json"}}}).find("not a picture"),
+            std::string::npos);
 }
 
 }  // namespace

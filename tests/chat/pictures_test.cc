@@ -1,0 +1,64 @@
+// What a prompt says about pictures, and where their embeddings go.
+#include "chat/pictures.h"
+
+#include <gtest/gtest.h>
+
+#include "support/paths.h"
+
+namespace carat::chat {
+namespace {
+
+VisionConfig small_config() {
+  VisionConfig config;
+  config.tokens = 4;
+  config.soft_id = 9;
+  return config;
+}
+
+TEST(Pictures, TextIsWhatGemma3ProcessorExpands) {
+  const std::string image =
+      "\n\n<start_of_image><image_soft_token><image_soft_token><image_soft_token><image_soft_token><end_of_image>\n\n";
+  EXPECT_EQ(picture_text(small_config(), 1), image);
+  EXPECT_EQ(
+      picture_text(small_config(), 3),
+      "Here is the original image " + image + " and here are some crops to help you see better " + image + " " + image);
+}
+
+TEST(Pictures, EmbeddingsGoWhereSoftTokensStand) {
+  const EncodedImage a{1, std::make_shared<const std::vector<float>>(4)};
+  const EncodedImage b{2, std::make_shared<const std::vector<float>>(4)};
+  Request request;
+  request.prompt = {2, 9, 9, 9, 9, 5, 9, 9, 9, 9, 6};
+  ASSERT_TRUE(place_images(small_config(), std::vector{a, b}, request).ok());
+  EXPECT_EQ(request.prompt, (std::vector<int32_t>{2, 0, 0, 0, 0, 5, 0, 0, 0, 0, 6}));
+  ASSERT_EQ(request.images.size(), 2u);
+  EXPECT_EQ(request.images[0].begin, 1);
+  EXPECT_EQ(request.images[0].end, 5);
+  EXPECT_EQ(request.images[0].hash, 1u);
+  EXPECT_EQ(request.images[1].begin, 6);
+  EXPECT_EQ(request.images[1].embeddings, b.embeddings);
+}
+
+TEST(Pictures, AsManySoftTokensAsImages) {
+  const EncodedImage a{1, std::make_shared<const std::vector<float>>(4)};
+  for (const std::vector<int32_t>& prompt : {std::vector<int32_t>{2, 5}, {2, 9, 9, 9}, {9, 9, 5, 9, 9}}) {
+    Request request;
+    request.prompt = prompt;
+    EXPECT_FALSE(place_images(small_config(), std::vector{a}, request).ok());
+  }
+  Request none;
+  none.prompt = {2, 5};
+  EXPECT_TRUE(place_images(small_config(), {}, none).ok());
+}
+
+TEST(Pictures, NamesOfExistingPicturesLeaveThePrompt) {
+  const std::string folder = std::string(kSourceDir) + "/tests/golden/images/";
+  const TypedPrompt typed = split_typed_prompt("what is " + folder + "wide.png, and " + folder + "none.png?");
+  EXPECT_EQ(typed.paths, std::vector<std::string>{folder + "wide.png"});
+  EXPECT_EQ(typed.text, "what is  and " + folder + "none.png?");
+  EXPECT_EQ(split_typed_prompt("see " + folder + "expected.json").paths, std::vector<std::string>());
+  EXPECT_EQ(split_typed_prompt("a\\ b\n c").text, "a\\ b\n c");
+}
+
+}  // namespace
+}  // namespace carat::chat
