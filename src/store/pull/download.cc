@@ -166,6 +166,7 @@ Result<StoredBlob> Download::fetch(BlobWriter writer) {
 
 void Download::start(Piece& piece) {
   piece.received_before = piece.received;
+  if (!whole_only_) piece.waiting.reserve(piece.end - piece.begin);  // growing by doubling would take twice the window
   HttpRequest request;
   request.url = direct_url_.empty() ? source_.url : direct_url_;
   if (direct_url_.empty() || origin_of(direct_url_) == origin_of(source_.url))
