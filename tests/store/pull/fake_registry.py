@@ -12,8 +12,8 @@ FOLDER/script.json                              what to do instead, read anew fo
      "length": n (another Content-Length), "ignore_range": true, "shift_range": n, "total": n (in Content-Range),
      "trickle": seconds a byte, "endless": true, "gzip": true, "need": "Bearer x", "realm": url, "stall": seconds}
 FOLDER/log                                      a JSON line for each request
-The protocols are those of Docker's registry (as Ollama 0.17 uses it) and of huggingface_hub 0.3x; real_clients.py checks
-this program with the real clients. Standard library only.
+The protocols are those of Docker's registry (as Ollama 0.17 uses it) and of huggingface_hub 0.3x. Standard library
+only.
 """
 
 import gzip
