@@ -35,7 +35,7 @@ struct Asked {
   Clock::time_point began = Clock::now(), last;
   double first_ms = -1;
   std::vector<double> gaps_ms;
-  int tokens = 0, prompt_tokens = 0;
+  int tokens = 0;
   double decode_ms = 0;
 
   void take(std::string_view bytes) {
@@ -50,8 +50,8 @@ struct Asked {
     const auto json = json_or_null(data);
     if (!json.is_object()) return;
     if (const auto usage = json.find("usage"); usage != json.end() && usage->is_object()) {
-      tokens = usage->value("completion_tokens", tokens);
-      prompt_tokens = usage->value("prompt_tokens", 0);
+      const auto completion = usage->find("completion_tokens");
+      if (completion != usage->end() && completion->is_number_integer()) tokens = completion->get<int>();
     }
     const auto choices = json.find("choices");
     if (choices == json.end() || !choices->is_array() || choices->empty()) return;
@@ -147,7 +147,8 @@ class Bench {
         json["data"].empty()) {
       return Error{ErrorCode::kNetwork, fmt::format("{} lists no model (status {})", request.url, answer.head.status)};
     }
-    return json["data"][0].value("id", "");
+    const auto& id = json["data"][0].is_object() && json["data"][0].contains("id") ? json["data"][0]["id"] : json;
+    return id.is_string() ? id.get<std::string>() : std::string();
   }
 
   std::string model;

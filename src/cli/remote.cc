@@ -103,15 +103,19 @@ Result<std::vector<RunningModel>> Remote::running() const {
     return Error{ErrorCode::kNetwork, url_ + "/api/ps: not the list that was expected"};
   }
   std::vector<RunningModel> all;
-  for (const auto& one : json["models"]) {
-    RunningModel model;
-    model.name = one.value("name", "");
-    model.digest = one.value("digest", "");
-    model.size_bytes = one.value("size", uint64_t{0});
-    model.context = one.value("context_length", 0);
-    model.processor = one.value("size_vram", uint64_t{0}) > 0 ? "100% GPU" : "100% CPU";
-    model.until = until(one.value("expires_at", ""));
-    all.push_back(std::move(model));
+  try {
+    for (const auto& one : json["models"]) {
+      RunningModel model;
+      model.name = one.value("name", "");
+      model.digest = one.value("digest", "");
+      model.size_bytes = one.value("size", uint64_t{0});
+      model.context = one.value("context_length", 0);
+      model.processor = one.value("size_vram", uint64_t{0}) > 0 ? "100% GPU" : "100% CPU";
+      model.until = until(one.value("expires_at", ""));
+      all.push_back(std::move(model));
+    }
+  } catch (const nlohmann::json::exception&) {
+    return Error{ErrorCode::kNetwork, url_ + "/api/ps: not the list that was expected"};
   }
   return all;
 }

@@ -4,6 +4,8 @@
 
 #include <set>
 
+#include "formats/json_guard.h"
+
 namespace carat::server {
 namespace {
 
@@ -62,6 +64,12 @@ JsonText read_json(std::string_view body) {
   }
   if (body.starts_with("\xEF\xBB\xBF")) {
     text.fault = {JsonFault::Kind::kSyntax, 0, "a byte order mark before the value"};
+    return text;
+  }
+  // An object that keeps its order takes time quadratic in its keys.
+  constexpr JsonLimits kLimits{kMaxJsonDepth, size_t{64} << 20, 1024, 8192};
+  if (const auto problem = check_json_limits(body, kLimits); !problem.empty()) {
+    text.fault = {JsonFault::Kind::kTooDeep, 0, std::string(problem)};
     return text;
   }
   Limited limited;

@@ -26,7 +26,7 @@ MAY_INCLUDE = {
     "engine": {"base", "model", "backend", "sampling"},
     "store": {"base", "formats", "model"},
     "chat": {"base", "model", "backend", "engine", "sampling", "tokenizer", "store", "image"},
-    "server": {"base", "model", "backend", "engine", "sampling", "tokenizer", "store", "image", "chat"},
+    "server": {"base", "formats", "model", "backend", "engine", "sampling", "tokenizer", "store", "image", "chat"},
     "cli": {"base", "formats", "model", "backend", "engine", "sampling", "tokenizer", "store", "image", "chat", "server"},
 }
 
