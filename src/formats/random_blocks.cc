@@ -8,22 +8,21 @@
 #include <cstring>
 
 #include "base/half.h"
+#include "base/random.h"
 #include "base/result.h"
 #include "formats/quant_blocks.h"
 
 namespace carat {
 namespace {
 
-// SplitMix64 (Steele, Lea, Flood 2014).
+// SplitMix64.
 class Random {
  public:
   explicit Random(uint64_t seed) : state_(seed) {}
 
   uint64_t next() {
-    uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
+    state_ += kGolden64;
+    return mix64(state_);
   }
   void fill(std::span<std::byte> out) {
     for (; out.size() >= 8; out = out.subspan(8)) {

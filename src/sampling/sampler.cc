@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "sampling/random.h"
+#include "base/random.h"
 #include "sampling/softmax.h"
 
 namespace carat {

@@ -5,7 +5,7 @@
 #include <map>
 
 #include "engine/fake_backend.h"
-#include "sampling/random.h"
+#include "base/random.h"
 
 namespace carat {
 namespace {

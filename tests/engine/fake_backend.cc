@@ -2,7 +2,7 @@
 
 #include <set>
 
-#include "sampling/random.h"
+#include "base/random.h"
 #include "sampling/top_k.h"
 
 namespace carat {

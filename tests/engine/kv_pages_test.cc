@@ -5,7 +5,7 @@
 #include <set>
 
 #include "engine/fake_backend.h"
-#include "sampling/random.h"
+#include "base/random.h"
 
 namespace carat {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "sampling/random.h"
+#include "base/random.h"
 
 namespace carat {
 namespace {

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "sampling/random.h"
+#include "base/random.h"
 
 namespace carat {
 namespace {

@@ -7,7 +7,7 @@
 #include <limits>
 #include <numeric>
 
-#include "sampling/random.h"
+#include "base/random.h"
 
 namespace carat {
 namespace {
