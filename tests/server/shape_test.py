@@ -19,15 +19,12 @@ class Shapes(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.server = Server("vllm")
+        cls.addClassCleanup(cls.server.stop)
         cls.daemon = Server(folder=cls.server.folder)
+        cls.addClassCleanup(cls.daemon.stop)
         probe = cls.daemon.post("/api/generate", {"model": "g270", "prompt": "x", "format": "json", "stream": False, "options": {"num_predict": 1}})
         if "built without constrained output" in probe.body:
             raise unittest.SkipTest("built without the grammar engine")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.daemon.stop()
-        cls.server.stop()
 
     def check_person(self, text):
         person = json.loads(text)
