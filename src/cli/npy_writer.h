@@ -20,8 +20,7 @@ class NpyWriter {
   Status finish();                          // errors: kIo
 
  private:
-  NpyWriter(AtomicFile file, size_t columns, size_t group)
-      : file_(std::move(file)), columns_(columns), group_(group) {}
+  NpyWriter(AtomicFile file, size_t columns, size_t group) : file_(std::move(file)), columns_(columns), group_(group) {}
   std::string header() const;
 
   AtomicFile file_;

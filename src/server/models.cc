@@ -27,6 +27,27 @@ Result<std::shared_ptr<Constraint>> ServedModel::begin(const Shape& shape) {
   return std::make_shared<Constraint>(std::move(constraint));
 }
 
+// Freed on the loader's thread, where unmapping a model keeps nobody waiting but the next load, which needs its memory;
+// by whoever lets go last where the loader has ended: a connection may outlive it.
+struct Models::GivenUp : std::enable_shared_from_this<GivenUp> {
+  std::mutex mutex;
+  std::vector<std::unique_ptr<ServedModel>> models;
+  Workers* loader = nullptr;
+
+  void take(ServedModel* model) {
+    std::unique_ptr<ServedModel> mine(model);
+    const std::lock_guard lock(mutex);
+    if (loader == nullptr) return;
+    models.push_back(std::move(mine));
+    loader->post([all = shared_from_this()] { all->free(); });
+  }
+  void free() {
+    std::vector<std::unique_ptr<ServedModel>> going;
+    const std::lock_guard lock(mutex);
+    going.swap(models);
+  }
+};
+
 double LoadedModelInfo::kv_usage() const {
   const int64_t pages = int64_t{lease->global_pages};
   return pages == 0 ? 0 : 1 - static_cast<double>(load.free_global_pages) / static_cast<double>(pages);
@@ -34,9 +55,23 @@ double LoadedModelInfo::kv_usage() const {
 
 Models::Models(const Store& store, Workers& workers, const ModelsOptions& options,
                std::function<void(std::function<void()>)> post, Generations::Observer observer)
-    : store_(store), workers_(workers), options_(options), post_(std::move(post)), observer_(std::move(observer)) {}
+    : store_(store),
+      workers_(workers),
+      options_(options),
+      post_(std::move(post)),
+      observer_(std::move(observer)),
+      given_up_(std::make_shared<GivenUp>()) {
+  given_up_->loader = &loader_;
+}
 
-Models::~Models() { shutdown(); }
+Models::~Models() {
+  shutdown();
+  {
+    const std::lock_guard lock(given_up_->mutex);
+    given_up_->loader = nullptr;
+  }
+  given_up_->free();
+}
 
 void Models::pin(std::string name_or_path, std::vector<std::string> served_names) {
   pinned_path_ = std::move(name_or_path);
@@ -141,7 +176,7 @@ bool Models::unload_oldest() {
     loaded_.erase(oldest);
   }
   going.reset();
-  free_given_up();
+  given_up_->free();
   return true;
 }
 
@@ -154,14 +189,7 @@ void Models::make_room() {
   while (!stopping_ && full()) {
     if (!unload_oldest()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
-  free_given_up();
-}
-
-// On the loader's thread, where unmapping a model keeps nobody waiting but the next load, which needs its memory.
-void Models::free_given_up() {
-  std::vector<std::unique_ptr<ServedModel>> going;
-  const std::lock_guard lock(given_up_mutex_);
-  going.swap(given_up_);
+  given_up_->free();
 }
 
 Result<Lease> Models::load(const std::string& name, int32_t context) {
@@ -199,13 +227,7 @@ Result<Lease> Models::load(const std::string& name, int32_t context) {
                                                       options_.max_waiting, post_, observer_);
   served->load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   // Whoever lets go last, the loader's thread frees it: unmapping a model takes a while.
-  return Lease(served.release(), [this](ServedModel* model) {
-    {
-      const std::lock_guard lock(given_up_mutex_);
-      given_up_.emplace_back(model);
-    }
-    loader_.post([this] { free_given_up(); });
-  });
+  return Lease(served.release(), [given_up = given_up_](ServedModel* model) { given_up->take(model); });
 }
 
 // What is left for one more model. The machine knows itself what the others took; --memory has to be told.

@@ -120,6 +120,7 @@ class Models {
     KeepAlive keep_alive;
     std::chrono::steady_clock::time_point last_used;
   };
+  struct GivenUp;  // models that nobody uses any more
   struct Waiting {
     std::string name;
     int32_t context;
@@ -132,7 +133,6 @@ class Models {
   Result<chat::MemoryBudget> budget() const;
   bool unload_oldest();
   void make_room();
-  void free_given_up();
   void load_for(Waiting waiting);
   static bool is_idle(const Entry& entry) { return entry.model.use_count() == 1; }
 
@@ -146,8 +146,7 @@ class Models {
 
   mutable std::mutex mutex_;
   std::map<std::string, Entry> loaded_;
-  std::mutex given_up_mutex_;
-  std::vector<std::unique_ptr<ServedModel>> given_up_;  // by all who used them
+  const std::shared_ptr<GivenUp> given_up_;
   std::atomic<bool> stopping_{false};
   Workers loader_{1};  // loads and unloads, one at a time
 };

@@ -173,7 +173,10 @@ TEST_F(EvalOneTest, BadInputIsOneLineAndAnExitCode) {
     int exit_code;
   } cases[] = {
       {{}, "{\"ids\": [2, 5]}\nnonsense\n", "Error: line 2: not JSON\n", 2},
-      {{}, "[2, 5]\n", "Error: line 1: expected {\"ids\": [whole numbers]}, {\"text\": \"...\"} or {\"messages\": [...]}\n", 2},
+      {{},
+       "[2, 5]\n",
+       "Error: line 1: expected {\"ids\": [whole numbers]}, {\"text\": \"...\"} or {\"messages\": [...]}\n",
+       2},
       {{}, "{\"ids\": [2, 1e3]}\n", "Error: line 1: 1000.0 is no id, expected 0 to 1023\n", 2},
       {{}, "{\"ids\": [2, 1024]}\n", "Error: line 1: 1024 is no id, expected 0 to 1023\n", 2},
       {{}, "{\"ids\": [2, -1]}\n", "Error: line 1: -1 is no id, expected 0 to 1023\n", 2},

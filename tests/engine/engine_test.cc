@@ -4,8 +4,8 @@
 
 #include <map>
 
-#include "engine/fake_backend.h"
 #include "base/random.h"
+#include "engine/fake_backend.h"
 
 namespace carat {
 namespace {

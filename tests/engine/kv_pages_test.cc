@@ -4,8 +4,8 @@
 
 #include <set>
 
-#include "engine/fake_backend.h"
 #include "base/random.h"
+#include "engine/fake_backend.h"
 
 namespace carat {
 namespace {

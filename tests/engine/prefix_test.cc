@@ -3,9 +3,9 @@
 
 #include <map>
 
+#include "base/random.h"
 #include "engine/engine.h"
 #include "engine/fake_backend.h"
-#include "base/random.h"
 
 namespace carat {
 namespace {
