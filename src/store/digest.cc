@@ -1,7 +1,10 @@
 // SHA-256 by OpenSSL, and the strict parser that stands between texts and names of files.
 #include "store/digest.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
+
+#include <new>
 
 #include "base/result.h"
 
@@ -45,8 +48,12 @@ std::string Digest::text() const { return std::string(kPrefix) + hex(); }
 
 void Sha256::Free::operator()(void* context) const { EVP_MD_CTX_free(context_of(context)); }
 
-Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
-  CARAT_ASSERT(context_ != nullptr && EVP_DigestInit_ex(context_of(context_.get()), EVP_sha256(), nullptr) == 1);
+// OpenSSL 3.0 goes on with a lock that it could not allocate, so whether it is ready is asked first. That it has no memory
+// is what std::bad_alloc says of every other object (base/memory.h).
+Sha256::Sha256() : context_(OPENSSL_init_crypto(0, nullptr) == 1 ? EVP_MD_CTX_new() : nullptr) {
+  if (context_ == nullptr || EVP_DigestInit_ex(context_of(context_.get()), EVP_sha256(), nullptr) != 1) {
+    throw std::bad_alloc();
+  }
 }
 
 void Sha256::update(std::span<const std::byte> bytes) {
