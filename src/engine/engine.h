@@ -101,7 +101,7 @@ class Engine {
   PendingRows pending_of(const Sequence& sequence) const;
   bool submit_next(std::vector<Event>& events);
   bool get_pages(Sequence& sequence, int32_t until);
-  void let_window_go(Sequence& sequence, bool keep);
+  void let_window_go(Sequence& sequence);
   bool preempt_youngest(const Sequence& but);
   void preempt(const SequencePtr& sequence);
   void lay_out(Flight& flight, const SequencePtr& sequence, int32_t rows);

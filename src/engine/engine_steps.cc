@@ -117,7 +117,7 @@ bool Engine::submit_next(std::vector<Event>& events) {
 
   for (const auto& [sequence, rows] : chosen) {
     if (sequence->slot < 0) continue;  // preempted for one before it
-    let_window_go(*sequence, false);
+    let_window_go(*sequence);
     bool has_pages = get_pages(*sequence, sequence->planned + rows);
     while (!has_pages && preempt_youngest(*sequence)) {
       if (sequence->slot < 0) break;
@@ -159,13 +159,13 @@ bool Engine::get_pages(Sequence& sequence, int32_t until) {
 
 // Local pages before the window of the next row. Those that a prompt ended in stay longest, so that it can be asked
 // again. Blocks that are not in the cache yet wait until they are.
-void Engine::let_window_go(Sequence& sequence, bool keep) {
+void Engine::let_window_go(Sequence& sequence) {
   const int32_t first = std::max(0, sequence.planned - config_.window + 1) / kPageTokens;
   const int32_t stored = std::min(first, static_cast<int32_t>(sequence.path.size()));
   const int32_t prompt = sequence.usage.prompt_tokens;
   for (int32_t& block = sequence.local_begin; block < stored; ++block) {
     const bool before_answer = block * kPageTokens < prompt && (block + 1) * kPageTokens > prompt - config_.window;
-    cache_.release_local(sequence.path[static_cast<size_t>(block)], keep || before_answer);
+    cache_.release_local(sequence.path[static_cast<size_t>(block)], before_answer);
     sequence.local_pages[static_cast<size_t>(block)] = -1;
   }
 }
