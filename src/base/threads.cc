@@ -4,7 +4,7 @@
 
 #include <system_error>
 
-#include "base/topology.h"
+#include "base/machine.h"
 
 namespace carat {
 namespace {
@@ -23,8 +23,8 @@ inline void pause_briefly() {
 
 }  // namespace
 
-Result<std::unique_ptr<Team>> Team::create(int workers) {
-  std::unique_ptr<Team> team(new Team(workers));
+Result<std::unique_ptr<Team>> Team::create(int workers, std::vector<int> on) {
+  std::unique_ptr<Team> team(new Team(workers, std::move(on)));
   team->threads_.reserve(static_cast<size_t>(team->workers_));
   for (int worker = 1; worker < team->workers_; ++worker) {
     try {
@@ -69,6 +69,7 @@ void Team::run(void (*body)(void*, int), void* argument) {
 }
 
 void Team::worker_loop(int worker) {
+  stay_on(on_);
   uint32_t seen = 0;
   for (;;) {
     int spins = 0;

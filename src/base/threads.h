@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -22,9 +23,10 @@ struct alignas(64) WorkCounter {
 
 class Team {
  public:
-  // The thread that calls run() is worker 0; `workers` - 1 threads are started. Error: kOutOfMemory where the system
-  // gives no more threads; those that had started have ended then.
-  static Result<std::unique_ptr<Team>> create(int workers);
+  // The thread that calls run() is worker 0; `workers` - 1 threads are started, and stay on the hardware threads `on`
+  // (empty: on any; machine.h). Error: kOutOfMemory where the system gives no more threads; those that had started have
+  // ended then.
+  static Result<std::unique_ptr<Team>> create(int workers, std::vector<int> on = {});
   ~Team();
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
@@ -50,10 +52,11 @@ class Team {
   int64_t next_stage(int64_t stage, void (*last)(void* argument) = nullptr, void* argument = nullptr);
 
  private:
-  explicit Team(int workers) : workers_(workers < 1 ? 1 : workers) {}
+  Team(int workers, std::vector<int> on) : workers_(workers < 1 ? 1 : workers), on_(std::move(on)) {}
   void worker_loop(int worker);
 
   const int workers_;
+  const std::vector<int> on_;
   WorkCounter counters_[2];
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<uint32_t> generation_{0};

@@ -6,12 +6,16 @@
 
 namespace carat {
 
-// Physical cores in this process's affinity mask, at most the cgroup's CPU quota; at least 1. Hardware threads that
-// share a core count once: they share its load ports too, and a memory-bound kernel gains nothing from the second.
-int usable_cores();
+// root: of the file system, for tests.
 
-// Bytes that this process can still take: what the system calls available, and swap, but no more than its cgroup, or any
-// above it, leaves. root: of the file system, for tests.
+// Physical cores that are online and in this process's affinity mask, at most the cgroup's CPU quota; at least 1.
+// Hardware threads that share a core count once: they share its load ports too, and a memory-bound kernel gains nothing
+// from the second.
+int usable_cores(const std::filesystem::path& root = "/");
+
+// Bytes that this process can still take: what the system calls available (what a GPU took that shares the memory is
+// gone from it), and swap on disks, but no more than its cgroup, or any above it, leaves. Not zram: a Jetson swaps to as
+// much of it as half its memory, and weights do not compress.
 uint64_t usable_memory_bytes(const std::filesystem::path& root = "/");
 
 // Peak resident memory of this process in bytes (VmHWM), and the resident memory now (VmRSS).

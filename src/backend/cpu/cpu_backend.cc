@@ -14,6 +14,7 @@
 #include "backend/cpu/step_plan.h"
 #include "backend/step_outputs.h"
 #include "backend/step_thread.h"
+#include "base/machine.h"
 #include "base/threads.h"
 #include "base/topology.h"
 #include "model/rope_table.h"
@@ -28,12 +29,13 @@ using Clock = std::chrono::steady_clock;
 class CpuBackend final : public Backend {
  public:
   CpuBackend(const Kernels& kernels, const BackendOptions& options, const ModelConfig& config,
-             std::unique_ptr<Team> team)
+             std::unique_ptr<Team> team, std::vector<int> on)
       : kernels_(kernels),
         config_(config),
         limit_(options.precision == Precision::kFast ? 127.0f : 16383.0f),
         team_owner_(std::move(team)),
         team_(*team_owner_),
+        on_(std::move(on)),
         frequencies_{rope_frequencies(config.rope_base_local, 1, config.head_size),
                      rope_frequencies(config.rope_base_global, config.rope_factor_global, config.head_size)} {}
 
@@ -115,6 +117,7 @@ class CpuBackend final : public Backend {
 
   // Computes a step, on the step thread and the team.
   Status run(int index) {
+    stay_on(std::exchange(on_, {}));
     Half& half = halves_[static_cast<size_t>(index)];
     running_ = &half;
     half.times = {};
@@ -207,6 +210,7 @@ class CpuBackend final : public Backend {
   const float limit_;  // of rounded activations
   const std::unique_ptr<Team> team_owner_;
   Team& team_;
+  std::vector<int> on_;                       // the hardware threads of the step thread; empty once it is there
   const std::vector<double> frequencies_[2];  // sliding, global
   CpuWeights weights_;
   Arena kv_[2];  // sliding, global: [page][layer of the kind][K, V]
@@ -266,8 +270,10 @@ std::vector<std::string> missing_kernels() {
 
 Result<std::unique_ptr<Backend>> create_cpu_backend(const Kernels& kernels, const BackendOptions& options,
                                                     const ModelConfig& config, const Weights& weights) {
-  CARAT_TRY(auto team, Team::create(options.threads > 0 ? options.threads : usable_cores()));
-  auto backend = std::make_unique<CpuBackend>(kernels, options, config, std::move(team));
+  const int workers = options.threads > 0 ? options.threads : usable_cores();
+  const std::vector<int> on = preferred_threads(workers);
+  CARAT_TRY(auto team, Team::create(workers, on));
+  auto backend = std::make_unique<CpuBackend>(kernels, options, config, std::move(team), on);
   CARAT_CHECK(backend->load(weights));
   return std::unique_ptr<Backend>(std::move(backend));
 }
