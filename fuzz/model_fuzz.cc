@@ -100,11 +100,11 @@ std::vector<std::string> fuzz_seeds() {
   const std::string digest(64, '0');
   return {
       header.encode(),
-      R"({"model_type":"gemma3_text","num_hidden_layers":2,"hidden_size":64,"intermediate_size":96,"sliding_window":8,)"
-      R"("vocab_size":128,"eos_token_id":[1,106],"layer_types":["full_attention","sliding_attention"],)"
-      R"("rope_scaling":{"full_attention":{"rope_type":"linear","factor":8.0}}})",
-      R"({"do_sample":false,"eos_token_id":1,"temperature":0.7,"top_k":64,"min_p":0.1,"repetition_penalty":1.1,)"
-      R"("max_new_tokens":20,"num_beams":1,"stop_strings":["a"],"suppress_tokens":[]})",
+      R"({"model_type":"gemma3_text","num_hidden_layers":2,"hidden_size":64,"intermediate_size":96,"sliding_window":8,
+         "vocab_size":128,"eos_token_id":[1,106],"layer_types":["full_attention","sliding_attention"],
+         "rope_scaling":{"full_attention":{"rope_type":"linear","factor":8.0}}})",
+      R"({"do_sample":false,"eos_token_id":1,"temperature":0.7,"top_k":64,"min_p":0.1,"repetition_penalty":1.1,
+         "max_new_tokens":20,"num_beams":1,"stop_strings":["a"],"suppress_tokens":[]})",
       R"({"schema":1,"kind":"gguf","files":[{"name":"m.gguf","digest":"sha256:)" + digest +
           R"(","size":1}],"base_model":true,"template":"{{ .Prompt }}","stops":["a"],"parameters":{"seed":"1"},)"
           R"("messages":[{"role":"user","content":"x"}],"source":"","created":""})",
