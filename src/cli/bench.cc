@@ -199,7 +199,7 @@ Status bench(const BenchFlags& flags) {
   const auto load_start = std::chrono::steady_clock::now();
   CARAT_TRY(auto backend, create_backend(flags.loading.backend, config, model.file.weights));
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - load_start).count();
-  const KvPlan plan = plan_kv(config, {static_cast<int32_t>(context), flags.loading.chunk, 1, 0});
+  const KvPlan plan = plan_kv(config, {static_cast<int32_t>(context), flags.loading.chunk, 1, 1, 0});
   CARAT_CHECK(backend->reserve_kv(plan));
 
   const BackendInfo info = backend->info();

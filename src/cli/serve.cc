@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 
 #include "cli/commands.h"
 #include "cli/fetch.h"
@@ -146,7 +147,10 @@ Result<server::ServeOptions> options_of(const ServeFlags& flags) {
   if (!context.empty() && context != "auto") {
     CARAT_TRY(models.context, number(context, "--max-model-len"));
   }
-  if (models.context == 0 && options.flavor == Flavor::kVllm) models.context = 8192;
+  if (options.flavor == Flavor::kVllm) {  // the model's whole context, which all sequences share
+    if (models.context == 0) models.context = std::numeric_limits<int32_t>::max();
+    models.whole_contexts = 1;
+  }
   const std::string keep = !flags.keep_alive.empty() ? flags.keep_alive : variable("OLLAMA_KEEP_ALIVE");
   if (!keep.empty()) {
     const bool is_number = keep.find_first_not_of("-0123456789") == std::string::npos;
@@ -213,7 +217,7 @@ void add_flags(CLI::App& command, ServeFlags& flags) {
       ->group(models);
   command
       .add_option("--max-model-len,--max_model_len", flags.context,
-                  "Tokens of prompt and answer; 8192 with a MODEL, else 4096; OLLAMA_CONTEXT_LENGTH")
+                  "Tokens of prompt and answer; the model's with a MODEL, else 4096; OLLAMA_CONTEXT_LENGTH")
       ->group(models);
   add_number(command, "--max-num-seqs", flags.max_sequences, 0, 1024, "Answers of a model at once; OLLAMA_NUM_PARALLEL")
       ->group(models);

@@ -74,8 +74,11 @@ Result<EngineOptions> Engine::checked(const ModelConfig& config, const EngineOpt
   out.max_logits_rows = std::min(std::max(options.max_logits_rows, options.max_sequences), out.max_rows);
   const int32_t blocks = blocks_of(options.context);
   if (out.cache_pages < 0) out.cache_pages = std::max(blocks, 4 * blocks_of(config.window));
-  const KvPlan enough = plan_kv(config, {options.context, out.max_rows, options.max_sequences, out.cache_pages});
-  const KvPlan least = plan_kv(config, {options.context, out.max_rows, 1, 1});
+  const bool for_all = options.whole_contexts <= 0 || options.whole_contexts > options.max_sequences;
+  out.whole_contexts = for_all ? options.max_sequences : options.whole_contexts;
+  const KvPlan enough =
+      plan_kv(config, {out.context, out.max_rows, out.max_sequences, out.whole_contexts, out.cache_pages});
+  const KvPlan least = plan_kv(config, {out.context, out.max_rows, 1, 1, 1});
   if (out.global_pages == 0) out.global_pages = enough.global_pages;
   if (out.local_pages == 0) out.local_pages = enough.local_pages;
   if (out.global_pages < least.global_pages || out.local_pages < least.local_pages) {
@@ -107,7 +110,8 @@ Engine::Engine(Backend& backend, const ModelConfig& config, const EngineOptions&
     : backend_(backend),
       config_(config),
       options_(options),
-      ring_pages_(local_ring_pages(config, {options.context, options.max_rows, options.max_sequences, 0})),
+      ring_pages_(local_ring_pages(
+          config, {options.context, options.max_rows, options.max_sequences, options.whole_contexts, 0})),
       global_pool_(plan.global_pages),
       local_pool_(plan.local_pages),
       cache_(global_pool_, local_pool_, config.window) {

@@ -26,9 +26,10 @@ struct EngineOptions {
   int32_t context = 4096;        // positions of a sequence, prompt and answer; at most the model's
   int32_t max_rows = 256;        // rows of a step: the prefill chunk
   int32_t max_sequences = 1;     // that run at once; more requests wait
+  int32_t whole_contexts = 0;    // that there are pages for: who runs at once shares them, or is preempted; 0: for all
   int32_t max_logits_rows = 32;  // rows of logits of a step (1 MiB each); raised to max_sequences
   int32_t cache_pages = -1;      // pages that the prefix cache may have beyond; -1: a context, four windows at least
-  int32_t global_pages = 0;      // all pages of global layers; 0: enough for max_sequences whole contexts
+  int32_t global_pages = 0;      // all pages of global layers; 0: enough for the whole contexts
   int32_t local_pages = 0;       // the same of sliding layers
   int32_t steps_in_flight = 2;   // 1: each step is published before the next is planned
 };

@@ -36,7 +36,7 @@ KvPlan plan_kv(const ModelConfig& config, const KvShape& shape) {
   // A window begins and ends within a page; the rows of two steps in flight lie beyond it.
   const int32_t window = std::min(div_ceil(config.window, kPageTokens) + 2, blocks);
   KvPlan plan;
-  plan.global_pages = shape.max_sequences * blocks + shape.cache_pages;
+  plan.global_pages = shape.whole_contexts * blocks + shape.cache_pages;
   plan.local_pages = shape.max_sequences * window + 2 * blocks_of(shape.max_rows) + shape.cache_pages;
   plan.max_rows = shape.max_rows;
   plan.slots = shape.max_sequences;

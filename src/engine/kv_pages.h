@@ -30,7 +30,8 @@ struct KvShape {
   int32_t context = 0;   // positions a sequence may have
   int32_t max_rows = 0;  // rows of one step
   int32_t max_sequences = 0;
-  int32_t cache_pages = 0;  // beyond what running sequences can need, of both kinds: what the prefix cache may keep
+  int32_t whole_contexts = 0;  // sequences of the whole context that all may share
+  int32_t cache_pages = 0;     // beyond what running sequences can need, of both kinds: what the prefix cache may keep
 };
 
 inline int32_t blocks_of(int64_t tokens) { return static_cast<int32_t>((tokens + kPageTokens - 1) / kPageTokens); }
@@ -39,7 +40,7 @@ inline int32_t blocks_of(int64_t tokens) { return static_cast<int32_t>((tokens +
 // more than the whole context.
 int32_t local_ring_pages(const ModelConfig& config, const KvShape& shape);
 
-// Enough for max_sequences sequences of the whole context, and for the cache.
+// Enough for so many whole contexts, the windows of max_sequences, and the cache.
 KvPlan plan_kv(const ModelConfig& config, const KvShape& shape);
 
 }  // namespace carat

@@ -212,6 +212,7 @@ Result<Lease> Models::load(const std::string& name, int32_t context) {
   engine.context =
       std::max({context, options_.context, options_.context == 0 ? kUsualContext : 0, served->defaults.context});
   engine.context = std::min(engine.context, config.context_length);
+  engine.whole_contexts = options_.whole_contexts;
   engine.max_rows = options_.chunk;
   engine.max_sequences = options_.max_sequences;
   CARAT_TRY(const MemoryNeed need, memory_need(options_.backend, config, served->model.file.weights, options_.chunk));

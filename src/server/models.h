@@ -33,10 +33,11 @@ inline constexpr KeepAlive kForever = KeepAlive::max();
 
 struct ModelsOptions {
   BackendOptions backend;
-  int32_t context = 0;        // positions of a sequence; 0: 4096, or the model's where that is less
-  int32_t max_sequences = 8;  // of one model at once
-  int32_t chunk = 256;        // rows of a step
-  int32_t max_waiting = 512;  // requests of one model that wait for a place
+  int32_t context = 0;         // positions of a sequence, at most the model's; 0: 4096
+  int32_t whole_contexts = 0;  // that there is memory for (engine.h); 0: for all sequences
+  int32_t max_sequences = 8;   // of one model at once
+  int32_t chunk = 256;         // rows of a step
+  int32_t max_waiting = 512;   // requests of one model that wait for a place
   int32_t max_loaded = 3;
   KeepAlive keep_alive = std::chrono::minutes(5);
   std::string memory;  // a hard budget for all models together, as people write it: 2G; empty: what the machine has

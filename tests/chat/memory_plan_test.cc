@@ -64,6 +64,20 @@ TEST(MemoryPlan, TheCacheGoesFirstThenSequencesThenTheContext) {
   }
 }
 
+TEST(MemoryPlan, OneContextThatSequencesShareIsShortenedBeforeTheyAreFewer) {
+  EngineOptions shared = wanted();
+  shared.context = 32768;
+  shared.whole_contexts = 1;
+  const auto plan = [&](uint64_t megabytes) {
+    return plan_memory(need(), config(), shared, 512, {megabytes * kMega, "--memory"}).value().engine;
+  };
+  EXPECT_EQ(plan(10000).global_pages, 512 + plan(10000).cache_pages);
+  EXPECT_EQ(plan(720).context, 16384);
+  EXPECT_EQ(plan(720).max_sequences, 4);
+  EXPECT_EQ(plan(640).context, 8192);
+  EXPECT_LT(plan(640).max_sequences, 4);
+}
+
 TEST(MemoryPlan, TooLittleSaysWhatWasAskedWhatThereIsAndWhatWouldFit) {
   const auto context = plan(620, 8192);
   ASSERT_FALSE(context.ok());

@@ -43,7 +43,7 @@ TEST(KvPlan, RingHoldsWindowAndChunkWhereverTheyBegin) {
   for (int32_t window : {1, 15, 16, 63, 64, 65, 512, 1024}) {
     config.window = window;
     for (int32_t rows : {1, 2, 63, 64, 65, 256, 512}) {
-      const int32_t ring = local_ring_pages(config, {100000, rows, 1, 0});
+      const int32_t ring = local_ring_pages(config, {100000, rows, 1, 1, 0});
       // A chunk that begins at `past` stores rows while its first row still needs the W - 1 keys before it.
       for (int32_t past = 0; past < 3 * kPageTokens; ++past) {
         const int32_t first_page = std::max(0, past - window + 1) / kPageTokens;
@@ -57,11 +57,13 @@ TEST(KvPlan, RingHoldsWindowAndChunkWhereverTheyBegin) {
 TEST(KvPlan, WindowsNotContextsOnSlidingLayers) {
   ModelConfig config = tiny_config();
   config.window = 512;
-  const KvPlan plan = plan_kv(config, {32768, 256, 3, 20});
+  const KvPlan plan = plan_kv(config, {32768, 256, 3, 3, 20});
   EXPECT_EQ(plan.global_pages, 3 * 512 + 20);
   EXPECT_EQ(plan.local_pages, 3 * (8 + 2) + 2 * 4 + 20);
   EXPECT_EQ(plan.slots, 3);
-  EXPECT_EQ(plan_kv(config, {100, 32, 3, 0}).local_pages, 3 * 2 + 2);  // never more than the context
+  EXPECT_EQ(plan_kv(config, {32768, 256, 3, 1, 20}).global_pages, 512 + 20);
+  EXPECT_EQ(plan_kv(config, {32768, 256, 3, 1, 20}).local_pages, plan.local_pages);
+  EXPECT_EQ(plan_kv(config, {100, 32, 3, 3, 0}).local_pages, 3 * 2 + 2);  // never more than the context
 }
 
 }  // namespace
