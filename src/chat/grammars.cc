@@ -7,8 +7,12 @@ namespace carat::chat {
 Result<std::shared_ptr<Grammars>> make_grammars(const Tokenizer& tokenizer, std::span<const int32_t> end_ids,
                                                 GrammarLimits limits) {
   std::vector<std::string_view> texts;
-  for (int32_t id = 0; id < tokenizer.size(); ++id)
-    texts.push_back(tokenizer.piece_text(id));  // empty for control pieces
+  for (int32_t id = 0; id < tokenizer.size(); ++id) {
+    std::string_view text = tokenizer.piece_text(id);  // empty for control pieces
+    // A byte piece that reads like an ordinary one ("\n") is not what the tokenizer writes, nor what the model was trained on.
+    if (tokenizer.is_byte(id) && tokenizer.id_of(text) >= 0) text = {};
+    texts.push_back(text);
+  }
   return Grammars::create({texts, end_ids, [&tokenizer](std::string_view text) { return tokenizer.encode(text); }},
                           limits);
 }

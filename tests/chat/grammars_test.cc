@@ -60,5 +60,26 @@ TEST(Grammars, WhateverIsDrawnHasTheShape) {
   }
 }
 
+// "\n" is a piece of its own and the byte piece <0x0A>: the model was trained on the first.
+TEST(Grammars, OrdinaryPiecesGoBeforeByteOnes) {
+  if (!can_constrain()) GTEST_SKIP() << "built without the grammar engine";
+  const Tokenizer words = tokenizer();
+  const std::vector<int32_t> ends = {kEos};
+  const auto made = make_grammars(words, ends, {.compile_ms = 20000});
+  ASSERT_TRUE(made) << made.error().message;
+  for (const char* text : {"\n", "a", "{"}) {
+    Result<Constraint> started = (*made)->start(GrammarKind::kRegex, text == std::string("{") ? "\\{" : text);
+    ASSERT_TRUE(started) << started.error().message;
+    std::vector<uint32_t> bits(static_cast<size_t>(words.size()) / 32 + 1);
+    ASSERT_TRUE(started->mask(bits));
+    std::vector<int32_t> may;
+    for (int32_t id = 0; id < words.size(); ++id) {
+      if ((bits[static_cast<size_t>(id) / 32] >> (id % 32) & 1) != 0) may.push_back(id);
+    }
+    EXPECT_EQ(may, words.encode(text)) << text;
+    EXPECT_TRUE(started->accept(words.encode(text)[0]));
+  }
+}
+
 }  // namespace
 }  // namespace carat::chat

@@ -1,5 +1,5 @@
 //! The tokens as llguidance wants them: a trie of their bytes. Tokens of equal bytes share one place in it, so only one of them can
-//! ever be allowed: an ordinary piece goes before the byte piece that reads the same.
+//! ever be allowed: the last one (whoever hands them over leaves out byte pieces that read like ordinary ones).
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -32,7 +32,7 @@ impl Vocabulary {
                 continue;
             }
             if let Some(earlier) = seen.insert(words[i].clone(), i) {
-                words[earlier].clear(); // byte pieces have the lower ids
+                words[earlier].clear();
             }
         }
         let info = TokRxInfo::new(count as u32, ends[0]);
