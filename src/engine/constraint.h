@@ -20,10 +20,12 @@
 namespace carat {
 
 enum class GrammarKind : uint8_t {
-  kJsonSchema,  // white space between tokens is bounded; {"x-guidance": {"whitespace_pattern": ...}} says how
-  kRegex,       // Rust's syntax; the whole answer matches
-  kLark,        // llguidance's variant of Lark; the rule "start"
-  kGbnf,        // llama.cpp's grammars; the rule "root"
+  kJsonSchema,     // white space between tokens is bounded; {"x-guidance": {"whitespace_pattern": ...}} says how
+  kRegex,          // Rust's syntax; the whole answer matches
+  kLark,           // llguidance's variant of Lark; the rule "start"
+  kGbnf,           // llama.cpp's grammars; the rule "root"
+  kTextOrSchema,   // a JSON schema's value, an array; or a text that does not begin as JSON or a fence does
+  kStructuralTag,  // vLLM's: free text with tagged parts that have schemas
 };
 
 struct GrammarLimits {

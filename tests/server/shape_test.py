@@ -3,6 +3,7 @@ is not enforced is refused by name; others are not disturbed."""
 
 import concurrent.futures
 import json
+import re
 import unittest
 
 import harness
@@ -77,6 +78,25 @@ class Shapes(unittest.TestCase):
             check(self.text_of(self.chat(**{f"guided_{name}": value})))
         self.assertIn(self.text_of(self.chat(structured_outputs={"grammar": 'start: "yes" | "no"'})), ["yes", "no"])
 
+    def test_structural_tags(self):
+        schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False}
+        tag = {"begin": "<f=w>", "content": {"type": "json_schema", "json_schema": schema}, "end": "</f>"}
+        forced = {"format": {"type": "tags_with_separator", "tags": [tag], "separator": "; ", "at_least_one": True, "stop_after_first": True}}
+        text = self.text_of(self.chat(structured_outputs={"structural_tag": json.dumps({"type": "structural_tag", **forced})}))
+        self.assertRegex(text, r'^<f=w>\{\s*"a"\s*:\s*[12]\s*\}</f>$')
+        # A text in which the trigger may come: where it does, what follows is the tag.
+        older = {"structures": [{"begin": "a=", "schema": schema, "end": ";"}], "triggers": ["a"]}
+        met = 0
+        for seed in range(12):
+            text = self.chat(seed, max_tokens=120, response_format={"type": "structural_tag", **older})[0]["message"]["content"]
+            met += "a" in text
+            rest = re.sub(r'a=\{\s*"a"\s*:\s*[12]\s*\};', "", text)
+            self.assertNotIn("a", re.sub(r"a(=(\{[^}]*(\}$)?)?)?$", "", rest), text)  # but for one that was cut off
+        self.assertGreater(met, 0)
+        sequence = {"type": "sequence", "elements": [{"type": "const_string", "value": "<a>"}, {"type": "regex", "pattern": "[a-f]/[0-9]"},
+                                                     {"type": "or", "elements": [{"type": "const_string", "value": "x"}, {"type": "const_string", "value": "y"}]}]}
+        self.assertRegex(self.text_of(self.chat(structured_outputs={"structural_tag": {"format": sequence}})), "^<a>[a-f]/[0-9][xy]$")
+
     def test_what_is_cut_off_says_so(self):
         choice = self.chat(max_tokens=2, structured_outputs={"json": PERSON})[0]
         self.assertEqual(choice["finish_reason"], "length")
@@ -95,7 +115,9 @@ class Shapes(unittest.TestCase):
     def test_refused_by_name(self):
         refused = [({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"uniqueItems": True}}}}, "uniqueItems"),
                    ({"structured_outputs": {"regex": "(["}}, "unclosed"),
-                   ({"structured_outputs": {"structural_tag": "x"}}, "structural_tag"),
+                   ({"structured_outputs": {"structural_tag": "x"}}, "structural tag"),
+                   ({"structured_outputs": {"structural_tag": {"format": {"type": "x"}}}}, '"x" is not known'),
+                   ({"structured_outputs": {"structural_tag": {"structures": [{"begin": "<a>", "schema": {"not": {}}, "end": ""}], "triggers": ["<"]}}}, '"not"'),
                    ({"structured_outputs": {"json": PERSON, "regex": "a"}}, "one shape"),
                    ({"structured_outputs": {"choice": []}}, "choice"),
                    ({"structured_outputs": {"regex": "a"}, "ignore_eos": True}, "ignore_eos"),

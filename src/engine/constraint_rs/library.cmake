@@ -40,7 +40,8 @@ else()
   set(constraint_target ${CMAKE_BINARY_DIR}/rust)
   set(constraint_archive ${constraint_target}/release/libcarat_constraint.a)
   set(constraint_sources "")
-  foreach(file Cargo.toml Cargo.lock src/lib.rs src/compile.rs src/gbnf.rs src/memory.rs src/schema.rs src/vocabulary.rs)
+  foreach(file Cargo.toml Cargo.lock src/lib.rs src/compile.rs src/gbnf.rs src/memory.rs src/schema.rs src/tags.rs
+      src/vocabulary.rs)
     list(APPEND constraint_sources ${constraint_rs}/${file})
   endforeach()
   add_custom_command(OUTPUT ${constraint_archive}

@@ -14,7 +14,7 @@ use llguidance::{Matcher, ParserFactory};
 use toktrie::{InferenceCapabilities, TokEnv};
 
 use crate::vocabulary::Vocabulary;
-use crate::{gbnf, memory, schema};
+use crate::{gbnf, memory, schema, tags};
 
 const STACK_BYTES: usize = 16 << 20;
 const MAX_RUNNING: usize = 8; // compilations at once, those included that nobody waits for any more
@@ -109,7 +109,8 @@ fn check_grammar(text: &str) -> Result<()> {
     check_repetitions(text)
 }
 
-/// 0 JSON schema, 1 regular expression, 2 Lark, 3 GBNF: constraint.h's GrammarKind.
+/// 0 JSON schema, 1 regular expression, 2 Lark, 3 GBNF, 4 a text or a schema's value, 5 structural tags:
+/// constraint.h's GrammarKind.
 fn grammar(kind: u32, text: &[u8]) -> Result<TopLevelGrammar> {
     ensure!(text.len() <= MAX_TEXT_BYTES, "a grammar of {} bytes; the limit is {MAX_TEXT_BYTES}", text.len());
     let text = std::str::from_utf8(text).context("the grammar is not UTF-8")?;
@@ -128,6 +129,8 @@ fn grammar(kind: u32, text: &[u8]) -> Result<TopLevelGrammar> {
             check_grammar(text)?;
             TopLevelGrammar::from_lark(gbnf::to_lark(text)?)
         }
+        4 => TopLevelGrammar::from_lark(tags::text_or_schema(text)?),
+        5 => TopLevelGrammar::from_lark(tags::structural(text)?),
         _ => bail!("no such kind of grammar"),
     })
 }

@@ -5,6 +5,7 @@ mod compile;
 mod gbnf;
 mod memory;
 mod schema;
+mod tags;
 mod vocabulary;
 
 use std::ffi::c_void;
