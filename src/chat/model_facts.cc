@@ -50,6 +50,7 @@ ModelFacts facts_of(const OpenModel& model) {
     facts.turns = "not known to Carat: --raw or --template";
   } else if (*known) {
     facts.turns = (*known)->name;
+    facts.capabilities.emplace_back("tools");
     if (model.file.chat_template.empty() && !model.resolved.prompt_template) facts.turns += " (none in the file)";
   }
   return facts;

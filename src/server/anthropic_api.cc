@@ -18,52 +18,47 @@ struct Context {
   std::string name;
   bool stream = false;
   int64_t prompt_tokens = 0;
+  OfferedTools tools;
   std::string id = random_id("msg_");
 };
 
-const char* stop_reason(const GenerationEnd& end) {
-  if (end.finish == FinishReason::kLength) return "max_tokens";
-  return end.stop_text ? "stop_sequence" : "end_turn";
-}
+// A part of the content: a text, or a call.
+struct Block {
+  bool is_call = false;
+  std::string text;      // said; or the call's input
+  std::string id, name;  // of a call
+};
 
 class Answer final : public GenerationSink {
  public:
-  explicit Answer(Context context) : context_(std::move(context)) {}
+  explicit Answer(Context context) : context_(std::move(context)), scanner_(context_.tools.scanner(std::nullopt)) {}
 
-  void on_text(std::string_view text, std::span<const TokenInfo>, bool) override {
-    if (!context_.stream) {
-      text_ += text;
+  void on_text(std::string_view text, std::span<const TokenInfo>, bool last) override {
+    if (!scanner_) {
+      if (!text.empty()) say(text);
       return;
     }
-    if (text.empty()) return;
-    begin();
-    JsonWriter json;
-    json.begin_object().field("type", "content_block_delta").key("delta").begin_object().field("type", "text_delta");
-    json.field("text", text).end_object().field("index", 0).end_object();
-    context_.exchange->write(sse_event("content_block_delta", json.text()));
+    take(scanner_->push(text));
+    if (last) take(scanner_->finish());
   }
 
   void on_end(const GenerationEnd& end) override {
     context_.exchange->note({context_.name, end.usage.prompt_tokens, end.usage.reused_tokens,
                              end.usage.generated_tokens, finish_name(end.finish)});
     if (end.finish == FinishReason::kError || end.finish == FinishReason::kCancelled) return fail(end);
+    if (blocks_.empty()) open({});
     JsonWriter json;
     if (!context_.stream) {
       write_head(json);
-      json.key("content")
-          .begin_array()
-          .begin_object()
-          .field("type", "text")
-          .field("text", text_)
-          .end_object()
-          .end_array();
+      json.key("content").begin_array();
+      for (const Block& block : blocks_) write_block(json, block, true);
+      json.end_array();
       write_stop(json, end);
       write_usage(json, end.usage.generated_tokens, end.usage.reused_tokens);
       json.end_object();
       return context_.exchange->respond({200, "application/json", json.take(), {}});
     }
-    begin();
-    context_.exchange->write(sse_event("content_block_stop", R"({"type":"content_block_stop","index":0})"));
+    close();
     json.begin_object().field("type", "message_delta").key("delta").begin_object();
     write_stop(json, end);
     json.end_object();
@@ -79,7 +74,81 @@ class Answer final : public GenerationSink {
     json.begin_object().field("id", context_.id).field("type", "message").field("role", "assistant");
     json.field("model", context_.name);
   }
-  static void write_stop(JsonWriter& json, const GenerationEnd& end) {
+  void take(const std::vector<chat::ToolEvent>& events) {
+    for (const chat::ToolEvent& told : events) {
+      switch (told.kind) {
+        case chat::ToolEvent::Kind::kText:
+          say(told.text);
+          break;
+        case chat::ToolEvent::Kind::kCall:
+          open({true, {}, random_call_id("toolu_", 24), told.text});
+          break;
+        case chat::ToolEvent::Kind::kArguments:
+          add(told.text);
+          break;
+        case chat::ToolEvent::Kind::kEnd:
+          break;
+      }
+    }
+  }
+
+  void say(std::string_view text) {
+    if (blocks_.empty() || blocks_.back().is_call) open({});
+    add(text);
+  }
+
+  void open(Block block) {
+    if (context_.stream) begin();
+    if (context_.stream && !blocks_.empty()) close();
+    blocks_.push_back(std::move(block));
+    if (!context_.stream) return;
+    JsonWriter json;
+    json.begin_object().field("type", "content_block_start").key("content_block");
+    write_block(json, blocks_.back(), false);
+    send("content_block_start", json);
+  }
+
+  void add(std::string_view text) {
+    Block& block = blocks_.back();
+    block.text += text;
+    if (!context_.stream) return;
+    JsonWriter json;
+    json.begin_object().field("type", "content_block_delta").key("delta").begin_object();
+    json.field("type", block.is_call ? "input_json_delta" : "text_delta");
+    json.field(block.is_call ? "partial_json" : "text", text).end_object();
+    send("content_block_delta", json);
+  }
+
+  void close() {
+    JsonWriter json;
+    json.begin_object().field("type", "content_block_stop");
+    send("content_block_stop", json);
+  }
+
+  // An event of the last block.
+  void send(std::string_view name, JsonWriter& json) {
+    json.field("index", static_cast<int64_t>(blocks_.size()) - 1).end_object();
+    context_.exchange->write(sse_event(name, json.text()));
+  }
+
+  static void write_block(JsonWriter& json, const Block& block, bool whole) {
+    json.begin_object();
+    if (block.is_call) {
+      // What was cut off is no JSON: it is given as nothing, and the reason of the end says why.
+      const bool complete = whole && block.text.ends_with('}');
+      json.field("type", "tool_use").field("id", block.id).field("name", block.name);
+      json.raw_field("input", complete ? block.text : "{}").end_object();
+    } else {
+      json.field("type", "text").field("text", block.text).end_object();
+    }
+  }
+
+  const char* stop_reason(const GenerationEnd& end) const {
+    if (end.finish == FinishReason::kLength) return "max_tokens";
+    if (end.stop_text) return "stop_sequence";
+    return scanner_ && scanner_->calls() > 0 ? "tool_use" : "end_turn";
+  }
+  void write_stop(JsonWriter& json, const GenerationEnd& end) const {
     json.field("stop_reason", stop_reason(end)).key("stop_sequence");
     if (end.stop_text)
       json.value(*end.stop_text);
@@ -101,9 +170,6 @@ class Answer final : public GenerationSink {
     write_usage(json, 0, 0);
     json.end_object().end_object();
     context_.exchange->write(sse_event("message_start", json.text()));
-    context_.exchange->write(
-        sse_event("content_block_start",
-                  R"({"type":"content_block_start","content_block":{"type":"text","text":""},"index":0})"));
   }
 
   void fail(const GenerationEnd& end) {
@@ -115,7 +181,8 @@ class Answer final : public GenerationSink {
   }
 
   Context context_;
-  std::string text_;
+  std::unique_ptr<chat::ToolScanner> scanner_;  // where functions may be called
+  std::vector<Block> blocks_;
   bool begun_ = false;
 };
 
@@ -126,21 +193,21 @@ void prepare(App& app, const ExchangePtr& exchange, bool counting,
   if (parsed.error) return refuse(exchange, *parsed.error);
   auto request = std::make_shared<MessagesRequest>(std::move(parsed.request));
   if (request->has_images) return refuse(exchange, {400, "this model does not take images", "", ""});
-  if (request->has_tools) return refuse(exchange, {400, "tools: tool calls are not there yet", "", ""});
   if (const auto error = missing_model(app, request->model)) {
     return refuse(exchange, {404, fmt::format("model: {}", request->model), "", ""});
   }
   const std::string name = request->model.empty() ? app.models().pinned_names()[0] : request->model;
-  app.models().acquire(name, 0, std::nullopt,
-                       [exchange, request, ready = std::move(ready)](const Result<Lease>& lease) {
-                         if (!lease)
-                           return refuse(exchange, {http_status(lease.error().code), lease.error().message, "", ""});
-                         ChatPrompt prompt{collated(std::move(request->messages)), true, false};
-                         prompt.continue_final = prompt.messages.back().role == "assistant";
-                         auto ids = encode_chat_prompt(**lease, (*lease)->format, prompt);
-                         if (!ids) return refuse(exchange, {400, ids.error().message, "", ""});
-                         ready(*lease, *request, std::move(*ids));
-                       });
+  app.models().acquire(
+      name, 0, std::nullopt, [exchange, request, ready = std::move(ready)](const Result<Lease>& lease) {
+        if (!lease) return refuse(exchange, {http_status(lease.error().code), lease.error().message, "", ""});
+        auto messages = with_tools(**lease, std::move(request->messages), request->tools, std::nullopt);
+        if (!messages) return refuse(exchange, {400, messages.error().message, "", ""});
+        ChatPrompt prompt{collated(std::move(*messages)), true, false, request->tools.answer_begins()};
+        prompt.continue_final = prompt.messages.back().role == "assistant";
+        auto ids = encode_chat_prompt(**lease, (*lease)->format, prompt);
+        if (!ids) return refuse(exchange, {400, ids.error().message, "", ""});
+        ready(*lease, *request, std::move(*ids));
+      });
 }
 
 void messages(App& app, const ExchangePtr& exchange) {
@@ -152,8 +219,16 @@ void messages(App& app, const ExchangePtr& exchange) {
             const Room room = room_for(*model, ids.size(), request.sampling.max_tokens, false);
             if (room.error) return refuse(exchange, *room.error);
             options.sampling.max_tokens = room.max_tokens;
-            Context context{exchange, model, request.model, request.stream, static_cast<int64_t>(ids.size())};
             GenerationRequest generation;
+            const auto whole = request.tools.shape(std::nullopt);
+            if (!whole) return refuse(exchange, {400, whole.error().message, "", ""});
+            if (*whole) {
+              auto shape = model->begin(**whole);
+              if (!shape) return refuse(exchange, {400, "tools: " + shape.error().message, "", ""});
+              generation.request.constraint = std::move(*shape);
+            }
+            Context context{exchange,     model, request.model, request.stream, static_cast<int64_t>(ids.size()),
+                            request.tools};
             generation.request.prompt = std::move(ids);
             generation.request.sampling = options.sampling;
             generation.stops = options.stops;

@@ -34,10 +34,17 @@ constexpr const char* kGemmaTemplate =
 Result<std::vector<chat::ModelFacts>> known_models(App& app) {
   std::vector<chat::ModelFacts> all;
   if (app.models().has_pinned()) {
-    for (const std::string& name : app.models().pinned_names()) {
+    const std::vector<LoadedModelInfo> loaded = app.models().loaded();
+    chat::ModelFacts facts;
+    if (loaded.empty()) {
       CARAT_TRY(const chat::OpenModel opened, app.models().open(app.models().pinned_names()[0]));
-      all.push_back(chat::facts_of(opened));
-      all.back().name = name;
+      facts = chat::facts_of(opened);
+    } else {
+      facts = chat::facts_of(*loaded.front().model);
+    }
+    for (const std::string& name : app.models().pinned_names()) {
+      facts.name = name;
+      all.push_back(facts);
     }
     return all;
   }

@@ -55,10 +55,12 @@ void write_logprobs(JsonWriter& json, const Tokenizer& tokenizer, std::span<cons
   json.end_array();
 }
 
-void write_start(JsonWriter& json, const Context& context, std::string_view text) {
+void write_start(JsonWriter& json, const Context& context, std::string_view text, std::string_view calls = {}) {
   json.begin_object().field("model", context.model).field("created_at", timestamp_now());
   if (context.is_chat) {
-    json.key("message").begin_object().field("role", "assistant").field("content", text).end_object();
+    json.key("message").begin_object().field("role", "assistant").field("content", text);
+    if (!calls.empty()) json.raw_field("tool_calls", calls);
+    json.end_object();
   } else {
     json.field("response", text);
   }
@@ -66,19 +68,27 @@ void write_start(JsonWriter& json, const Context& context, std::string_view text
 
 class Answer final : public GenerationSink {
  public:
-  Answer(ExchangePtr exchange, Lease model, Context context)
-      : exchange_(std::move(exchange)), model_(std::move(model)), context_(std::move(context)) {}
+  Answer(ExchangePtr exchange, Lease model, Context context, std::unique_ptr<chat::ToolScanner> scanner)
+      : exchange_(std::move(exchange)),
+        model_(std::move(model)),
+        context_(std::move(context)),
+        scanner_(std::move(scanner)) {}
 
-  void on_text(std::string_view text, std::span<const TokenInfo> tokens, bool) override {
+  void on_text(std::string_view text, std::span<const TokenInfo> tokens, bool last) override {
     if (context_.gives_context) {
       for (const TokenInfo& token : tokens) context_.context.push_back(token.id);
     }
     if (context_.logprobs) tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-    text_ += text;
-    if (!context_.stream || text_.empty()) return;
+    if (scanner_) {
+      take(scanner_->push(text));
+      if (last) take(scanner_->finish());
+    } else {
+      text_ += text;
+    }
+    if (!context_.stream || (text_.empty() && calls_.empty())) return;
     begin();
     JsonWriter json;
-    write_start(json, context_, text_);
+    write_start(json, context_, text_, calls_json());
     json.field("done", false);
     if (context_.logprobs) write_logprobs(json, *model_->tokenizer, tokens_);
     json.end_object();
@@ -93,7 +103,7 @@ class Answer final : public GenerationSink {
     if (end.finish == FinishReason::kError) return fail(*end.error);
     if (end.finish == FinishReason::kCancelled) return fail({ErrorCode::kCancelled, "request canceled"});
     JsonWriter json;
-    write_start(json, context_, context_.stream ? std::string_view() : std::string_view(text_));
+    write_start(json, context_, context_.stream ? std::string_view() : std::string_view(text_), calls_json());
     json.field("done", true).field("done_reason", end.finish == FinishReason::kLength ? "length" : "stop");
     if (context_.gives_context) {
       if (end.finish == FinishReason::kStop && !end.stop_text && !context_.context.empty()) context_.context.pop_back();
@@ -114,6 +124,24 @@ class Answer final : public GenerationSink {
   }
 
  private:
+  // Calls are told whole: their arguments are an object here.
+  void take(const std::vector<chat::ToolEvent>& events) {
+    using Kind = chat::ToolEvent::Kind;
+    for (const chat::ToolEvent& event : events) {
+      if (event.kind == Kind::kText) text_ += event.text;
+      if (event.kind == Kind::kCall) call_ = {random_call_id("call_", 8), event.text, ""};
+      if (event.kind == Kind::kArguments) call_.arguments += event.text;
+      if (event.kind != Kind::kEnd) continue;
+      JsonWriter json;
+      json.begin_object().field("id", call_.id).key("function").begin_object();
+      json.field("index", static_cast<int64_t>(event.call)).field("name", call_.name);
+      json.raw_field("arguments", call_.arguments).end_object().end_object();
+      calls_ += (calls_.empty() ? "" : ",") + json.take();
+    }
+  }
+  // Those that have not been told.
+  std::string calls_json() { return calls_.empty() ? "" : "[" + std::exchange(calls_, {}) + "]"; }
+
   void begin() {
     if (std::exchange(started_, true)) return;
     exchange_->begin_stream(200, std::string(kNdjson), {});
@@ -128,8 +156,11 @@ class Answer final : public GenerationSink {
   const ExchangePtr exchange_;
   const Lease model_;
   Context context_;
-  std::string text_;               // all of it, or what the next line will say
-  std::vector<TokenInfo> tokens_;  // likewise
+  const std::unique_ptr<chat::ToolScanner> scanner_;  // where functions may be called
+  CalledFunction call_;                               // that is being made
+  std::string calls_;                                 // JSON of those that are complete
+  std::string text_;                                  // all of it, or what the next line will say
+  std::vector<TokenInfo> tokens_;                     // likewise
   bool started_ = false;
 };
 
@@ -178,6 +209,11 @@ int32_t context_of(const ServedModel& model, const chat::GenerationOptions& opti
   return options.context > 0 ? std::min(options.context, model.context) : model.context;
 }
 
+std::optional<Shape> shape_of(const OllamaCommon& request) {
+  if (request.format.empty()) return std::nullopt;
+  return request.format == "\"json\"" ? any_json_object() : Shape{GrammarKind::kJsonSchema, request.format};
+}
+
 void start(App& app, const ExchangePtr& exchange, const Lease& lease, Context context, std::vector<int32_t> prompt,
            const chat::GenerationOptions& options, const OllamaCommon& request, bool trim) {
   GenerationRequest generation;
@@ -192,13 +228,16 @@ void start(App& app, const ExchangePtr& exchange, const Lease& lease, Context co
   generation.trim_leading_space = trim;
   generation.client = exchange->request().account;
   generation.request.cache_salt = cache_salt(exchange->request());
-  if (!request.format.empty()) {
-    const bool any = request.format == "\"json\"";
-    auto shape = lease->begin(any ? any_json_object() : Shape{GrammarKind::kJsonSchema, request.format});
-    if (!shape) return exchange->respond(ollama_error({shape.error().code, "format: " + shape.error().message}));
+  const std::optional<Shape> asked = shape_of(request);
+  const auto whole = request.tools.shape(asked);
+  if (!whole) return exchange->respond(ollama_error(whole.error()));
+  if (*whole) {
+    auto shape = lease->begin(**whole);
+    const std::string what = asked ? "format: " : "tools: ";
+    if (!shape) return exchange->respond(ollama_error({shape.error().code, what + shape.error().message}));
     generation.request.constraint = std::move(*shape);
   }
-  auto sink = std::make_shared<Answer>(exchange, lease, std::move(context));
+  auto sink = std::make_shared<Answer>(exchange, lease, std::move(context), request.tools.scanner(asked));
   const auto id = lease->generations->start(std::move(generation), std::move(sink), lease);
   if (!id) return exchange->respond(too_busy(app.flavor(), "/api/"));
   exchange->on_gone([lease, id = *id] { lease->generations->cancel(id); });
@@ -297,7 +336,7 @@ std::vector<ChatMessage> whole_conversation(const OllamaChat& request, const Res
   for (const ManifestMessage& message : model.messages)
     all.push_back(ChatMessage::of_text(message.role, message.content));
   all.insert(all.end(), request.messages.begin(), request.messages.end());
-  return collated(std::move(all));
+  return all;
 }
 
 void chat_with(App& app, const ExchangePtr& exchange, const OllamaChat& request, const Lease& lease, Context context) {
@@ -305,7 +344,10 @@ void chat_with(App& app, const ExchangePtr& exchange, const OllamaChat& request,
   chat::GenerationOptions options = lease->defaults;
   if (const Status status = apply_ollama_options(options, request.options); !status.ok()) return refuse(status.error());
   ChatPrompt prompt;
-  prompt.messages = whole_conversation(request, lease->model.resolved);
+  auto messages =
+      with_tools(*lease, whole_conversation(request, lease->model.resolved), request.tools, shape_of(request));
+  if (!messages) return refuse(messages.error());
+  prompt.messages = collated(std::move(*messages));
   prompt.continue_final = prompt.messages.back().role == "assistant";
   const auto room = static_cast<size_t>(context_of(*lease, options)) - 1;
   // Too long: the oldest turns go, two at a time so that the roles still alternate; the system text stays.
@@ -332,9 +374,6 @@ void chat(App& app, const ExchangePtr& exchange) {
   auto request = std::make_shared<OllamaChat>(std::move(*parsed));
   if (const auto found = app.models().find(request->model); !found) {
     return exchange->respond(ollama_error(404, fmt::format("model '{}' not found", request->model)));
-  }
-  if (request->has_tools) {
-    return exchange->respond(ollama_error(400, fmt::format("{} does not support tools", full_name(request->model))));
   }
   if (const Status status = check_common(*request); !status.ok())
     return exchange->respond(ollama_error(status.error()));

@@ -10,11 +10,12 @@
 #include "server/json_body.h"
 #include "server/json_text.h"
 #include "server/keep_alive.h"
+#include "server/tool_requests.h"
 
 namespace carat::server {
 namespace {
 
-constexpr size_t kMostMessages = 4096, kMostStops = 16, kMostTools = 128;
+constexpr size_t kMostMessages = 4096, kMostStops = 16;
 
 Error invalid(std::string message) { return Error{ErrorCode::kInvalidArgument, std::move(message)}; }
 
@@ -226,10 +227,20 @@ Result<ChatMessage> read_message(const Json& json, bool& has_images) {
   CARAT_CHECK(fields.status());
   std::transform(role.begin(), role.end(), role.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  if (role != "system" && role != "user" && role != "assistant") {
-    return invalid(fmt::format("role {} is not one of system, user, assistant", Json(role).dump()));
+  if (role != "system" && role != "user" && role != "assistant" && role != "tool") {
+    return invalid(fmt::format("role {} is not one of system, user, assistant, tool", Json(role).dump()));
   }
-  return ChatMessage::of_text(std::move(role), std::move(content));
+  ChatMessage message = ChatMessage::of_text(std::move(role), std::move(content));
+  fields.text("tool_name", message.tool_name);
+  if (const Json* calls = fields.find("tool_calls")) {
+    if (!calls->is_array()) fields.wrong(*calls, "tool_calls", "[]api.ToolCall");
+    for (const Json& json_call : *calls) {
+      CARAT_TRY(ToolCall call, read_tool_call(json_call));
+      message.tool_calls.push_back(std::move(call));
+    }
+  }
+  CARAT_CHECK(fields.status());
+  return message;
 }
 
 }  // namespace
@@ -284,9 +295,9 @@ Result<OllamaChat> parse_ollama_chat(const std::string& body) {
   if (const Json* tools = fields.find("tools")) {
     if (!tools->is_array())
       fields.wrong(*tools, "tools", "api.Tools");
-    else if (tools->size() > kMostTools)
-      return invalid(fmt::format("more than {} tools", kMostTools));
-    out.has_tools = has_items(tools);
+    else
+      CARAT_CHECK(read_tools(*tools, out.tools));
+    CARAT_CHECK(read_tool_choice(nullptr, out.tools));
   }
   CARAT_CHECK(read_common(fields, out));
   return out;

@@ -11,6 +11,7 @@
 #include "chat/generation_options.h"
 #include "server/http.h"
 #include "server/models.h"
+#include "server/tools.h"
 #include "store/create.h"
 #include "tokenizer/chat_template.h"
 
@@ -30,6 +31,7 @@ struct OllamaCommon {
   bool logprobs = false;
   int32_t top_logprobs = 0;
   bool has_images = false;
+  OfferedTools tools;  // of a chat
 };
 
 struct OllamaGenerate : OllamaCommon {
@@ -42,7 +44,6 @@ struct OllamaGenerate : OllamaCommon {
 
 struct OllamaChat : OllamaCommon {
   std::vector<ChatMessage> messages;
-  bool has_tools = false;
 };
 
 struct OllamaEmbed : OllamaCommon {

@@ -40,7 +40,9 @@ void tags(App& app, const ExchangePtr& exchange) {
     json.field("modified_at", chat::rfc3339(facts.modified)).field("size", facts.size_bytes);
     json.field("digest", facts.digest);
     write_details(json, facts, "");
-    json.end_object();
+    json.key("capabilities").begin_array();
+    for (const std::string& capability : facts.capabilities) json.value(capability);
+    json.end_array().end_object();
   }
   json.end_array().end_object();
   exchange->respond(json_response(json.take()));

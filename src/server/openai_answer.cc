@@ -58,11 +58,11 @@ class Answer {
     Choice& choice = choices_[index];
     ++generated_;
     if (!context_.request.stream) {
-      choice.text += text;
+      take(choice, text, last);
       if (keeps_tokens()) choice.tokens.insert(choice.tokens.end(), tokens.begin(), tokens.end());
       return;
     }
-    choice.text += text;
+    take(choice, text, last);
     choice.tokens.insert(choice.tokens.end(), tokens.begin(), tokens.end());
     if (!last) tell(index, nullptr);  // the last piece carries the reason of the end
   }
@@ -77,6 +77,33 @@ class Answer {
   }
 
  private:
+  // What is said, and what is called, apart.
+  void take(Choice& choice, std::string_view text, bool last) {
+    if (!choice.scanner) {
+      choice.text += text;
+      return;
+    }
+    using Kind = chat::ToolEvent::Kind;
+    std::vector<chat::ToolEvent> events = choice.scanner->push(text);
+    if (last) {
+      for (chat::ToolEvent& event : choice.scanner->finish()) events.push_back(std::move(event));
+    }
+    for (const chat::ToolEvent& event : events) {
+      if (event.kind == Kind::kText) choice.text += event.text;
+      if (event.kind == Kind::kCall) choice.calls.push_back({random_id("chatcmpl-tool-"), event.text, ""});
+      if (event.kind == Kind::kArguments) choice.calls[event.call].arguments += event.text;
+      if (event.kind == Kind::kText || event.kind == Kind::kEnd || !context_.request.stream) continue;
+      JsonWriter json;
+      json.begin_object();
+      if (event.kind == Kind::kCall) json.field("id", choice.calls[event.call].id).field("type", "function");
+      json.field("index", static_cast<int64_t>(event.call)).key("function").begin_object();
+      if (event.kind == Kind::kCall) json.field("name", event.text);
+      json.field("arguments", event.kind == Kind::kCall ? "" : event.text).end_object().end_object();
+      if (!choice.call_deltas.empty()) choice.call_deltas += ',';
+      choice.call_deltas += json.text();
+    }
+  }
+
   const Tokenizer& tokenizer() const { return *context_.model->tokenizer; }
   bool keeps_tokens() const { return context_.request.logprobs || context_.request.return_token_ids; }
 
@@ -123,8 +150,10 @@ class Answer {
     return json;
   }
 
-  void write_finish(JsonWriter& json, const GenerationEnd& end) const {
-    json.field("finish_reason", end.finish == FinishReason::kLength ? "length" : "stop");
+  void write_finish(JsonWriter& json, const GenerationEnd& end, const Choice& choice) const {
+    // As OpenAI has it: whoever named a function knows that it was called.
+    const bool called = !choice.calls.empty() && context_.request.tools.choice != OfferedTools::Choice::kNamed;
+    json.field("finish_reason", end.finish == FinishReason::kLength ? "length" : called ? "tool_calls" : "stop");
     if (end.stop_text)
       json.field("stop_reason", *end.stop_text);
     else if (end.stop_id)
@@ -194,13 +223,16 @@ class Answer {
     Choice& choice = choices_[index];
     if (context_.is_chat && !said_role_) say_role();
     begin();
-    if (end == nullptr && choice.text.empty() && !keeps_tokens()) return;
+    if (end == nullptr && choice.text.empty() && choice.call_deltas.empty() && !keeps_tokens()) return;
     const std::vector<TokenInfo> tokens = std::move(choice.tokens);
     choice.tokens.clear();
     JsonWriter json = head(context_.is_chat ? "chat.completion.chunk" : "text_completion");
     json.key("choices").begin_array().begin_object().field("index", static_cast<int64_t>(index));
     if (context_.is_chat) {
-      json.key("delta").begin_object().field("content", choice.text).end_object();
+      json.key("delta").begin_object();
+      if (!choice.text.empty() || choice.call_deltas.empty()) json.field("content", choice.text);
+      if (!choice.call_deltas.empty()) json.raw_field("tool_calls", "[" + std::exchange(choice.call_deltas, {}) + "]");
+      json.end_object();
     } else {
       json.field("text", choice.echo + choice.text);
       choice.echo.clear();
@@ -216,7 +248,7 @@ class Answer {
       choice.told_characters += characters(choice.text);
     }
     if (end != nullptr) {
-      write_finish(json, *end);
+      write_finish(json, *end, choice);
     } else {
       json.null_field("finish_reason");
       if (!context_.is_chat) json.null_field("stop_reason");
@@ -285,11 +317,21 @@ class Answer {
     context_.exchange->respond({200, "application/json", json.take(), {}});
   }
 
+  static void write_calls(JsonWriter& json, const std::vector<CalledFunction>& calls) {
+    json.key("tool_calls").begin_array();
+    for (const CalledFunction& call : calls) {
+      json.begin_object().field("id", call.id).field("type", "function").key("function").begin_object();
+      json.field("name", call.name).field("arguments", call.arguments).end_object().end_object();
+    }
+    json.end_array();
+  }
+
   void write_choice(JsonWriter& json, size_t index) {
     const Choice& choice = choices_[index];
     json.begin_object().field("index", static_cast<int64_t>(index));
     if (context_.is_chat) {
       json.key("message").begin_object().field("role", "assistant").field("content", choice.text);
+      if (!choice.calls.empty()) write_calls(json, choice.calls);
       for (const char* absent : {"refusal", "annotations", "audio", "function_call", "reasoning"})
         json.null_field(absent);
       json.end_object();
@@ -303,7 +345,7 @@ class Answer {
       write_chat_logprobs(json, tokenizer(), choice.tokens, context_.request.tokens_as_ids);
     else
       write_completion_logprobs(json, choice, choice.tokens, context_.request.echo);
-    write_finish(json, choice.end);
+    write_finish(json, choice.end, choice);
     write_token_ids(json, "token_ids", choice.tokens);
     if (!context_.is_chat) {
       json.key("prompt_logprobs");
@@ -448,13 +490,18 @@ void answer_openai(App& app, OpenAiContext context, std::vector<std::vector<int3
   const Lease model = context.model;
   const auto answer = std::make_shared<Answer>(std::move(context), std::move(choices));
   std::vector<std::shared_ptr<Constraint>> shapes(answer->size());
+  const OpenAiCommon& asked_for = answer->context().request;
+  const auto whole = asked_for.tools.shape(asked_for.shape);
+  const auto refuse = [&](const Error& error) {
+    const std::string what = asked_for.shape ? "Grammar error: " : "tools: ";
+    exchange->respond(openai_error(
+        app.flavor(), {http_status(error.code), what + error.message, asked_for.shape ? "" : "tools", ""}));
+  };
+  if (!whole) return refuse(whole.error());
   for (std::shared_ptr<Constraint>& shape : shapes) {
-    if (!answer->context().request.shape) break;
-    auto begun = model->begin(*answer->context().request.shape);
-    if (!begun) {
-      const int status = http_status(begun.error().code);
-      return exchange->respond(openai_error(app.flavor(), {status, "Grammar error: " + begun.error().message, "", ""}));
-    }
+    if (!*whole) break;
+    auto begun = model->begin(**whole);
+    if (!begun) return refuse(begun.error());
     shape = std::move(*begun);
   }
   std::vector<WorkId> started;
@@ -463,6 +510,7 @@ void answer_openai(App& app, OpenAiContext context, std::vector<std::vector<int3
   };
   for (size_t index = 0; index < answer->size(); ++index) {
     Choice& choice = answer->choice(index);
+    if (answer->context().is_chat) choice.scanner = asked_for.tools.scanner(asked_for.shape);
     const OpenAiCommon& asked = answer->context().request;
     GenerationRequest generation;
     generation.request.prompt = choice.prompt;

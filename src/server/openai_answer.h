@@ -35,6 +35,9 @@ struct Choice {
   std::vector<int32_t> prompt;
   std::string echo;  // text of the prompt that comes before the answer
   std::string text;
+  std::shared_ptr<chat::ToolScanner> scanner;  // where functions may be called
+  std::vector<CalledFunction> calls;           // so far
+  std::string call_deltas;                     // of a stream: the JSON of those that the next chunk tells
   std::vector<TokenInfo> tokens;
   std::shared_ptr<PromptScores> scores;
   GenerationEnd end;

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "server/embedding.h"
+#include "server/model_info.h"
 #include "server/openai_answer.h"
 #include "server/prompts.h"
 
@@ -19,15 +20,11 @@ void truncate(std::vector<int32_t>& prompt, const std::optional<int64_t>& most) 
 }
 
 // What the parser cannot know: the model and the flags that need one.
-bool refused_early(App& app, const ExchangePtr& exchange, const OpenAiCommon& request, bool has_images,
-                   bool has_tools) {
+bool refused_early(App& app, const ExchangePtr& exchange, const OpenAiCommon& request, bool has_images) {
   if (const auto error = missing_model(app, request.model)) {
     refuse(app, exchange, *error);
   } else if (has_images) {
     refuse(app, exchange, {400, fmt::format("{} is not a multimodal model", request.model), "", ""});
-  } else if (has_tools) {
-    refuse(app, exchange,
-           {400, "tools: tool calls are not there yet; \"tool_choice\": \"none\" goes on without them", "tools", ""});
   } else {
     return false;
   }
@@ -37,7 +34,7 @@ bool refused_early(App& app, const ExchangePtr& exchange, const OpenAiCommon& re
 void chat(App& app, const ExchangePtr& exchange) {
   auto parsed = parse_chat(app.flavor(), exchange->request().body, app.options().max_logprobs);
   if (parsed.malformed) return refuse(app, exchange, *parsed.error);
-  if (refused_early(app, exchange, parsed.request, parsed.request.has_images, parsed.request.has_tools)) return;
+  if (refused_early(app, exchange, parsed.request, parsed.request.has_images)) return;
   if (parsed.error) return refuse(app, exchange, *parsed.error);
   auto request = std::make_shared<ChatRequest>(std::move(parsed.request));
   acquire_openai(app, exchange, request->model, [&app, exchange, request](Lease model) {
@@ -45,7 +42,10 @@ void chat(App& app, const ExchangePtr& exchange) {
     if (const auto error = apply_sampling(options, request->sampling, model->config().vocabulary)) {
       return refuse(app, exchange, *error);
     }
-    ChatPrompt prompt{std::move(request->messages), request->add_generation_prompt, request->continue_final};
+    auto messages = with_tools(*model, std::move(request->messages), request->tools, request->shape);
+    if (!messages) return refuse(app, exchange, {400, messages.error().message, "tools", ""});
+    ChatPrompt prompt{std::move(*messages), request->add_generation_prompt, request->continue_final,
+                      request->tools.answer_begins()};
     auto ids = encode_chat_prompt(*model, model->format, prompt);
     if (!ids) return refuse(app, exchange, {400, ids.error().message, "", ""});
     truncate(*ids, request->truncate_prompt);
@@ -62,7 +62,7 @@ void chat(App& app, const ExchangePtr& exchange) {
 void completions(App& app, const ExchangePtr& exchange) {
   auto parsed = parse_completion(app.flavor(), exchange->request().body, app.options().max_logprobs);
   if (parsed.malformed) return refuse(app, exchange, *parsed.error);
-  if (refused_early(app, exchange, parsed.request, false, false)) return;
+  if (refused_early(app, exchange, parsed.request, false)) return;
   if (parsed.error) return refuse(app, exchange, *parsed.error);
   auto request = std::make_shared<CompletionRequest>(std::move(parsed.request));
   acquire_openai(app, exchange, request->model, [&app, exchange, request](const Lease& model) {
@@ -95,8 +95,12 @@ void completions(App& app, const ExchangePtr& exchange) {
   });
 }
 
-void write_model(JsonWriter& json, App& app, const std::string& name, int64_t created) {
+void write_model(JsonWriter& json, App& app, const std::string& name, int64_t created,
+                 const std::vector<std::string>& capabilities) {
   json.begin_object().field("id", name).field("object", "model").field("created", created);
+  json.key("capabilities").begin_array();
+  for (const std::string& capability : capabilities) json.value(capability);
+  json.end_array();
   if (app.flavor() == Flavor::kOllama) {
     json.field("owned_by", "library").end_object();
     return;
@@ -117,16 +121,13 @@ int64_t unix_seconds(std::chrono::system_clock::time_point time) {
 }
 
 void models(App& app, const ExchangePtr& exchange) {
+  const auto all = known_models(app);
+  if (!all) return refuse(app, exchange, {500, all.error().message, "", ""});
   JsonWriter json;
   json.begin_object().field("object", "list").key("data").begin_array();
-  if (app.models().has_pinned()) {
-    for (const std::string& name : app.models().pinned_names()) write_model(json, app, name, unix_now());
-  } else {
-    const auto listing = app.store().list();
-    if (!listing) return refuse(app, exchange, {500, listing.error().message, "", ""});
-    for (const StoredModel& stored : listing->models) {
-      write_model(json, app, stored.name.text(), unix_seconds(stored.modified));
-    }
+  for (const chat::ModelFacts& facts : *all) {
+    write_model(json, app, facts.name, app.models().has_pinned() ? unix_now() : unix_seconds(facts.modified),
+                facts.capabilities);
   }
   json.end_array().end_object();
   exchange->respond({200, "application/json", json.take(), {}});
@@ -136,11 +137,14 @@ void model(App& app, const ExchangePtr& exchange) {
   const std::string name = path_tail(exchange->request(), "/v1/models/");
   if (auto error = missing_model(app, name)) return refuse(app, exchange, *error);
   int64_t created = unix_now();
-  if (const auto parsed = ModelName::parse(name); parsed && !app.models().has_pinned()) {
-    if (const auto stored = app.store().find(*parsed)) created = unix_seconds(stored->modified);
+  std::vector<std::string> capabilities;
+  if (const auto opened = app.models().open(name)) {
+    const chat::ModelFacts facts = chat::facts_of(*opened);
+    capabilities = facts.capabilities;
+    if (!app.models().has_pinned()) created = unix_seconds(facts.modified);
   }
   JsonWriter json;
-  write_model(json, app, name, created);
+  write_model(json, app, name, created, capabilities);
   exchange->respond({200, "application/json", json.take(), {}});
 }
 

@@ -6,7 +6,9 @@
 #include <charconv>
 
 #include "server/fields.h"
+#include "server/message_requests.h"
 #include "server/python_float.h"
+#include "server/tool_requests.h"
 
 namespace carat::server {
 namespace {
@@ -18,13 +20,6 @@ OpenAiError bad(std::string message, std::string parameter = "") {
 // Of the first call that finds a fault; later ones keep it.
 void fail(std::optional<OpenAiError>& error, OpenAiError found) {
   if (!error) error = std::move(found);
-}
-
-// The text of that name in what should be an object; "" for anything else.
-std::string text_member(const Json& json, const char* name) {
-  if (!json.is_object()) return "";
-  const auto it = json.find(name);
-  return it != json.end() && it->is_string() ? it->get<std::string>() : "";
 }
 
 void take_shape(OpenAiCommon& out, GrammarKind kind, std::string text) {
@@ -47,7 +42,7 @@ bool read_format(const Json& format, const char* field, OpenAiCommon& out) {
       take_shape(out, GrammarKind::kJsonSchema, schema->dump());
     }
   } else if (type == "structural_tag") {
-    out.not_a_shape = field;
+    take_shape(out, GrammarKind::kStructuralTag, format.dump());
   } else {
     return type == "text";
   }
@@ -66,6 +61,8 @@ void read_structured(const std::string& name, const Json& value, const std::stri
   } else if (name == "grammar" && value.is_string()) {
     const auto text = value.get<std::string>();
     take_shape(out, text.find("::=") == std::string::npos ? GrammarKind::kLark : GrammarKind::kGbnf, text);
+  } else if (name == "structural_tag" && (value.is_object() || value.is_string())) {
+    take_shape(out, GrammarKind::kStructuralTag, value.is_string() ? value.get<std::string>() : value.dump());
   } else if (name == "choice" && value.is_array() && !value.empty() &&
              std::all_of(value.begin(), value.end(), [](const Json& choice) { return choice.is_string(); })) {
     take_shape(out, GrammarKind::kRegex, regex_of_choices(value.get<std::vector<std::string>>()));
@@ -181,77 +178,15 @@ void check_common(const OpenAiCommon& request, int32_t max_logprobs, std::option
   if (request.shapes > 1) fail(error, bad("an answer can have one shape only: two were asked for"));
 }
 
-// The content of a message: a text, or a list of parts.
-void read_content(const Json& content, ChatMessage& message, bool& has_images, Fields& fields) {
-  if (content.is_string()) {
-    message.parts.push_back({ChatPart::Kind::kText, content.get<std::string>()});
-    return;
+void offer_tools(Fields& fields, OfferedTools& out) {
+  if (const Json* tools = fields.list("tools", false)) {
+    if (const Status status = read_tools(*tools, out); !status.ok())
+      return fields.rule("tools", status.error().message);
   }
-  if (content.is_null()) return;
-  if (!content.is_array()) return fields.wrong("content", "string_type", "Input should be a valid string", content);
-  for (const Json& part : content) {
-    if (part.is_string()) {
-      message.parts.push_back({ChatPart::Kind::kText, part.get<std::string>()});
-      continue;
-    }
-    const std::string type = text_member(part, "type");
-    if (type == "image_url" || type == "image" || type == "input_image" || type == "input_audio" ||
-        type == "video_url") {
-      has_images = true;
-    } else if (type == "text" || type == "input_text" || type == "output_text") {
-      Fields inner(part, "'messages', 'content', ");
-      std::string text;
-      inner.text("text", text);
-      fields.merge(inner);
-      message.parts.push_back({ChatPart::Kind::kText, std::move(text)});
-    } else if (type == "tool_use" || type == "tool_result") {
-      message.parts.push_back({ChatPart::Kind::kText, ""});
-    } else {
-      fields.wrong("content", "value_error", fmt::format("Unknown part type: {}", type), part);
-    }
+  if (const Status status = read_tool_choice(fields.find("tool_choice"), out); !status.ok()) {
+    return fields.rule("tool_choice", status.error().message);
   }
-}
-
-void read_messages(Fields& fields, const Json* list, std::vector<ChatMessage>& out, bool& has_images) {
-  if (list == nullptr) return;
-  for (size_t i = 0; i < list->size(); ++i) {
-    const Json& json = (*list)[i];
-    if (!json.is_object()) {
-      fields.wrong("messages", "dict_type", "Input should be a valid dictionary", json);
-      return;
-    }
-    Fields inner(json, fmt::format("'messages', {}, ", i));
-    ChatMessage message;
-    if (inner.find("role") == nullptr) inner.missing("role");
-    inner.text("role", message.role);
-    if (message.role == "developer") message.role = "system";
-    if (const Json* content = inner.find("content")) read_content(*content, message, has_images, inner);
-    fields.merge(inner);
-    out.push_back(std::move(message));
-  }
-}
-
-std::string function_name(const Json& tool) {
-  return tool.is_object() && tool.contains("function") ? text_member(tool["function"], "name") : "";
-}
-
-bool tools_may_be_called(Fields& fields) {
-  const Json* tools = fields.list("tools", false);
-  const Json* choice = fields.find("tool_choice");
-  if (tools != nullptr && tools->size() > static_cast<size_t>(kMostTools)) {
-    fields.rule("tools", fmt::format("more than {} tools", kMostTools));
-  }
-  if (choice != nullptr && choice->is_object()) {
-    const std::string wanted = function_name(*choice);
-    bool found = false;
-    if (tools != nullptr) {
-      for (const Json& tool : *tools) found |= function_name(tool) == wanted;
-    }
-    if (!found) {
-      fields.rule("tool_choice", "The tool specified in `tool_choice` does not match any of the specified `tools`");
-    }
-  }
-  return tools != nullptr && !tools->empty() && !(choice != nullptr && *choice == "none");
+  fields.flag("parallel_tool_calls", out.parallel);
 }
 
 void check_messages(Flavor flavor, const std::vector<ChatMessage>& messages, std::optional<OpenAiError>& error) {
@@ -324,7 +259,7 @@ Parsed<ChatRequest> parse_chat(Flavor flavor, const std::string& body, int32_t m
     fields.rule("", "Cannot set both `continue_final_message` and `add_generation_prompt` to True.");
   }
   read_messages(fields, fields.list("messages", true), request.messages, request.has_images);
-  request.has_tools = tools_may_be_called(fields);
+  offer_tools(fields, request.tools);
   if (fields.find("chat_template") != nullptr || fields.find("chat_template_kwargs") != nullptr) {
     fields.rule("chat_template", "templates of requests are not run");
   }
@@ -386,7 +321,7 @@ Parsed<ResponsesRequest> parse_responses(Flavor flavor, const std::string& body,
     const Json& format = (*text)["format"];
     if (format.is_object() && !read_format(format, "text.format", request)) request.not_a_shape = "text.format";
   }
-  request.has_tools = tools_may_be_called(fields);
+  offer_tools(fields, request.tools);
   out.malformed = !fields.ok();
   if (out.malformed) out.error = fields.error();
   if (fields.find("previous_response_id") != nullptr) {
@@ -420,10 +355,7 @@ Parsed<MessagesRequest> parse_messages(Flavor flavor, const std::string& body, b
     request.messages.push_back(ChatMessage::of_text("system", whole));
   }
   read_messages(fields, fields.list("messages", true), request.messages, request.has_images);
-  const Json* choice = fields.object("tool_choice");
-  const Json* tools = fields.list("tools", false);
-  request.has_tools =
-      tools != nullptr && !tools->empty() && !(choice != nullptr && text_member(*choice, "type") == "none");
+  offer_tools(fields, request.tools);
   out.malformed = !fields.ok();
   if (out.malformed) out.error = fields.error();
   check_messages(flavor, request.messages, out.error);

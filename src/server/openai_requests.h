@@ -11,11 +11,12 @@
 #include "chat/generation_options.h"
 #include "server/errors.h"
 #include "server/shape.h"
+#include "server/tools.h"
 #include "tokenizer/chat_template.h"
 
 namespace carat::server {
 
-inline constexpr int32_t kMostChoices = 16, kMostStops = 16, kMostMessages = 4096, kMostTools = 128;
+inline constexpr int32_t kMostChoices = 16, kMostStops = 16, kMostMessages = 4096;
 
 // What shapes the answer; what is absent stays as the model's makers recommend.
 struct SamplingFields {
@@ -43,14 +44,14 @@ struct OpenAiCommon {
   std::string cache_salt;
   std::optional<Shape> shape;
   int32_t shapes = 0;       // that were asked for
-  std::string not_a_shape;  // "": none; else the field that asks for one that is not there: "structural_tag"
+  std::string not_a_shape;  // "": none; else the field that asks for one that is not there
+  OfferedTools tools;
 };
 
 struct ChatRequest : OpenAiCommon {
   std::vector<ChatMessage> messages;
   bool add_generation_prompt = true, continue_final = false;
   bool has_images = false;
-  bool has_tools = false;  // and they may be called
 };
 
 using Prompt = std::variant<std::string, std::vector<int32_t>>;
@@ -62,12 +63,12 @@ struct CompletionRequest : OpenAiCommon {
 struct ResponsesRequest : OpenAiCommon {
   std::vector<ChatMessage> messages;
   std::string instructions;
-  bool has_images = false, has_tools = false;
+  bool has_images = false;
 };
 
 struct MessagesRequest : OpenAiCommon {
   std::vector<ChatMessage> messages;
-  bool has_images = false, has_tools = false;
+  bool has_images = false;
 };
 
 struct TokenizeRequest {

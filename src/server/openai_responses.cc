@@ -18,48 +18,44 @@ struct Context {
   ResponsesRequest request;
   SamplingParams sampling;
   Flavor flavor = Flavor::kVllm;
-  std::string id = random_id("resp_"), item = random_id("msg_");
+  std::string id = random_id("resp_");
   int64_t created = unix_now();
+};
+
+// A part of the output: a message, or a call.
+struct Item {
+  bool is_call = false;
+  std::string id;
+  std::string text;           // said; or the call's arguments
+  std::string call_id, name;  // of a call
 };
 
 class Answer final : public GenerationSink {
  public:
-  explicit Answer(Context context) : context_(std::move(context)) {}
+  explicit Answer(Context context)
+      : context_(std::move(context)), scanner_(context_.request.tools.scanner(context_.request.shape)) {}
 
-  void on_text(std::string_view text, std::span<const TokenInfo>, bool) override {
-    text_ += text;
-    if (!context_.request.stream || text.empty()) return;
-    begin();
-    JsonWriter json = event();
-    json.field("content_index", 0).field("delta", text).field("item_id", context_.item);
-    json.key("logprobs").begin_array().end_array().field("output_index", 0);
-    send("response.output_text.delta", json);
+  void on_text(std::string_view text, std::span<const TokenInfo>, bool last) override {
+    if (!scanner_) {
+      if (!text.empty()) say(text);
+      return;
+    }
+    take(scanner_->push(text));
+    if (last) take(scanner_->finish());
   }
 
   void on_end(const GenerationEnd& end) override {
     context_.exchange->note({context_.request.model, end.usage.prompt_tokens, end.usage.reused_tokens,
                              end.usage.generated_tokens, finish_name(end.finish)});
     if (end.finish == FinishReason::kError || end.finish == FinishReason::kCancelled) return fail(end);
+    if (items_.empty()) open({false, random_id("msg_"), {}, {}, {}});
     if (!context_.request.stream) {
       JsonWriter json;
       write_response(json, &end);
       return context_.exchange->respond({200, "application/json", json.take(), {}});
     }
-    begin();
+    close(end.finish == FinishReason::kLength);
     JsonWriter json = event();
-    json.field("content_index", 0).field("item_id", context_.item).key("logprobs").begin_array().end_array();
-    json.field("output_index", 0).field("text", text_);
-    send("response.output_text.done", json);
-    json = event();
-    json.field("content_index", 0).field("item_id", context_.item).field("output_index", 0).key("part");
-    write_part(json);
-    send("response.content_part.done", json);
-    json = event();
-    json.key("item");
-    write_item(json, "completed", true);
-    json.field("output_index", 0);
-    send("response.output_item.done", json);
-    json = event();
     json.key("response");
     write_response(json, &end);
     send("response.completed", json);
@@ -77,6 +73,29 @@ class Answer final : public GenerationSink {
     context_.exchange->write(sse_event(name, json.text()));
   }
 
+  void take(const std::vector<chat::ToolEvent>& events) {
+    for (const chat::ToolEvent& told : events) {
+      switch (told.kind) {
+        case chat::ToolEvent::Kind::kText:
+          say(told.text);
+          break;
+        case chat::ToolEvent::Kind::kCall:
+          open({true, random_id("fc_"), {}, random_id("call_"), told.text});
+          break;
+        case chat::ToolEvent::Kind::kArguments:
+          add(told.text, "response.function_call_arguments.delta");
+          break;
+        case chat::ToolEvent::Kind::kEnd:
+          break;
+      }
+    }
+  }
+
+  void say(std::string_view text) {
+    if (items_.empty() || items_.back().is_call) open({false, random_id("msg_"), {}, {}, {}});
+    add(text, "response.output_text.delta");
+  }
+
   void begin() {
     if (std::exchange(begun_, true)) return;
     context_.exchange->begin_stream(200, std::string(kEventStream), {{"Cache-Control", "no-cache"}});
@@ -86,16 +105,62 @@ class Answer final : public GenerationSink {
       write_response(json, nullptr);
       send(name, json);
     }
+  }
+
+  // An event about the item that is being made.
+  JsonWriter item_event() const {
+    JsonWriter json = event();
+    if (!items_.back().is_call) json.field("content_index", 0);
+    json.field("item_id", items_.back().id).field("output_index", static_cast<int64_t>(items_.size()) - 1);
+    return json;
+  }
+
+  void open(Item item) {
+    if (context_.request.stream) begin();
+    if (context_.request.stream && !items_.empty()) close(false);
+    items_.push_back(std::move(item));
+    if (!context_.request.stream) return;
     JsonWriter json = event();
     json.key("item");
-    write_item(json, "in_progress", false);
-    json.field("output_index", 0);
+    write_item(json, items_.back(), "in_progress", false);
+    json.field("output_index", static_cast<int64_t>(items_.size()) - 1);
     send("response.output_item.added", json);
-    json = event();
-    json.field("content_index", 0).field("item_id", context_.item).field("output_index", 0).key("part").begin_object();
+    if (items_.back().is_call) return;
+    json = item_event();
+    json.key("part").begin_object();
     json.key("annotations").begin_array().end_array().field("text", "").field("type", "output_text");
     json.key("logprobs").begin_array().end_array().end_object();
     send("response.content_part.added", json);
+  }
+
+  void add(std::string_view text, std::string_view name) {
+    items_.back().text += text;
+    if (!context_.request.stream) return;
+    JsonWriter json = item_event();
+    json.field("delta", text);
+    if (!items_.back().is_call) json.key("logprobs").begin_array().end_array();
+    send(name, json);
+  }
+
+  void close(bool cut) {
+    const Item& item = items_.back();
+    JsonWriter json = item_event();
+    if (item.is_call) {
+      json.field("arguments", item.text).field("name", item.name);
+      send("response.function_call_arguments.done", json);
+    } else {
+      json.key("logprobs").begin_array().end_array().field("text", item.text);
+      send("response.output_text.done", json);
+      json = item_event();
+      json.key("part");
+      write_part(json, item);
+      send("response.content_part.done", json);
+    }
+    json = event();
+    json.key("item");
+    write_item(json, item, status_of(item, cut), true);
+    json.field("output_index", static_cast<int64_t>(items_.size()) - 1);
+    send("response.output_item.done", json);
   }
 
   void fail(const GenerationEnd& end) {
@@ -107,8 +172,13 @@ class Answer final : public GenerationSink {
     context_.exchange->end();
   }
 
-  void write_part(JsonWriter& json) const {
-    json.begin_object().key("annotations").begin_array().end_array().field("text", text_).field("type", "output_text");
+  void write_part(JsonWriter& json, const Item& item) const {
+    json.begin_object()
+        .key("annotations")
+        .begin_array()
+        .end_array()
+        .field("text", item.text)
+        .field("type", "output_text");
     if (context_.flavor == Flavor::kVllm)
       json.null_field("logprobs");
     else
@@ -116,11 +186,22 @@ class Answer final : public GenerationSink {
     json.end_object();
   }
 
-  void write_item(JsonWriter& json, const char* status, bool with_text) const {
-    json.begin_object().field("id", context_.item).key("content").begin_array();
-    if (with_text) write_part(json);
+  void write_item(JsonWriter& json, const Item& item, const char* status, bool whole) const {
+    json.begin_object().field("id", item.id);
+    if (item.is_call) {
+      json.field("type", "function_call").field("call_id", item.call_id).field("name", item.name);
+      json.field("arguments", whole ? item.text : std::string()).field("status", status).end_object();
+      return;
+    }
+    json.key("content").begin_array();
+    if (whole) write_part(json, item);
     json.end_array().field("role", "assistant").field("status", status).field("type", "message").null_field("phase");
     json.key("summary").begin_array().end_array().end_object();
+  }
+
+  // A call that was cut off is not to be made.
+  const char* status_of(const Item& item, bool cut) const {
+    return cut && item.is_call && &item == &items_.back() ? "incomplete" : "completed";
   }
 
   // `end`: null while it is being made.
@@ -148,10 +229,14 @@ class Answer final : public GenerationSink {
     else
       json.begin_object().end_object();
     json.field("model", context_.request.model).field("object", "response").key("output").begin_array();
-    if (end != nullptr) write_item(json, "completed", true);
-    json.end_array().null_field("error").field("parallel_tool_calls", true);
-    json.field("temperature", context_.sampling.temperature).field("tool_choice", as_vllm ? "none" : "auto");
-    json.key("tools").begin_array().end_array().field("top_p", context_.sampling.top_p).field("background", false);
+    for (const Item& item : items_) {
+      if (end != nullptr) write_item(json, item, status_of(item, cut), true);
+    }
+    const OfferedTools& tools = context_.request.tools;
+    json.end_array().null_field("error").field("parallel_tool_calls", tools.parallel);
+    json.field("temperature", context_.sampling.temperature).key("tool_choice");
+    write_tool_choice(json, tools, as_vllm);
+    json.raw_field("tools", tools.responses_json()).field("top_p", context_.sampling.top_p).field("background", false);
     json.field("max_output_tokens", context_.sampling.max_tokens).null_field("max_tool_calls");
     json.null_field("previous_response_id").null_field("prompt").null_field("reasoning");
     json.field("service_tier", as_vllm ? "auto" : "default");
@@ -183,8 +268,20 @@ class Answer final : public GenerationSink {
     json.null_field("kv_transfer_params").null_field("input_messages").null_field("output_messages").end_object();
   }
 
+  static void write_tool_choice(JsonWriter& json, const OfferedTools& tools, bool as_vllm) {
+    using Choice = OfferedTools::Choice;
+    if (tools.choice == Choice::kNamed) {
+      json.begin_object().field("type", "function").field("name", tools.named).end_object();
+    } else if (tools.choice == Choice::kRequired) {
+      json.value("required");
+    } else {
+      json.value(tools.choice == Choice::kNone && (as_vllm || !tools.functions.empty()) ? "none" : "auto");
+    }
+  }
+
   Context context_;
-  std::string text_;
+  std::unique_ptr<chat::ToolScanner> scanner_;  // where functions may be called
+  std::vector<Item> items_;
   int64_t sequence_ = 0;
   bool begun_ = false;
 };
@@ -196,13 +293,15 @@ void responses(App& app, const ExchangePtr& exchange) {
   if (request->has_images) {
     return refuse(app, exchange, {400, fmt::format("{} is not a multimodal model", request->model), "", ""});
   }
-  if (request->has_tools) return refuse(app, exchange, {400, "tools: tool calls are not there yet", "tools", ""});
   acquire_openai(app, exchange, request->model, [&app, exchange, request](const Lease& model) {
     chat::GenerationOptions options = model->defaults;
     if (const auto error = apply_sampling(options, request->sampling, model->config().vocabulary)) {
       return refuse(app, exchange, *error);
     }
-    auto ids = encode_chat_prompt(*model, model->format, {collated(std::move(request->messages)), true, false});
+    auto messages = with_tools(*model, std::move(request->messages), request->tools, request->shape);
+    if (!messages) return refuse(app, exchange, {400, messages.error().message, "tools", ""});
+    auto ids = encode_chat_prompt(*model, model->format,
+                                  {collated(std::move(*messages)), true, false, request->tools.answer_begins()});
     if (!ids) return refuse(app, exchange, {400, ids.error().message, "", ""});
     const Room room = room_for(*model, ids->size(), request->sampling.max_tokens, false);
     if (room.error) return refuse(app, exchange, *room.error);
@@ -214,9 +313,12 @@ void responses(App& app, const ExchangePtr& exchange) {
     generation.trim_leading_space = model->format.trims_leading_space();
     generation.client = exchange->request().account;
     generation.request.cache_salt = cache_salt(exchange->request(), request->cache_salt);
-    if (request->shape) {
-      auto shape = model->begin(*request->shape);
-      if (!shape) return refuse(app, exchange, {400, "Grammar error: " + shape.error().message, "text.format", ""});
+    const char* part = request->shape ? "text.format" : "tools";
+    const auto whole = request->tools.shape(request->shape);
+    if (!whole) return refuse(app, exchange, {400, whole.error().message, part, ""});
+    if (*whole) {
+      auto shape = model->begin(**whole);
+      if (!shape) return refuse(app, exchange, {400, "Grammar error: " + shape.error().message, part, ""});
       generation.request.constraint = std::move(*shape);
     }
     Context context{exchange, model, std::move(*request), options.sampling, app.flavor()};

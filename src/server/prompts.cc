@@ -1,5 +1,7 @@
 #include "server/prompts.h"
 
+#include <fmt/format.h>
+
 #include <cstring>
 
 namespace carat::server {
@@ -34,6 +36,18 @@ uint64_t cache_salt(const HttpRequest& request, std::string_view salt) {
   return out;
 }
 
+Result<std::vector<ChatMessage>> with_tools(const ServedModel& model, std::vector<ChatMessage> messages,
+                                            const OfferedTools& tools, const std::optional<Shape>& asked) {
+  const bool knows_turns = model.format.kind() == chat::PromptFormat::Kind::kChat && !model.refuses_chat;
+  if (tools.may_be_called() && !knows_turns) {
+    const auto name = ModelName::parse(model.name);
+    const std::string full =
+        name ? fmt::format("{}/{}/{}:{}", name->host, name->space, name->model, name->tag) : model.name;
+    return Error{ErrorCode::kInvalidArgument, full + " does not support tools"};
+  }
+  return chat::with_tool_turns(std::move(messages), tools.prompt(asked));
+}
+
 std::vector<ChatMessage> collated(std::vector<ChatMessage> messages) {
   std::vector<ChatMessage> out;
   for (ChatMessage& message : messages) {
@@ -61,6 +75,7 @@ Result<std::vector<int32_t>> encode_chat_prompt(const ServedModel& model, const 
   if (prompt.continue_final && spans.back().text.ends_with(kEndOfTurn)) {
     spans.back().text.resize(spans.back().text.size() - kEndOfTurn.size());
   }
+  if (!prompt.continue_final && !prompt.answer_begins.empty()) spans.push_back({prompt.answer_begins, false});
   std::vector<TextSpan> views;
   for (const ChatSpan& span : spans) views.push_back({span.text, span.may_be_control});
   return tokenizer.encode(views);

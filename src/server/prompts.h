@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "server/http.h"
 #include "server/models.h"
+#include "server/tools.h"
 #include "tokenizer/chat_template.h"
 
 namespace carat::server {
@@ -17,6 +18,7 @@ struct ChatPrompt {
   std::vector<ChatMessage> messages;
   bool add_generation_prompt = true;
   bool continue_final = false;  // the last message, the model's, goes on
+  std::string answer_begins{};  // what the answer begins with, as if the model had said it
 };
 
 // Errors: kInvalidArgument (roles out of order, none at all), in Hugging Face's words.
@@ -25,6 +27,10 @@ Result<std::vector<int32_t>> encode_chat_prompt(const ServedModel& model, const 
 
 // A text that the caller laid out itself, with whatever control tokens it wants in it; <bos> first.
 std::vector<int32_t> encode_text_prompt(const ServedModel& model, std::string_view text, bool add_bos);
+
+// The conversation with its functions, their calls and results as turns. Error: kInvalidArgument, the model only completes text.
+Result<std::vector<ChatMessage>> with_tools(const ServedModel& model, std::vector<ChatMessage> messages,
+                                            const OfferedTools& tools, const std::optional<Shape>& asked);
 
 // Neighbours of the same role become one message, as Ollama has it.
 std::vector<ChatMessage> collated(std::vector<ChatMessage> messages);

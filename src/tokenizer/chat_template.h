@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -23,9 +24,18 @@ struct ChatPart {
   std::string text;  // of kText
 };
 
+// A function that the model called, with what each argument was, as JSON.
+struct ToolCall {
+  std::string id, name;
+  std::vector<std::pair<std::string, std::string>> arguments;
+};
+
 struct ChatMessage {
-  std::string role;  // "user", "assistant" (or "model"), and "system" for the first one
+  // "user", "assistant" (or "model"), and "system" for the first one; "tool" until chat/tool_turns.h has made turns of it
+  std::string role;
   std::vector<ChatPart> parts;
+  std::vector<ToolCall> tool_calls{};  // of an assistant
+  std::string tool_name{};             // of "tool": which function gave this result
 
   static ChatMessage of_text(std::string role, std::string text) {
     return {std::move(role), {{ChatPart::Kind::kText, std::move(text)}}};

@@ -1,0 +1,22 @@
+// Messages of a conversation as OpenAI's chat, its Responses and Anthropic write them, from JSON: texts, pictures, calls of tools and
+// what came of them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "server/fields.h"
+#include "tokenizer/chat_template.h"
+
+namespace carat::server {
+
+// The text of that name in what should be an object; "" for anything else.
+std::string text_member(const Json& json, const char* name);
+
+// The content of a message: a text, or a list of parts.
+void read_content(const Json& content, ChatMessage& message, bool& has_images, Fields& fields);
+
+// Appends them. `list` may be null.
+void read_messages(Fields& fields, const Json* list, std::vector<ChatMessage>& out, bool& has_images);
+
+}  // namespace carat::server
