@@ -2,6 +2,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 #include <algorithm>
@@ -232,39 +235,52 @@ class CpuBackend final : public Backend {
   StepThread thread_{[this](int half) { return run(half); }};  // last: it ends first
 };
 
+// What is compiled in, best first, and whether this machine has it.
+struct CompiledIsa {
+  const Kernels* kernels;
+  bool there;
+};
+
 #if defined(__x86_64__)
 // __builtin_cpu_supports of clang 14 does not know the name.
 bool has_f16c() {
   unsigned int a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
 }
+
+std::vector<CompiledIsa> compiled_isas() {
+  return {{&avx512_kernels(), __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                                  __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni")},
+          {&avx2_kernels(), __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()},
+          {&portable_kernels(), true}};
+}
+#elif defined(__aarch64__)
+std::vector<CompiledIsa> compiled_isas() {
+  // Every core of a machine has what the kernel says here: it leaves out what some lack.
+  const bool dot = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0 && (getauxval(AT_HWCAP) & HWCAP_ATOMICS) != 0;
+  return {{&neon_i8mm_kernels(), dot && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0},
+          {&neon_kernels(), dot},
+          {&portable_kernels(), true}};
+}
+#else
+std::vector<CompiledIsa> compiled_isas() { return {{&portable_kernels(), true}}; }
 #endif
 
 }  // namespace
 
 std::vector<const Kernels*> available_kernels() {
   std::vector<const Kernels*> kernels;
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512vnni")) {
-    kernels.push_back(&avx512_kernels());
+  for (const auto& [isa, there] : compiled_isas()) {
+    if (there) kernels.push_back(isa);
   }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()) {
-    kernels.push_back(&avx2_kernels());
-  }
-#endif
-  kernels.push_back(&portable_kernels());
   return kernels;
 }
 
 std::vector<std::string> missing_kernels() {
   std::vector<std::string> missing;
-#if defined(__x86_64__)
-  const auto available = available_kernels();
-  for (const Kernels* kernels : {&avx512_kernels(), &avx2_kernels()}) {
-    if (std::find(available.begin(), available.end(), kernels) == available.end()) missing.emplace_back(kernels->name);
+  for (const auto& [isa, there] : compiled_isas()) {
+    if (!there) missing.emplace_back(isa->name);
   }
-#endif
   return missing;
 }
 

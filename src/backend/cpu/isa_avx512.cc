@@ -17,8 +17,8 @@ constexpr int kValueVectors = 2;  // of sixteen columns, side by side, when keys
 #include "backend/cpu/kernels/all.inl"
 // clang-format on
 
-constexpr Kernels kKernels = {"cpu/avx512", pack,    forward,    matmul,          round_row, rms_norm,
-                              gelu_mul,     exp_row, unpack_row, store_key_value, attend};
+constexpr Kernels kKernels = {"cpu/avx512", pack,     forward, matmul,     round_row,       rounded_row,
+                              rms_norm,     gelu_mul, exp_row, unpack_row, store_key_value, attend};
 
 }  // namespace
 }  // namespace isa_avx512

@@ -18,7 +18,9 @@ namespace carat::cpu {
 // (limit 16383) in exact precision, to 8 (limit 127) in fast.
 struct Activations {
   float* values = nullptr;  // [T][columns] float32: what 16- and 32-bit weights multiply
-  int16_t* ints = nullptr;  // [T][columns]: what quantised weights multiply; unused where columns % 32 != 0
+  // [T][columns]: what quantised weights multiply, in the order that the ISA's products read; unused where
+  // columns % 32 != 0.
+  int16_t* ints = nullptr;
   float* scales = nullptr;  // [T][columns / 32]
   int32_t* sums = nullptr;  // [T][columns / 16]: sums of 16 neighbouring ints, for offsets and minima
   int64_t columns = 0;
@@ -123,7 +125,8 @@ struct Kernels {
   // The pieces, for tests and micro-benchmarks.
   void (*matmul)(const PackedMatrix& matrix, const Activations& x, int64_t rows, float* out, int64_t out_stride,
                  int64_t panel_begin, int64_t panel_end, const Scratch& scratch);
-  void (*round_row)(const Activations& x, int64_t row);  // values -> ints, scales, sums
+  void (*round_row)(const Activations& x, int64_t row);                  // values -> ints, scales, sums
+  void (*rounded_row)(const Activations& x, int64_t row, int16_t* out);  // the ints of a row, as numbers
   void (*rms_norm)(const float* x, const float* weight, float* out, int64_t count, float epsilon);
   void (*gelu_mul)(const float* gate, const float* up, float* out, int64_t count);
   void (*exp)(const float* x, float* out, int64_t count);
@@ -140,6 +143,9 @@ const Kernels& portable_kernels();
 #if defined(__x86_64__)
 const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
+#elif defined(__aarch64__)
+const Kernels& neon_kernels();
+const Kernels& neon_i8mm_kernels();
 #endif
 
 // Thin doors to the team, so that ISA objects instantiate nothing of the standard library.

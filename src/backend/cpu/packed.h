@@ -1,4 +1,5 @@
-// Packed weights: what the kernels read, one layout for every ISA.
+// Packed weights: what the kernels read. Of the same size on every ISA, and the same layout but for the order of the
+// integers in a block: x86 and portable have it as below, Arm as in kernels/layout_planes.inl.
 //
 // Sixteen output rows make a panel, and a panel is one sequential stream: block after block of 32 columns, all sixteen
 // rows of a block together. Integers of b bits lie bit-packed in 16-bit lanes (16 elements of a lane fill exactly b

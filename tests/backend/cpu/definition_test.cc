@@ -176,10 +176,12 @@ TEST(NotFinite, ARoundedBlockHasTheScaleNan) {
       for (size_t at = 0; at < 96; ++at) {
         std::vector<float> values(96, 1.5f);
         values[at] = damage;
-        std::vector<int16_t> ints(96, 77);
+        std::vector<int16_t> stored(96, 77), ints(96, 77);
         std::vector<float> scales(3);
         std::vector<int32_t> sums(6);
-        kernels->round_row({values.data(), ints.data(), scales.data(), sums.data(), 96}, 0);
+        const Activations x{values.data(), stored.data(), scales.data(), sums.data(), 96};
+        kernels->round_row(x, 0);
+        kernels->rounded_row(x, 0, ints.data());
         for (size_t block = 0; block < 3; ++block) {
           EXPECT_EQ(std::isnan(scales[block]), block == at / 32) << kernels->name << ' ' << at;
           EXPECT_EQ(ints[block * 32], block == at / 32 ? 0 : 16383);

@@ -6,66 +6,19 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "backend/cpu/random_model.h"
-#include "base/checked.h"
+#include "backend/cpu/random_forward.h"
 #include "support/compare.h"
-#include "support/text_step.h"
 
 namespace carat {
 namespace {
 
+using test::open_random;
+using test::Pages;
 using test::random_model;
+using test::random_tokens;
 using test::RandomModel;
 
-constexpr int32_t kRows = 48;  // the largest step
-
-std::vector<int32_t> random_tokens(size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::vector<int32_t> tokens(count);
-  for (int32_t& token : tokens) token = static_cast<int32_t>(random() % 512);
-  return tokens;
-}
-
-// One sequence's page tables; `first_page` keeps sequences apart.
-struct Pages {
-  std::vector<int32_t> global, local;
-  Pages(const ModelConfig& config, int32_t tokens, int32_t first_page) {
-    for (int32_t i = 0; i < div_ceil(tokens, kPageTokens); ++i) global.push_back(first_page + i);
-    for (int32_t i = 0; i < div_ceil(config.window + kRows, kPageTokens) + 1; ++i) local.push_back(first_page + i);
-  }
-};
-
-std::unique_ptr<Backend> open(const RandomModel& model, const std::string& name, int threads,
-                              Precision precision = Precision::kExact) {
-  BackendOptions options;
-  options.name = name;
-  options.threads = threads;
-  options.precision = precision;
-  auto backend = create_backend(options, model.config, model.weights);
-  EXPECT_TRUE(backend.ok()) << backend.error().message;
-  EXPECT_EQ((*backend)->info().name, name);  // the forced one is the one that runs
-  EXPECT_TRUE((*backend)->reserve_kv({40, 40, kRows}).ok());
-  return std::move(*backend);
-}
-
-// Logits of every row of a sequence fed in chunks.
-std::vector<float> logits(Backend& backend, const ModelConfig& config, const std::vector<int32_t>& tokens,
-                          const std::vector<int32_t>& chunks, int32_t first_page = 0) {
-  const Pages pages(config, static_cast<int32_t>(tokens.size()), first_page);
-  std::vector<float> out;
-  int32_t past = 0;
-  for (size_t i = 0; past < static_cast<int32_t>(tokens.size()); ++i) {
-    const int32_t count = std::min(chunks[i % chunks.size()], static_cast<int32_t>(tokens.size()) - past);
-    const SeqRows seq{0, count, past, pages.global, pages.local};
-    std::vector<int32_t> rows(static_cast<size_t>(count));
-    for (int32_t r = 0; r < count; ++r) rows[static_cast<size_t>(r)] = r;
-    const auto part = std::span(tokens).subspan(static_cast<size_t>(past), static_cast<size_t>(count));
-    const std::vector<float> chunk = test::TextStep(part, {&seq, 1}, rows).run(backend);
-    out.insert(out.end(), chunk.begin(), chunk.end());
-    past += count;
-  }
-  return out;
-}
+constexpr int32_t kRows = test::kStepRows;
 
 class ForwardTest : public testing::TestWithParam<DType> {};
 
@@ -74,10 +27,10 @@ std::string type_name(const testing::TestParamInfo<DType>& info) { return std::s
 TEST_P(ForwardTest, AgreesWithTheReference) {
   const RandomModel model = random_model(GetParam(), 1);
   const auto tokens = random_tokens(130, 2);  // past the window of 100
-  const auto cpu = open(model, "cpu/portable", 2);
-  const auto reference = open(model, "reference", 1);
-  const auto ours = logits(*cpu, model.config, tokens, {kRows});
-  const auto exact = logits(*reference, model.config, tokens, {kRows});
+  const auto cpu = open_random(model, "cpu/portable", 2);
+  const auto reference = open_random(model, "reference", 1);
+  const auto ours = test::chunked_logits(*cpu, model.config, tokens, {kRows});
+  const auto exact = test::chunked_logits(*reference, model.config, tokens, {kRows});
   // Six layers of four products whose inputs carry 15 bits (an error of 2^-15 / sqrt(3) of a block's largest value,
   // about two and a half times its mean) and a KV cache of 11 (2^-12, in two of them): of order sqrt(6 * 4) * 2.5 *
   // 2^-15 / sqrt(3) plus sqrt(6 * 2) * 2^-12 / sqrt(3), times five for the worst of 66,560 values.
@@ -87,8 +40,8 @@ TEST_P(ForwardTest, AgreesWithTheReference) {
 TEST_P(ForwardTest, SameBitsForEveryIsaThreadCountAndChunking) {
   const RandomModel model = random_model(GetParam(), 3);
   const auto tokens = random_tokens(270, 4);  // more than one split of 256 keys
-  const auto portable = open(model, "cpu/portable", 1);
-  const auto expected = logits(*portable, model.config, tokens, {kRows});
+  const auto portable = open_random(model, "cpu/portable", 1);
+  const auto expected = test::chunked_logits(*portable, model.config, tokens, {kRows});
   struct Run {
     int threads;
     std::vector<int32_t> chunks;
@@ -97,8 +50,8 @@ TEST_P(ForwardTest, SameBitsForEveryIsaThreadCountAndChunking) {
     if (name == "reference") continue;
     for (const Run& run : {Run{1, {1}}, Run{1, {kRows}}, Run{2, {31, 2, 7}}, Run{3, {kRows}}}) {
       if (name == "cpu/portable" && run.threads != 2) continue;  // slow, and the same code as the others
-      const auto backend = open(model, name, run.threads);
-      EXPECT_TRUE(test::same_bits(logits(*backend, model.config, tokens, run.chunks), expected))
+      const auto backend = open_random(model, name, run.threads);
+      EXPECT_TRUE(test::same_bits(test::chunked_logits(*backend, model.config, tokens, run.chunks), expected))
           << name << ", " << run.threads << " threads, chunks of " << run.chunks[0];
     }
   }
@@ -106,11 +59,11 @@ TEST_P(ForwardTest, SameBitsForEveryIsaThreadCountAndChunking) {
 
 TEST_P(ForwardTest, ARowDoesNotDependOnItsNeighbours) {
   const RandomModel model = random_model(GetParam(), 5);
-  const auto backend = open(model, backend_names().front(), 2);
+  const auto backend = open_random(model, backend_names().front(), 2);
   const auto a = random_tokens(130, 6);
   const auto b = random_tokens(111, 7);
-  const auto alone_a = logits(*backend, model.config, a, {kRows});
-  const auto alone_b = logits(*backend, model.config, b, {kRows}, 20);
+  const auto alone_a = test::chunked_logits(*backend, model.config, a, {kRows});
+  const auto alone_b = test::chunked_logits(*backend, model.config, b, {kRows}, 20);
 
   // Both in one batch of different chunks, pages interleaved.
   const Pages pages_a(model.config, 130, 10);
@@ -142,10 +95,10 @@ TEST_P(ForwardTest, ARowDoesNotDependOnItsNeighbours) {
 TEST_P(ForwardTest, FastPrecisionIsCoarserButNotWrong) {
   const RandomModel model = random_model(GetParam(), 8);
   const auto tokens = random_tokens(60, 9);
-  const auto fast = open(model, "cpu/portable", 1, Precision::kFast);
-  const auto exact = open(model, "cpu/portable", 1);
-  const auto coarse = logits(*fast, model.config, tokens, {kRows});
-  const auto fine = logits(*exact, model.config, tokens, {kRows});
+  const auto fast = open_random(model, "cpu/portable", 1, Precision::kFast);
+  const auto exact = open_random(model, "cpu/portable", 1);
+  const auto coarse = test::chunked_logits(*fast, model.config, tokens, {kRows});
+  const auto fine = test::chunked_logits(*exact, model.config, tokens, {kRows});
   // As above with 7 bits instead of 14 and the largest of 32 values, about two and a half times their mean.
   EXPECT_TRUE(test::rows_within(coarse, fine, 512, 0.4));
   EXPECT_EQ(test::rows_within(coarse, fine, 512, 1e-4), !is_quantised(GetParam()));
@@ -170,8 +123,8 @@ TEST(Backends, AnUnknownNameListsWhatThereIs) {
 
 TEST(Backends, StageTimesNameTheBytesThatWereRead) {
   const RandomModel model = random_model(DType::kQ8_0, 1);
-  const auto backend = open(model, "cpu/portable", 1);
-  logits(*backend, model.config, random_tokens(1, 1), {1});
+  const auto backend = open_random(model, "cpu/portable", 1);
+  test::chunked_logits(*backend, model.config, random_tokens(1, 1), {1});
   uint64_t bytes = 0;
   for (const StageTime& stage : backend->stage_times()) bytes += stage.weight_bytes;
   EXPECT_LE(bytes, backend->info().decode_bytes);

@@ -10,85 +10,17 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
-#include "backend/cpu/random_model.h"
-#include "formats/dequant.h"
-#include "formats/quantize.h"
+#include "backend/cpu/kernel_inputs.h"
 #include "support/compare.h"
 
 namespace carat::cpu {
 namespace {
 
+using test::all_types;
+using test::Matrix;
 using test::normal_floats;
-
-std::vector<DType> all_types() {
-  std::vector<DType> types;
-  for (int i = 0; i < kDTypeCount; ++i) types.push_back(static_cast<DType>(i));
-  return types;
-}
-
-// A random matrix of a type, in the file's layout, and packed.
-struct Matrix {
-  std::vector<std::byte> file;
-  std::vector<float> values;  // dequantised, [rows][columns]
-  std::vector<uint8_t> panels;
-  PackedMatrix packed;
-
-  Matrix(const Kernels& kernels, DType type, int64_t rows, int64_t columns, unsigned seed) {
-    std::mt19937 random(seed);
-    const std::vector<float> floats = normal_floats(random, static_cast<size_t>(rows * columns), 1.0f);
-    file.resize(*dtype_bytes(type, floats.size()));
-    quantize(type, floats.data(), file.data(), rows * columns);
-    values.resize(floats.size());
-    dequantize(type, file.data(), values.data(), rows * columns);
-    packed.type = type;
-    packed.rows = rows;
-    packed.columns = columns;
-    packed.panel_bytes = is_quantised(type) ? pack_format(type).panel_bytes(columns)
-                                            : static_cast<size_t>(columns) * kPanelRows * (type == DType::kF32 ? 4 : 2);
-    panels.assign(packed.bytes() + 8192, 0xff);  // a canary after the end, and room for prefetches
-    packed.data = panels.data();
-    kernels.pack(packed, reinterpret_cast<const uint8_t*>(file.data()), file.size() / static_cast<size_t>(rows),
-                 panels.data(), 0, packed.panels());
-  }
-};
-
-struct Rows {
-  std::vector<float> values;
-  std::vector<int16_t> ints;
-  std::vector<float> scales;
-  std::vector<int32_t> sums;
-  Activations x;
-
-  Rows(const Kernels& kernels, int64_t rows, int64_t columns, bool fast, unsigned seed) {
-    std::mt19937 random(seed);
-    values = normal_floats(random, static_cast<size_t>(rows * columns), 1.0f);
-    ints.resize(values.size());
-    scales.resize(static_cast<size_t>(rows * (columns / 32 + 1)));
-    sums.resize(values.size() / 16 + 1);
-    x = {values.data(), ints.data(), scales.data(), sums.data(), columns, fast ? 127.0f : 16383.0f};
-    for (int64_t row = 0; row < rows; ++row) kernels.round_row(x, row);
-  }
-  // What the product really multiplies: the rounded row for quantised weights, the row itself otherwise.
-  double value(int64_t row, int64_t column, bool rounded) const {
-    const auto at = static_cast<size_t>(row * x.columns + column);
-    if (!rounded) return values[at];
-    return double{scales[at / 32]} * ints[at];
-  }
-};
-
-struct Workspace {
-  std::vector<float> sums = std::vector<float>(size_t{256} * kPanelRows);
-  std::vector<float> sums_2 = sums;
-  std::vector<uint8_t> panel = std::vector<uint8_t>(kPanelScratchBytes);
-  Scratch scratch{sums.data(), sums_2.data(), panel.data(), nullptr, nullptr, nullptr};
-};
-
-std::vector<float> product(const Kernels& kernels, const Matrix& matrix, const Rows& rows, int64_t count) {
-  Workspace work;
-  std::vector<float> out(static_cast<size_t>(count * matrix.packed.rows), std::numeric_limits<float>::quiet_NaN());
-  kernels.matmul(matrix.packed, rows.x, count, out.data(), matrix.packed.rows, 0, matrix.packed.panels(), work.scratch);
-  return out;
-}
+using test::product;
+using test::Rows;
 
 TEST(Pack, UnpackedRowsAreTheDequantisedOnes) {
   for (const Kernels* kernels : available_kernels()) {
@@ -158,7 +90,6 @@ TEST(Matmul, EveryIsaGivesThePortableBits) {
         const std::vector<float> whole = product(portable_kernels(), matrix, rows, counts.back());
         for (const Kernels* kernels : available_kernels()) {
           const Matrix own(*kernels, type, 80, columns, 4);
-          ASSERT_EQ(own.panels, matrix.panels) << kernels->name << " packs " << dtype_info(type).name << " differently";
           const Rows own_rows(*kernels, counts.back(), columns, fast, 5);
           ASSERT_EQ(own_rows.ints, rows.ints) << kernels->name;
           for (int64_t count : counts) {  // a row's result does not depend on its neighbours
@@ -196,10 +127,12 @@ TEST(Rounding, BlocksUseFifteenBits) {
 TEST(Rounding, ARowOfZerosIsZero) {
   for (const Kernels* kernels : available_kernels()) {
     std::vector<float> values(64, 0.0f);
-    std::vector<int16_t> ints(64, 77);
+    std::vector<int16_t> stored(64, 77), ints(64, 77);
     std::vector<float> scales(2, 77.0f);
     std::vector<int32_t> sums(4, 77);
-    kernels->round_row({values.data(), ints.data(), scales.data(), sums.data(), 64}, 0);
+    const Activations x{values.data(), stored.data(), scales.data(), sums.data(), 64};
+    kernels->round_row(x, 0);
+    kernels->rounded_row(x, 0, ints.data());
     EXPECT_EQ(ints, std::vector<int16_t>(64, 0));
     EXPECT_EQ(scales[0], 0.0f);
     EXPECT_EQ(sums, std::vector<int32_t>(4, 0));

@@ -7,10 +7,18 @@
 
 namespace carat::test {
 
+// Twelve uniform numbers make a nearly normal one, in integers: std::normal_distribution asks the libm, which is another
+// one on another machine, and golden bits must not depend on it.
 std::vector<float> normal_floats(std::mt19937& random, size_t count, float deviation) {
-  std::normal_distribution<float> normal(0.0f, deviation);
   std::vector<float> out(count);
-  for (float& x : out) x = normal(random);
+  for (float& x : out) {
+    int32_t sum = 0;
+    for (int i = 0; i < 6; ++i) {
+      const auto bits = static_cast<uint32_t>(random());
+      sum += static_cast<int32_t>(bits & 0xffff) + static_cast<int32_t>(bits >> 16);
+    }
+    x = static_cast<float>(sum - 6 * 0xffff) * 0x1p-16f * deviation;
+  }
   return out;
 }
 

@@ -11,7 +11,7 @@
 
 namespace carat::test {
 
-// `count` floats of a normal distribution.
+// `count` floats of a normal distribution, nearly; the same ones on every machine.
 std::vector<float> normal_floats(std::mt19937& random, size_t count, float deviation);
 
 struct RandomModel {

@@ -34,8 +34,20 @@
 
 // clang-format off
 #include "backend/cpu/kernels/math.inl"
+#if defined(CARAT_PLANES)
+#include "backend/cpu/kernels/layout_planes.inl"
+#else
+#include "backend/cpu/kernels/layout_pairs.inl"
+#endif
 #include "backend/cpu/kernels/rows.inl"
 #include "backend/cpu/kernels/pack.inl"
+#include "backend/cpu/kernels/scales.inl"
+#if defined(CARAT_PLANES)
+#include "backend/cpu/kernels/products_planes.inl"
+#else
+#include "backend/cpu/kernels/products_pairs.inl"
+#endif
+#include "backend/cpu/kernels/matmul_quantised.inl"
 #include "backend/cpu/kernels/matmul.inl"
 #include "backend/cpu/kernels/attention.inl"
 #include "backend/cpu/kernels/forward.inl"

@@ -1,7 +1,5 @@
 // A weight matrix times rows of activations, whatever the type: panels [panel_begin, panel_end) of the output.
 
-#include "backend/cpu/kernels/matmul_quantised.inl"
-
 template <DType kType>
 static inline F load_weights(const uint8_t* p) {
   if constexpr (kType == DType::kF32) return f_load(reinterpret_cast<const float*>(p));
@@ -137,7 +135,7 @@ static void unpack_quantised_row(const PackedMatrix& m, int64_t row, float* out)
   constexpr int kSubs = kFormat.sub_blocks;
   const int r = static_cast<int>(row % kPanelRows);
   const uint8_t* p = m.panel(row / kPanelRows);
-  alignas(64) int16_t weights[kBlock * kPanelRows];
+  alignas(64) Integer weights[kBlock * kPanelRows];
   alignas(64) float scales[2 * kPanelRows], mins[2 * kPanelRows];
   const Expanded piece{weights, scales, mins};
   Scales super{};
@@ -146,7 +144,7 @@ static void unpack_quantised_row(const PackedMatrix& m, int64_t row, float* out)
     expand_block<kType>(p, super, piece);
     for (int c = 0; c < kBlock; ++c) {
       const int sub = kSubs == 1 ? 0 : c / 16;
-      const auto integer = static_cast<float>(weights[(c / 2 * kPanelRows + r) * 2 + c % 2]);
+      const auto integer = static_cast<float>(expanded_integer(weights, r, c));
       const float scale = scales[sub * kPanelRows + r];
       out[block * kBlock + c] =
           kFormat.has_min ? __builtin_fmaf(integer, scale, mins[sub * kPanelRows + r]) : integer * scale;

@@ -2,37 +2,6 @@
 
 #include "backend/cpu/kernels/decode_blocks.inl"
 
-// Where element e of a lane lies: `per` elements fit whole into a word; the bits left over at the top of the words hold
-// the rest.
-//   b  words  whole elements  left over
-//   2    2    8 + 8
-//   3    3    5 + 5 + 5       1 bit of each word: element 15
-//   4    4    4 each
-//   5    5    3 each          1 bit of each word: element 15
-//   6    6    2 each          4 bits of words 0-3: low bits of elements 12-15; 2 + 2 bits of words 4 and 5: their high
-//   bits 8    8    2 each
-template <int kBits>
-static void pack_lanes(const uint8_t* values, uint32_t* words, int row) {
-  // values[32] of one row; words[kBits][16 rows], a lane pair (parities 0 and 1) in one 32-bit number.
-  constexpr int kPer = 16 / kBits;
-  uint32_t pair[16];
-  for (int e = 0; e < 16; ++e)
-    pair[e] = static_cast<uint32_t>(values[2 * e]) | static_cast<uint32_t>(values[2 * e + 1]) << 16;
-  uint32_t word[kBits];
-  for (int w = 0; w < kBits; ++w) {
-    word[w] = 0;
-    for (int j = 0; j < kPer; ++j) word[w] |= pair[w * kPer + j] << (kBits * j);
-  }
-  if constexpr (kBits == 3 || kBits == 5) {
-    for (int w = 0; w < kBits; ++w) word[w] |= ((pair[15] >> w) & 0x00010001u) << 15;
-  }
-  if constexpr (kBits == 6) {
-    for (int w = 0; w < 4; ++w) word[w] |= (pair[12 + w] & 0x000f000fu) << 12;
-    for (int e = 0; e < 4; ++e) word[4 + e / 2] |= ((pair[12 + e] >> 4) & 0x00030003u) << (12 + 2 * (e % 2));
-  }
-  for (int w = 0; w < kBits; ++w) words[w * kPanelRows + row] = word[w];
-}
-
 // Whether an f16 is NaN or infinity.
 static inline bool bad_half(uint16_t half) { return (half & 0x7c00) == 0x7c00; }
 
@@ -54,13 +23,13 @@ static int64_t pack_quantised(const PackedMatrix& matrix, const uint8_t* rows, s
       uint8_t* header = p;
       if (kSuper && block % (kSuperBlock / kBlock) == 0) p += kFormat.super_header_bytes();
       uint8_t* scales = p;
-      auto* words = reinterpret_cast<uint32_t*>(p + kFormat.block_bytes() - kFormat.word_bytes());
+      uint8_t* words = p + kFormat.block_bytes() - kFormat.word_bytes();
       for (int r = 0; r < valid; ++r) {
         uint8_t values[kBlock];
         BlockScales s{};
         decode_block<kType>(rows + static_cast<size_t>(first + r) * row_bytes, block, values, s);
         if (bad_half(s.scale) || bad_half(s.min)) bad = earlier(bad, first + r);
-        pack_lanes<kFormat.bits>(values, words, r);
+        pack_integers<kType>(values, words, r);
         if constexpr (kSuper) {
           if (block % (kSuperBlock / kBlock) == 0) {
             reinterpret_cast<uint16_t*>(header)[r] = s.scale;

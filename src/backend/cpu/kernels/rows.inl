@@ -64,9 +64,7 @@ static inline void round_block(const Activations& x, int64_t row, int64_t block,
   }
   const I low_ints = f_round(f_mul(low, f_set(inverse)));
   const I high_ints = f_round(f_mul(high, f_set(inverse)));
-  int16_t* ints = x.ints + row * x.columns + block * kBlock;
-  i_store_i16(ints, low_ints);
-  i_store_i16(ints + 16, high_ints);
+  store_ints(x.ints + row * x.columns + block * kBlock, low_ints, high_ints);
   x.scales[row * (x.columns / kBlock) + block] = scale;
   int32_t* sums = x.sums + row * (x.columns / 16) + 2 * block;
   sums[0] = i_sum(low_ints);

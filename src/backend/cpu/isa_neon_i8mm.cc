@@ -1,0 +1,32 @@
+// The kernels for Armv8.6 with int8 matrix products (Neoverse V1, N2, V3AE and later).
+#include <arm_neon.h>
+
+#include "backend/cpu/kernels.h"
+
+#define CARAT_PLANES
+
+namespace carat::cpu {
+namespace isa_neon_i8mm {
+namespace {
+
+constexpr int kMatvecRows = 2;    // rows of activations that decoding multiplies as it unpacks
+constexpr int kGemmRows = 4;      // rows of activations that a prefill tile keeps in registers
+constexpr int kScoreChains = 1;   // of a head, side by side, when four rows read a key
+constexpr int kValueVectors = 1;  // of sixteen columns, side by side, when keys are weighed
+// clang-format off
+#include "backend/cpu/kernels/constants.inl"
+#include "backend/cpu/kernels/iq4_table.inl"
+#include "backend/cpu/kernels/simd_neon.inl"
+#include "backend/cpu/kernels/dot_smmla.inl"
+#include "backend/cpu/kernels/all.inl"
+// clang-format on
+
+constexpr Kernels kKernels = {"cpu/neon_i8mm", pack,     forward, matmul,     round_row,       rounded_row,
+                              rms_norm,        gelu_mul, exp_row, unpack_row, store_key_value, attend};
+
+}  // namespace
+}  // namespace isa_neon_i8mm
+
+const Kernels& neon_i8mm_kernels() { return isa_neon_i8mm::kKernels; }
+
+}  // namespace carat::cpu
