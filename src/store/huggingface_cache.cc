@@ -6,11 +6,10 @@
 
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/atomic_file.h"
-#include "formats/json_guard.h"
+#include "store/json_access.h"
 
 namespace carat {
 namespace {
@@ -39,11 +38,11 @@ bool has_all_shards(const fs::path& snapshot) {
   if (fs::exists(snapshot / "model.safetensors", ignored)) return true;
   const fs::path link = fs::weakly_canonical(snapshot / "model.safetensors.index.json", ignored);
   const auto text = read_text(link, 64 << 20);
-  if (!text || !check_json_limits(*text).empty()) return false;
-  const auto json = nlohmann::json::parse(*text, nullptr, false);
-  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) return false;
+  const auto json = text ? parse_json(*text, "index", {.keys = 20000}) : Result<Json>(Json());
+  const Json* map = json.ok() ? json_find(*json, "weight_map") : nullptr;
+  if (map == nullptr || !map->is_object()) return false;
   std::set<std::string> shards;
-  for (const auto& [tensor, file] : json["weight_map"].items()) {
+  for (const auto& [tensor, file] : map->items()) {
     if (!file.is_string() || !is_plain_file_name(file.get<std::string>())) return false;
     shards.insert(file.get<std::string>());
   }

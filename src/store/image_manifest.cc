@@ -5,17 +5,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/printable.h"
-#include "formats/json_guard.h"
+#include "store/json_access.h"
 #include "store/model_name.h"
 
 namespace carat {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 constexpr size_t kMaxLayers = 1024;
 constexpr uint64_t kMaxBlobBytes = uint64_t{1} << 46;
@@ -30,38 +27,25 @@ Error corrupt(std::string_view where, std::string_view why) {
   return Error{ErrorCode::kCorruptFile, fmt::format("{}: {}", where, why)};
 }
 
-Result<Json> parse_json(std::string_view text, std::string_view where) {
-  if (const std::string_view wrong =
-          check_json_limits(text, {.depth = 16, .token_bytes = kMaxMessagesBytes, .keys = 1000});
-      !wrong.empty())
-    return corrupt(where, wrong);
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return corrupt(where, "it is not valid JSON");
-  return json;
-}
-
-std::string text_of(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
+constexpr JsonLimits kLimits{.depth = 16, .token_bytes = kMaxMessagesBytes, .keys = 1000};
 
 Result<ImageLayer> read_layer(const Json& json, const std::string& where) {
   if (!json.is_object()) return corrupt(where, "it is not a JSON object");
   ImageLayer layer;
-  layer.media_type = text_of(json, "mediaType");
-  const std::string digest = text_of(json, "digest");
+  layer.media_type = json_text(json, "mediaType");
+  const std::string digest = json_text(json, "digest");
   const auto parsed = Digest::parse(digest);
   if (!parsed) {
     return corrupt(where,
                    fmt::format("'digest' is '{}', not sha256: and 64 lower-case hexadecimal digits", escaped(digest)));
   }
   layer.blob.digest = *parsed;
-  const auto size = json.find("size");
-  if (size == json.end() || !size->is_number_unsigned() || size->get<uint64_t>() > kMaxBlobBytes) {
+  const auto size = json_count(json, "size");
+  if (!size || *size > kMaxBlobBytes) {
     return corrupt(where, fmt::format("'size' is not a number from 0 to {}", kMaxBlobBytes));
   }
-  layer.blob.size_bytes = size->get<uint64_t>();
-  layer.name = text_of(json, "name");
+  layer.blob.size_bytes = *size;
+  layer.name = json_text(json, "name");
   return layer;
 }
 
@@ -73,13 +57,6 @@ Json to_json(const ImageLayer& layer) {
 
 // A parameter's value as a Modelfile has it: 0.7, true, a text.
 std::string parameter_text(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
-
-// And back: what looks like a number or a truth value is one.
-Json parameter_value(const std::string& text) {
-  const Json value = Json::parse(text, nullptr, false);
-  const bool is_plain = !value.is_discarded() && (value.is_number() || value.is_boolean());
-  return is_plain && value.dump() == text ? value : Json(text);
-}
 
 Status read_parameters(const Json& json, std::string_view where, Manifest& manifest) {
   if (!json.is_object()) return corrupt(where, "the parameters are not a JSON object");
@@ -102,7 +79,7 @@ Status read_messages(const Json& json, std::string_view where, Manifest& manifes
   if (!json.is_array() || json.size() > 100000) return corrupt(where, "the messages are not a list");
   for (const Json& entry : json) {
     if (!entry.is_object()) return corrupt(where, "a message is not a JSON object");
-    manifest.messages.push_back({text_of(entry, "role"), text_of(entry, "content")});
+    manifest.messages.push_back({json_text(entry, "role"), json_text(entry, "content")});
     const std::string& role = manifest.messages.back().role;
     if (role != "system" && role != "user" && role != "assistant") {
       return corrupt(where, fmt::format("the role '{}' is not system, user or assistant", escaped(role)));
@@ -121,17 +98,18 @@ std::string first_line(std::string_view text) {
 
 Status read_config(const ImageManifest& image, std::string_view where, const ReadBlobText& read, Manifest& manifest) {
   CARAT_TRY(const std::string text, read(image.config.blob, kMaxTextBytes));
-  CARAT_TRY(const Json json, parse_json(text, fmt::format("{}: config", where)));
+  CARAT_TRY(const Json json, parse_json(text, fmt::format("{}: config", where), kLimits));
   if (!json.is_object()) return corrupt(where, "the config is not a JSON object");
-  manifest.parameter_size = text_of(json, "model_type");
-  manifest.quantisation = text_of(json, "file_type");
-  manifest.family = text_of(json, "model_family");
-  const auto own = json.find("carat");
-  if (own == json.end() || !own->is_object()) return {};
-  manifest.is_base_model = own->value("base_model", Json(false)) == Json(true);
-  if (const std::string name = text_of(*own, "license_name"); !name.empty()) manifest.license_name = name;
-  manifest.source = text_of(*own, "source");
-  manifest.created = text_of(*own, "created");
+  manifest.parameter_size = json_text(json, "model_type");
+  manifest.quantisation = json_text(json, "file_type");
+  manifest.family = json_text(json, "model_family");
+  const Json* own = json_find(json, "carat");
+  if (own == nullptr) return {};
+  const Json* is_base = json_find(*own, "base_model");
+  manifest.is_base_model = is_base != nullptr && *is_base == Json(true);
+  if (const std::string name = json_text(*own, "license_name"); !name.empty()) manifest.license_name = name;
+  manifest.source = json_text(*own, "source");
+  manifest.created = json_text(*own, "created");
   return {};
 }
 
@@ -158,24 +136,19 @@ std::vector<BlobRef> ImageManifest::blobs() const {
   return all;
 }
 
-bool is_image_manifest(std::string_view json) {
-  return json.substr(0, 4096).find("\"schemaVersion\"") != std::string_view::npos;
-}
-
 Result<ImageManifest> parse_image_manifest(std::string_view text, std::string_view where_view) {
   const std::string where(where_view);
-  CARAT_TRY(const Json json, parse_json(text, where));
+  CARAT_TRY(const Json json, parse_json(text, where, kLimits));
   if (!json.is_object()) return corrupt(where, "it is not a JSON object");
-  const auto version = json.find("schemaVersion");
-  if (version == json.end() || !version->is_number_unsigned() || version->get<uint64_t>() != 2) {
+  if (json_count(json, "schemaVersion") != 2u) {
     return Error{ErrorCode::kUnsupported, where + ": its 'schemaVersion' is not 2: no manifest of a model"};
   }
   ImageManifest image;
-  const auto config = json.find("config");
-  if (config == json.end()) return corrupt(where, "the field 'config' is missing");
+  const Json* config = json_find(json, "config");
+  if (config == nullptr) return corrupt(where, "the field 'config' is missing");
   CARAT_TRY(image.config, read_layer(*config, where + ": config"));
-  const auto layers = json.find("layers");
-  if (layers == json.end() || !layers->is_array() || layers->empty() || layers->size() > kMaxLayers) {
+  const Json* layers = json_list(json, "layers");
+  if (layers == nullptr || layers->empty() || layers->size() > kMaxLayers) {
     return corrupt(where, fmt::format("'layers' is not a list of 1 to {}", kMaxLayers));
   }
   for (const Json& layer : *layers) {
@@ -246,11 +219,11 @@ Result<Manifest> manifest_of(const ImageManifest& image, std::string_view where,
       CARAT_TRY(manifest.system, read(layer.blob, kMaxTextBytes));
     } else if (role == "params") {
       CARAT_TRY(const std::string text, read(layer.blob, kMaxTextBytes));
-      CARAT_TRY(const Json json, parse_json(text, fmt::format("{}: params", where)));
+      CARAT_TRY(const Json json, parse_json(text, fmt::format("{}: params", where), kLimits));
       CARAT_CHECK(read_parameters(json, where, manifest));
     } else if (role == "messages") {
       CARAT_TRY(const std::string text, read(layer.blob, kMaxMessagesBytes));
-      CARAT_TRY(const Json json, parse_json(text, fmt::format("{}: messages", where)));
+      CARAT_TRY(const Json json, parse_json(text, fmt::format("{}: messages", where), kLimits));
       CARAT_CHECK(read_messages(json, where, manifest));
     }
   }
@@ -267,7 +240,6 @@ Result<ImageManifest> image_of(const Manifest& manifest, const PutBlobText& put)
     image.layers.push_back({fmt::format("{}{}", kOllama, role), blob, ""});
     return {};
   };
-  const auto dump = [](const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); };
 
   const bool single = manifest.kind == ModelKind::kGguf && manifest.files.size() == 1;
   for (const ManifestFile& file : manifest.files) {
@@ -282,15 +254,15 @@ Result<ImageManifest> image_of(const Manifest& manifest, const PutBlobText& put)
   if (manifest.license) image.layers.push_back({fmt::format("{}license", kOllama), *manifest.license, ""});
   if (!manifest.parameters.empty() || !manifest.stops.empty()) {
     Json parameters = Json::object();
-    for (const auto& [name, value] : manifest.parameters) parameters[name] = parameter_value(value);
+    for (const auto& [name, value] : manifest.parameters) parameters[name] = json_value(value);
     if (!manifest.stops.empty()) parameters["stop"] = manifest.stops;
-    CARAT_CHECK(add_text("params", dump(parameters)));
+    CARAT_CHECK(add_text("params", json_line(parameters)));
   }
   if (!manifest.messages.empty()) {
     Json messages = Json::array();
     for (const ManifestMessage& message : manifest.messages)
       messages.push_back(Json{{"role", message.role}, {"content", message.content}});
-    CARAT_CHECK(add_text("messages", dump(messages)));
+    CARAT_CHECK(add_text("messages", json_line(messages)));
   }
 
   Json digests = Json::array();
@@ -309,7 +281,7 @@ Result<ImageManifest> image_of(const Manifest& manifest, const PutBlobText& put)
                     {"os", "linux"},
                     {"rootfs", {{"type", "layers"}, {"diff_ids", std::move(digests)}}},
                     {"carat", std::move(own)}};
-  CARAT_TRY(const BlobRef blob, put(dump(config)));
+  CARAT_TRY(const BlobRef blob, put(json_line(config)));
   image.config = {std::string(kConfigType), blob, ""};
   return image;
 }

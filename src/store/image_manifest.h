@@ -30,9 +30,6 @@ struct ImageManifest {
   std::vector<BlobRef> blobs() const;  // config's too, each digest once
 };
 
-// Told apart by its first field, before anything is parsed.
-bool is_image_manifest(std::string_view json);
-
 // Errors: kCorruptFile, naming the field; kUnsupported, another schema.
 Result<ImageManifest> parse_image_manifest(std::string_view json, std::string_view where);
 std::string to_json(const ImageManifest& image);

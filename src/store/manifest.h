@@ -1,6 +1,5 @@
-// What a name stands for: one small JSON file that lists the blobs and everything about the model that is not in them.
-// Its text's SHA-256 is the model's id, so a copy has the same id. Anybody may have edited the file, so reading it
-// checks every field, and refuses what it does not know rather than guess.
+// What a name stands for: the blobs, and everything about the model that is not in them. image_manifest.h has how it is
+// written down. The SHA-256 of that text is the model's id, so a copy has the same id.
 #pragma once
 
 #include <cstdint>
@@ -57,10 +56,6 @@ struct Manifest {
 };
 
 inline constexpr size_t kMaxManifestBytes = 1 << 20;  // a saved conversation may be long
-
-std::string to_json(const Manifest& manifest);
-// `where` begins the message of an error. Errors: kCorruptFile, naming the field; kUnsupported, a newer schema.
-Result<Manifest> parse_manifest(std::string_view json, std::string_view where);
 
 // A name of a file in a folder of links: one part, and nothing hidden.
 bool is_plain_file_name(std::string_view name);

@@ -121,7 +121,6 @@ Result<StoredModel> Store::read(const ModelName& name) const {
 }
 
 Result<Manifest> Store::parse(std::string_view text, const std::string& where) const {
-  if (!is_image_manifest(text)) return parse_manifest(text, where);
   CARAT_TRY(const ImageManifest image, parse_image_manifest(text, where));
   return manifest_of(image, where, [this](const BlobRef& blob, size_t limit) { return read_text(blob, limit); });
 }
@@ -138,13 +137,7 @@ Result<std::string> Store::read_text(const BlobRef& blob, size_t limit_bytes) co
 Result<std::string> Store::manifest_text(const ModelName& name) const {
   auto text = read_small_file(manifest_path(name), kMaxManifestBytes);
   if (!text.ok() && text.error().code == ErrorCode::kNotFound) return not_found(name.text());
-  if (!text.ok() || is_image_manifest(*text)) return text;
-  CARAT_TRY(const Manifest manifest, parse_manifest(*text, manifest_path(name).string()));
-  CARAT_TRY(const ImageManifest image, image_of(manifest, [this](std::string_view content) -> Result<BlobRef> {
-              CARAT_TRY(const StoredBlob blob, blobs_.put(content));
-              return blob.ref;
-            }));
-  return to_json(image);
+  return text;
 }
 
 const Store* Store::holder_of(const ModelName& name) const {

@@ -5,24 +5,21 @@
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/atomic_file.h"
 #include "base/printable.h"
-#include "formats/json_guard.h"
 #include "model/hf_config.h"
 #include "model/model_file.h"
 #include "store/describe.h"
 #include "store/huggingface_cache.h"
+#include "store/json_access.h"
 #include "store/paths.h"
 #include "store/pull/sources.h"
 #include "store/view.h"
 
 namespace carat {
 namespace {
-
-using Json = nlohmann::json;
 
 constexpr size_t kMaxListing = 16 << 20;
 constexpr size_t kMaxSmallFile = 32 << 20;
@@ -45,11 +42,6 @@ struct Listing {
     return all;
   }
 };
-
-std::string text_of(const Json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
 
 std::string git_blob_sha1(std::string_view content) {
   std::string text = fmt::format("blob {}", content.size());
@@ -138,31 +130,32 @@ Result<Listing> HubPull::list(const std::string& revision) {
   CARAT_TRY(const HttpAnswer answer, http_.fetch(request, kMaxListing, stop()));
   if (answer.head.status != 200) return refusal(answer.head);
   const Error bad{ErrorCode::kNetwork, fmt::format("{}: its answer is no list of files", settings_.endpoint)};
-  if (!check_json_limits(answer.body).empty()) return bad;
-  const Json json = Json::parse(answer.body, nullptr, false);
-  if (!json.is_object() || !json.contains("siblings") || !json["siblings"].is_array()) return bad;
+  const auto parsed = parse_json(answer.body, settings_.endpoint, {.keys = 1000});
+  const Json* siblings = parsed.ok() ? json_list(*parsed, "siblings") : nullptr;
+  if (siblings == nullptr) return bad;
+  const Json& json = *parsed;
   Listing listing;
-  listing.commit = text_of(json, "sha");
-  listing.modified = text_of(json, "lastModified");
+  listing.commit = json_text(json, "sha");
+  listing.modified = json_text(json, "lastModified");
   if (listing.commit.size() != 40 || listing.commit.find_first_not_of("0123456789abcdef") != std::string::npos)
     return bad;
-  if (json.contains("tags") && json["tags"].is_array()) {
-    for (const Json& tag : json["tags"]) {
+  if (const Json* tags = json_list(json, "tags")) {
+    for (const Json& tag : *tags) {
       if (tag.is_string() && tag.get<std::string>().rfind("license:", 0) == 0)
         listing.license = tag.get<std::string>().substr(8);
     }
   }
-  for (const Json& entry : json["siblings"]) {
+  for (const Json& entry : *siblings) {
     if (!entry.is_object()) return bad;
     HubFile file;
-    file.name = text_of(entry, "rfilename");
-    file.git_sha1 = text_of(entry, "blobId");
-    const Json large = entry.value("lfs", Json());
-    const Json& sizes = large.is_object() ? large : entry;
-    if (sizes.contains("size") && sizes["size"].is_number_unsigned()) file.size_bytes = sizes["size"].get<uint64_t>();
-    if (large.is_object()) {
-      file.sha256 =
-          Digest::parse_hex(text_of(large, "sha256").empty() ? text_of(large, "oid") : text_of(large, "sha256"));
+    file.name = json_text(entry, "rfilename");
+    file.git_sha1 = json_text(entry, "blobId");
+    const Json* large = json_find(entry, "lfs");
+    if (large != nullptr && !large->is_object()) large = nullptr;
+    file.size_bytes = json_count(large != nullptr ? *large : entry, "size").value_or(0);
+    if (large != nullptr) {
+      const std::string sha256 = json_text(*large, "sha256");
+      file.sha256 = Digest::parse_hex(sha256.empty() ? json_text(*large, "oid") : sha256);
       if (!file.sha256) return bad;
     }
     listing.files.push_back(std::move(file));
@@ -271,8 +264,8 @@ Status HubPull::run() {
     }
     if (file.name == "config.json" && !is_gguf) {
       CARAT_TRY(const std::string text, store_.read_text(ref, kMaxSmallFile));
-      const Json config = check_json_limits(text).empty() ? Json::parse(text, nullptr, false) : Json();
-      CARAT_TRY(const ModelConfig ignored, parse_hf_config(config, repository_ + "/config.json"));
+      CARAT_TRY(const Json config, parse_json(text, repository_ + "/config.json"));
+      CARAT_TRY(const ModelConfig ignored, parse_hf_config(nlohmann::json(config), repository_ + "/config.json"));
     }
   }
   CARAT_CHECK(make_view(store_.home(), store_.blobs(), manifest));
