@@ -67,6 +67,7 @@ App::~App() {
   if (models_) models_->shutdown();
   if (slow_workers_) slow_workers_->finish();
   if (workers_) workers_->finish();
+  if (file_workers_) file_workers_->finish();
   models_.reset();
 }
 
@@ -81,9 +82,11 @@ Status App::open() {
   hooks.on_header = [this](HttpRequest& request) { return on_header(request); };
   hooks.on_request = [this](const ExchangePtr& exchange) { on_request(exchange); };
   hooks.on_done = [this](const HttpServer::Hooks::Done& done) { on_done(done); };
+  hooks.in_background = [this](std::function<void()> task) { file_workers_->post(std::move(task)); };
   CARAT_TRY(http_, HttpServer::listen(options_.http, std::move(hooks)));
   workers_ = std::make_unique<Workers>(4);
   slow_workers_ = std::make_unique<Workers>(2);
+  file_workers_ = std::make_unique<Workers>(2);
   Generations::Observer observer;
   observer.on_end = [this](const GenerationEnd& end, double first, double all) {
     metrics_.request_ended(end, first, all);

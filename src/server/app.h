@@ -78,7 +78,7 @@ class App {
   Router router_;
   Metrics metrics_;
   std::unique_ptr<HttpServer> http_;
-  std::unique_ptr<Workers> workers_, slow_workers_;
+  std::unique_ptr<Workers> workers_, slow_workers_, file_workers_;
   std::unique_ptr<Models> models_;
   std::atomic<bool> draining_{false};
   std::atomic<int32_t> in_progress_{0};

@@ -147,7 +147,7 @@ void Connection::turn_away() {
 void Connection::close() {
   if (closed_) return;
   closed_ = true;
-  source_ = nullptr;
+  if (!reading_source_) source_ = nullptr;
   source_left_ = 0;
   if (exchange_) {
     exchange_->tell_gone();
@@ -194,8 +194,8 @@ void Connection::check(Clock::time_point now) {
 void Connection::read() {
   if (reading_ || closed_ || half_closed_) return;
   if (phase_ == Phase::kServing && in_.size() >= kMostPipelined) return;
-  const size_t size =
-      phase_ == Phase::kBody && parser_->content_length() > int64_t{kReadBytes} ? kBodyReadBytes : kReadBytes;
+  const bool is_long = phase_ == Phase::kBody && parser_->content_length() > int64_t{kReadBytes};
+  const size_t size = !is_long ? kReadBytes : sink_ ? kSourceBytes : kBodyReadBytes;
   if (read_buffer_.size() != size) {
     read_buffer_ = std::vector<char>(size);
   }
@@ -240,12 +240,14 @@ void Connection::next_request() {
 }
 
 void Connection::advance() {
+  if (sinking_) return;
   while (!closed_ && !close_when_written_ && (phase_ == Phase::kHead || phase_ == Phase::kBody)) {
     // Empty lines before a request are allowed.
     if (phase_ == Phase::kHead && in_.starts_with("\r\n")) in_.erase(0, 2);
     const size_t used = in_.empty() ? 0 : parser_->put(in_);
     in_.erase(0, used);
     if (parser_->failed() != 0) return refuse(parser_->failed(), parser_->problem());
+    if (!body_part_.empty()) return sink_body();
     if (phase_ == Phase::kHead) {
       if (!parser_->has_header()) break;
       if (!take_header()) return;
@@ -261,6 +263,23 @@ void Connection::advance() {
     if (used == 0 || in_.empty()) break;
   }
   read();
+}
+
+// Nothing more is read until the part is where it belongs, so a slow disk slows its client, and nobody else.
+void Connection::sink_body() {
+  sinking_ = true;
+  host_.hooks.in_background([self = shared_from_this(), part = std::exchange(body_part_, {})]() mutable {
+    const bool ok = self->sink_(part);
+    asio::io_context& io = self->host_.io;
+    asio::post(io, [self = std::move(self), ok] { self->on_sunk(ok); });
+  });
+}
+
+void Connection::on_sunk(bool ok) {
+  sinking_ = false;
+  if (closed_) return;
+  if (!ok) return refuse(500, "the body could not be written");
+  advance();
 }
 
 // What the headers alone decide. False: it was answered.
@@ -279,7 +298,9 @@ bool Connection::take_header() {
     return false;
   }
   if (parser_->has_body()) {
-    parser_->set_body(rule.limit_bytes, std::move(rule.sink));
+    sink_ = std::move(rule.sink);
+    const auto collect = [this](std::string_view part) { return body_part_.append(part), true; };
+    parser_->set_body(rule.limit_bytes, sink_ ? collect : RequestParser::BodySink());
     if (parser_->failed() != 0) {
       refuse(parser_->failed(), parser_->problem());
       return false;
@@ -375,9 +396,24 @@ void Connection::send_source(std::function<size_t(std::span<char>)> source, uint
 
 // The next piece, once what was before it has been written.
 void Connection::send_from_source() {
-  if (closed_ || source_left_ == 0 || !writing_.empty() || !out_.empty()) return;
-  std::string piece(std::min<uint64_t>(source_left_, kSourceBytes), '\0');
-  piece.resize(source_(piece));
+  if (closed_ || source_left_ == 0 || reading_source_ || !writing_.empty() || !out_.empty()) return;
+  reading_source_ = true;
+  host_.hooks.in_background([self = shared_from_this(),
+                             want = std::min<uint64_t>(source_left_, kSourceBytes)]() mutable {
+    std::string piece(want, '\0');
+    piece.resize(self->source_(piece));
+    asio::io_context& io = self->host_.io;
+    asio::post(
+        io, [self = std::move(self), piece = std::move(piece)]() mutable { self->on_source_read(std::move(piece)); });
+  });
+}
+
+void Connection::on_source_read(std::string piece) {
+  reading_source_ = false;
+  if (closed_) {
+    source_ = nullptr;
+    return;
+  }
   if (piece.empty()) return close();
   source_left_ -= piece.size();
   const bool is_last = source_left_ == 0;

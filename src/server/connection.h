@@ -67,6 +67,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void send_piece(std::string bytes);  // of a stream: whoever does not read them is sent away
   void flush();
   void send_from_source();
+  void on_source_read(std::string piece);
+  void sink_body();
+  void on_sunk(bool ok);
   void on_written(const boost::system::error_code& error);
 
   ConnectionHost& host_;
@@ -76,11 +79,15 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::unique_ptr<RequestParser> parser_;
   std::shared_ptr<class ConnectionExchange> exchange_;
   std::vector<char> read_buffer_;
-  std::string in_;                                 // read, not yet parsed
-  std::function<size_t(std::span<char>)> source_;  // what comes after out_, and how much of it
+  std::string in_;  // read, not yet parsed
+  std::function<size_t(std::span<char>)>
+      source_;  // what comes after out_, and how much of it; a worker has it meanwhile
   uint64_t source_left_ = 0;
+  RequestParser::BodySink sink_;  // the body's, and what of it was parsed; a worker has both while sinking_
+  std::string body_part_;
   std::string out_, writing_;
   bool reading_ = false, closed_ = false, half_closed_ = false;
+  bool reading_source_ = false, sinking_ = false;
   bool close_when_written_ = false, keep_alive_ = true, between_requests_ = true;
   Clock::time_point since_;        // when the phase began
   Clock::time_point write_since_;  // when the write under way began

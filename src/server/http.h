@@ -38,8 +38,8 @@ struct HttpResponse {
   std::string content_type;  // "": none is sent
   std::string body;
   Headers headers;  // beside content-type, content-length and those of every answer
-  // A long body instead of `body`: it is read piece by piece while it is sent, on the network thread. Returns how much
-  // it filled; 0 cuts the answer off.
+  // A long body instead of `body`: it is read piece by piece while it is sent, one piece at a time, off the network thread.
+  // Returns how much it filled; 0 cuts the answer off.
   uint64_t source_bytes = 0;
   std::function<size_t(std::span<char>)> source = nullptr;
 };

@@ -33,7 +33,9 @@ struct HttpServerOptions {
 struct BodyRule {
   std::optional<HttpResponse> refuse;  // answered at once, the body unread
   size_t limit_bytes = 8 << 20;
-  RequestParser::BodySink sink;  // none: into request.body
+  // Where the body goes, piece by piece and in order, off the network thread; false refuses the rest. None: into
+  // request.body.
+  RequestParser::BodySink sink;
 };
 
 class HttpServer {
@@ -41,6 +43,8 @@ class HttpServer {
   struct Hooks {
     std::function<BodyRule(HttpRequest&)> on_header;     // network thread
     std::function<void(const ExchangePtr&)> on_request;  // network thread: hands it on, never waits
+    // Runs something that may wait for a disk, on another thread.
+    std::function<void(std::function<void()>)> in_background;
     // After each answer, whole or broken off: what was asked, what was said.
     struct Done {
       const HttpRequest& request;

@@ -279,7 +279,6 @@ struct Upload {
   }
   Digest digest;
   std::optional<BlobWriter> writer;  // none: it is there already
-  Sha256 hash;
   Status status;
   bool stored = false;
 };
@@ -304,9 +303,7 @@ BodyRule blob_body(App& app, HttpRequest& request) {
   }
   rule.limit_bytes = size_t{1} << 40;
   rule.sink = [upload](std::string_view part) {
-    const auto bytes = std::as_bytes(std::span(part));
-    upload->hash.update(bytes);
-    if (upload->writer) upload->status = upload->writer->write(bytes);
+    if (upload->writer) upload->status = upload->writer->write(std::as_bytes(std::span(part)));
     return upload->status.ok();
   };
   request.upload = upload;
@@ -317,7 +314,7 @@ void blob_put(App&, const ExchangePtr& exchange) {
   Upload& upload = *static_cast<Upload*>(exchange->request().upload.get());
   if (!upload.writer) return exchange->respond({200, "", "", {}});
   if (!upload.status.ok()) return refuse(exchange, upload.status.error());
-  const Digest got = upload.hash.finish();
+  const Digest got = upload.writer->digest();
   if (!(got == upload.digest)) {
     return exchange->respond(ollama_error(
         400, fmt::format("digest mismatch, expected \"{}\", got \"{}\"", upload.digest.text(), got.text())));

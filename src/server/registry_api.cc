@@ -45,7 +45,9 @@ void send_blob(const ExchangePtr& exchange, SharedBlob blob, const Digest& diges
   Range range{0, size};
   HttpResponse response;
   response.content_type = "application/octet-stream";
-  response.headers = {{"Docker-Content-Digest", digest.text()}, {"Accept-Ranges", "bytes"}};
+  // Ollama asks for the address that the parts come from, and takes it from this header of a 200 too.
+  response.headers = {
+      {"Docker-Content-Digest", digest.text()}, {"Accept-Ranges", "bytes"}, {"Location", exchange->request().target}};
   if (const auto asked = parse_range(exchange->request().header("range"), size)) {
     if (asked->begin >= size) {
       response.status = 416;
