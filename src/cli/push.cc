@@ -41,7 +41,9 @@ void add_push(CLI::App& app, Action& action) {
       "Example:\n"
       "  carat cp gemma3:1b registry.example:5000/me/gemma3:1b\n"
       "  carat push registry.example:5000/me/gemma3:1b\n\n"
-      "Registries that want a login (ollama.com is one) are not supported: Carat has no accounts.");
+      "A registry that wants a login is told what `docker login` or `podman login` left for it (in the file that\n"
+      "REGISTRY_AUTH_FILE or DOCKER_CONFIG names, else ~/.docker/config.json); ollama.com, for names without a\n"
+      "host, gets a signature with Ollama's own key, ~/.ollama/id_ed25519, which `ollama signin` makes known.");
   command->callback(
       [options, &action] { action = [options] { return run_and_report([&] { return run(*options); }); }; });
 }

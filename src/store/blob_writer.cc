@@ -51,22 +51,34 @@ Status BlobWriter::keep(uint64_t bytes) {
     const ssize_t got = ::pread(lock_.fd(), buffer.data(), want, static_cast<off_t>(written_bytes_));
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return io_error(partial_, "read it", got == 0 ? EIO : errno);
-    hash_.update({buffer.data(), static_cast<size_t>(got)});
+    hash_->update({buffer.data(), static_cast<size_t>(got)});
     written_bytes_ += static_cast<uint64_t>(got);
   }
+  hashed_bytes_ = written_bytes_;
   return {};
 }
 
 Status BlobWriter::write(std::span<const std::byte> bytes) {
+  CARAT_CHECK(write_ahead(bytes));
+  hash_->update(bytes);
+  hashed_bytes_ += bytes.size();
+  return {};
+}
+
+Status BlobWriter::write_ahead(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::pwrite(lock_.fd(), bytes.data(), bytes.size(), static_cast<off_t>(written_bytes_));
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) return io_error(partial_, "write it", errno);
-    hash_.update(bytes.first(static_cast<size_t>(written)));
     written_bytes_ += static_cast<uint64_t>(written);
     bytes = bytes.subspan(static_cast<size_t>(written));
   }
   return {};
+}
+
+void BlobWriter::hash_later(std::vector<std::byte> buffer) {
+  hashed_bytes_ += buffer.size();
+  hash_->hand_over(std::move(buffer));
 }
 
 Status BlobWriter::set_mode(unsigned mode) {
@@ -79,8 +91,14 @@ Status BlobWriter::sync() {
   return {};
 }
 
+Digest BlobWriter::digest() {
+  CARAT_ASSERT(hashed_bytes_ == written_bytes_);
+  if (!digest_) digest_ = hash_->finish();
+  return *digest_;
+}
+
 Result<StoredBlob> BlobWriter::commit() {
-  const Digest digest = hash_.finish();
+  const Digest digest = this->digest();
   if (expected_ && digest != *expected_) {
     discard();
     return Error{ErrorCode::kCorruptFile,

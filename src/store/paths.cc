@@ -73,6 +73,24 @@ std::string ollama_registry() {
   return url.empty() ? "https://registry.ollama.ai" : url;
 }
 
+std::vector<std::filesystem::path> registry_login_files() {
+  std::vector<std::filesystem::path> files;
+  if (const std::string file = variable("REGISTRY_AUTH_FILE"); !file.empty()) files.emplace_back(file);
+  if (const std::string runtime = variable("XDG_RUNTIME_DIR"); !runtime.empty())
+    files.push_back(std::filesystem::path(runtime) / "containers" / "auth.json");
+  if (const std::string docker = variable("DOCKER_CONFIG"); !docker.empty()) {
+    files.push_back(std::filesystem::path(docker) / "config.json");
+  } else if (const auto home = user_home(); !home.empty()) {
+    files.push_back(home / ".docker" / "config.json");
+  }
+  return files;
+}
+
+std::filesystem::path ollama_key_file() {
+  const std::filesystem::path home = user_home();
+  return home.empty() ? home : home / ".ollama" / "id_ed25519";
+}
+
 HuggingFaceSettings huggingface_settings() {
   HuggingFaceSettings settings;
   settings.endpoint = variable("HF_ENDPOINT");

@@ -24,6 +24,11 @@ ForeignFolders foreign_folders();
 // Where names without a host are pulled from: CARAT_REGISTRY (a mirror), else https://registry.ollama.ai.
 std::string ollama_registry();
 
+// Where `docker login` and `podman login` write, whether there is something or not: REGISTRY_AUTH_FILE, Podman's, Docker's
+// (DOCKER_CONFIG).
+std::vector<std::filesystem::path> registry_login_files();
+std::filesystem::path ollama_key_file();  // ~/.ollama/id_ed25519; empty if this user has no home
+
 // What the environment says about Hugging Face.
 struct HuggingFaceSettings {
   std::string endpoint;  // HF_ENDPOINT, else https://huggingface.co; without a '/' at its end

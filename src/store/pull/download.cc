@@ -1,5 +1,6 @@
 // The window: pieces that are being fetched, in order. The first is written as it arrives; those behind it wait in
-// memory until it is whole. What fails is asked for again from where it stopped.
+// memory until it is whole. What fails is asked for again from where it stopped. A piece's buffer goes to the thread that
+// hashes when all of it is written, and comes back for another piece.
 #include "store/pull/download.h"
 
 #include <fmt/format.h>
@@ -54,11 +55,12 @@ std::optional<ContentRange> parse_content_range(std::string_view text) {
 }
 
 struct Piece {
-  uint64_t begin = 0, end = 0;   // in the blob
-  uint64_t received = 0;         // bytes from `begin` on
-  uint64_t received_before = 0;  // of earlier attempts
-  uint64_t skip = 0;             // of a whole answer: bytes that are there already
-  std::vector<std::byte> waiting;
+  uint64_t begin = 0, end = 0;    // in the blob
+  uint64_t received = 0;          // bytes from `begin` on
+  uint64_t received_before = 0;   // of earlier attempts
+  uint64_t skip = 0;              // of a whole answer: bytes that are there already
+  std::vector<std::byte> buffer;  // what was received and is not hashed yet
+  size_t written = 0;             // of the buffer
   std::unique_ptr<HttpTransfer> transfer;
 
   bool is_whole() const { return received == end - begin; }
@@ -81,13 +83,14 @@ class Download {
  private:
   Result<StoredBlob> present() const;
   Result<StoredBlob> fetch(BlobWriter writer);
-  Status fill(BlobWriter& writer);
+  Status fill();
   void start(Piece& piece);
   Status check_head(Piece& piece, const HttpHead& head);
   Status check_whole(Piece& piece, const HttpHead& head);
   Status check_range(const Piece& piece, const HttpHead& head);
   Status take(Piece& piece, std::span<const std::byte> bytes);
-  Status flush(BlobWriter& writer);
+  Status flush();
+  Status write(Piece& first);
   Status after_failure(Piece& piece);
   Error wrong(std::string_view why) const;
   void tell(uint64_t done_bytes) const { observer_.on_progress(digest_.text(), done_bytes, size_bytes_); }
@@ -103,6 +106,7 @@ class Download {
   PullObserver& observer_;
   DownloadLimits limits_;
 
+  BlobWriter* writer_ = nullptr;  // while it fetches
   std::deque<Piece> window_;
   uint64_t next_ = 0;        // where the next piece begins
   std::string direct_url_;   // where redirects led to; empty: not known yet
@@ -157,7 +161,8 @@ Result<StoredBlob> Download::fetch(BlobWriter writer) {
   const uint64_t keep_bytes = writer.left_over_bytes() <= size_bytes_ ? writer.left_over_bytes() : 0;
   CARAT_CHECK(writer.keep(keep_bytes));
   if (keep_bytes > 0) observer_.on_status(fmt::format("resuming at {} of {} bytes", keep_bytes, size_bytes_));
-  const Status filled = fill(writer);
+  writer_ = &writer;
+  const Status filled = fill();
   window_.clear();
   if (filled.ok()) return writer.commit();
   if (filled.error().code == ErrorCode::kCorruptFile) writer.discard();
@@ -166,7 +171,9 @@ Result<StoredBlob> Download::fetch(BlobWriter writer) {
 
 void Download::start(Piece& piece) {
   piece.received_before = piece.received;
-  if (!whole_only_) piece.waiting.reserve(piece.end - piece.begin);  // growing by doubling would take twice the window
+  if (piece.buffer.capacity() == 0) piece.buffer = writer_->spare_buffer();
+  // Growing by doubling would take twice the window.
+  piece.buffer.reserve(std::min(limits_.piece_bytes, piece.end - piece.begin));
   HttpRequest request;
   request.url = direct_url_.empty() ? source_.url : direct_url_;
   if (direct_url_.empty() || origin_of(direct_url_) == origin_of(source_.url))
@@ -223,19 +230,29 @@ Status Download::take(Piece& piece, std::span<const std::byte> bytes) {
     whole_only_ = true;
     return Error{ErrorCode::kNetwork, "range"};
   }
-  piece.waiting.insert(piece.waiting.end(), bytes.begin(), bytes.end());
+  piece.buffer.insert(piece.buffer.end(), bytes.begin(), bytes.end());
   piece.received += bytes.size();
+  // Of an answer without ranges any amount may arrive at once.
+  if (piece.buffer.size() >= limits_.piece_bytes && &piece == &window_.front()) return write(piece);
   return {};
 }
 
-Status Download::flush(BlobWriter& writer) {
+// What the first piece has, into the file; and what is complete, to be hashed.
+Status Download::write(Piece& first) {
+  CARAT_CHECK(writer_->write_ahead(std::span(first.buffer).subspan(first.written)));
+  first.written = first.buffer.size();
+  if (first.is_whole() || first.buffer.size() >= limits_.piece_bytes) {
+    writer_->hash_later(std::move(first.buffer));
+    first.buffer = first.is_whole() ? std::vector<std::byte>() : writer_->spare_buffer();
+    first.written = 0;
+  }
+  return {};
+}
+
+Status Download::flush() {
   while (!window_.empty()) {
-    Piece& first = window_.front();
-    if (!first.waiting.empty()) {
-      CARAT_CHECK(writer.write(first.waiting));
-      first.waiting.clear();
-    }
-    if (!first.is_whole()) return {};
+    CARAT_CHECK(write(window_.front()));
+    if (!window_.front().is_whole()) return {};
     window_.pop_front();
   }
   return {};
@@ -299,9 +316,9 @@ Status Download::after_failure(Piece& piece) {
   return {};
 }
 
-Status Download::fill(BlobWriter& writer) {
-  next_ = writer.written_bytes();
-  while (writer.written_bytes() < size_bytes_) {
+Status Download::fill() {
+  next_ = writer_->written_bytes();
+  while (writer_->written_bytes() < size_bytes_) {
     if (observer_.cancelled()) return cancelled();
     if (whole_only_ && (window_.size() > 1 || (!window_.empty() && window_.front().end != size_bytes_))) {
       window_.resize(1);
@@ -330,8 +347,8 @@ Status Download::fill(BlobWriter& writer) {
         CARAT_CHECK(after_failure(piece));
       }
     }
-    CARAT_CHECK(flush(writer));
-    tell(writer.written_bytes());
+    CARAT_CHECK(flush());
+    tell(writer_->written_bytes());
   }
   return {};
 }

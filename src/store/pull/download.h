@@ -23,7 +23,7 @@ struct DownloadSource {
 };
 
 struct DownloadLimits {
-  uint64_t piece_bytes = 8 << 20;
+  uint64_t piece_bytes = 6 << 20;  // of memory for each connection, and three more
   int connections = 6;
 };
 

@@ -22,6 +22,7 @@ namespace {
 constexpr size_t kMaxHeaderBytes = 64 << 10;
 constexpr int kMaxRedirects = 10;
 constexpr long kBufferBytes = 512 << 10;
+constexpr uint64_t kAskFirstBytes = 1 << 20;
 
 std::string lower(std::string_view text) {
   std::string out(text);
@@ -207,7 +208,11 @@ struct HttpTransfer::Callbacks {
 
   static size_t upload(char* buffer, size_t, size_t size, void* user) {
     auto& transfer = *static_cast<HttpTransfer*>(user);
-    const size_t got = transfer.request_.read_upload({reinterpret_cast<std::byte*>(buffer), size});
+    const uint64_t at = transfer.uploaded_bytes_;
+    if (at == transfer.request_.upload_bytes) return 0;
+    size = std::min<uint64_t>(size, transfer.request_.upload_bytes - at);
+    const size_t got = transfer.request_.read_upload(at, {reinterpret_cast<std::byte*>(buffer), size});
+    transfer.uploaded_bytes_ += got;
     return got == 0 ? CURL_READFUNC_ABORT : got;
   }
 
@@ -297,7 +302,9 @@ Status HttpTransfer::arm() {
   }
   curl_slist_free_all(static_cast<curl_slist*>(header_list_));
   curl_slist* list = curl_slist_append(nullptr, "Accept-Encoding: identity");  // what is hashed is what is sent
-  list = curl_slist_append(list, "Expect:");
+  // A large part is sent once the server said that it wants it here; otherwise nobody waits for that.
+  if (request_.upload_bytes < kAskFirstBytes) list = curl_slist_append(list, "Expect:");
+  if (request_.upload_bytes >= kAskFirstBytes) list = curl_slist_append(list, "Expect: 100-continue");
   for (const std::string& header : request_.headers) list = curl_slist_append(list, header.c_str());
   if (!request_.authorization.empty() && origin_of(request_.url) == first_origin_) {
     list = curl_slist_append(list, ("Authorization: " + request_.authorization).c_str());

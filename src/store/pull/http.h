@@ -33,9 +33,10 @@ struct HttpRequest {
   std::vector<std::string> headers;  // "Accept: x"
   std::string authorization;         // "Bearer x": only for this url's own scheme, host and port
   std::string body;                  // of POST, PUT and PATCH
-  // A body that is read piece by piece instead: how much, and where from (returns what it filled, 0 on an error).
+  // A body that is read piece by piece instead: how much, and where from (given the offset; returns what it filled, 0 on
+  // an error).
   uint64_t upload_bytes = 0;
-  std::function<size_t(std::span<std::byte>)> read_upload;
+  std::function<size_t(uint64_t at, std::span<std::byte>)> read_upload;
 };
 
 struct HttpHead {
@@ -82,6 +83,7 @@ class HttpTransfer {
   OnBody on_body_;
   HttpHead head_;
   size_t header_bytes_ = 0;
+  uint64_t uploaded_bytes_ = 0;
   int redirects_ = 0;
   bool head_told_ = false;
   bool done_ = false;

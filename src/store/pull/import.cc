@@ -64,10 +64,12 @@ Result<std::vector<Source>> sources_of(const fs::path& path) {
   return sources;
 }
 
+constexpr size_t kBufferBytes = 2 << 20;
+
 class Importer {
  public:
   Importer(const Store& store, PullObserver& observer, uint64_t total_bytes)
-      : store_(store), observer_(observer), total_bytes_(total_bytes), buffer_(1 << 20) {}
+      : store_(store), observer_(observer), total_bytes_(total_bytes) {}
 
   Result<StoredBlob> copy(const Source& source) {
     CARAT_TRY(const OwnedFd fd, open_regular(source.path));
@@ -83,11 +85,15 @@ class Importer {
  private:
   Status stream(int fd, const Source& source, BlobWriter& writer) {
     while (true) {
-      const ssize_t got = ::read(fd, buffer_.data(), buffer_.size());
+      std::vector<std::byte> buffer = writer.spare_buffer();
+      buffer.resize(kBufferBytes);
+      const ssize_t got = ::read(fd, buffer.data(), buffer.size());
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) return io_error(source.path, "read it", errno);
       if (got == 0) break;
-      CARAT_CHECK(writer.write({buffer_.data(), static_cast<size_t>(got)}));
+      buffer.resize(static_cast<size_t>(got));
+      CARAT_CHECK(writer.write_ahead(buffer));
+      writer.hash_later(std::move(buffer));
       done_bytes_ += static_cast<uint64_t>(got);
       observer_.on_progress(source.name, done_bytes_, total_bytes_);
       if (observer_.cancelled()) return Error{ErrorCode::kCancelled, "cancelled"};
@@ -102,7 +108,6 @@ class Importer {
   PullObserver& observer_;
   uint64_t total_bytes_;
   uint64_t done_bytes_ = 0;
-  std::vector<std::byte> buffer_;
 };
 
 }  // namespace

@@ -1,9 +1,13 @@
+// As Ollama pushes: parts of at least 100 MB; where the registry answers with the address of a storage for one, the part
+// goes there, and its MD5 into the tag by which the storage's parts are put together.
 #include "store/pull/push.h"
 
 #include <fmt/format.h>
+#include <openssl/evp.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <memory>
 
 #include "store/paths.h"
 #include "store/pull/registry.h"
@@ -14,10 +18,7 @@ namespace {
 constexpr uint64_t kChunkBytes = 100 << 20;  // as Ollama's least
 
 Error refused(const Registry& registry, int status, std::string_view what) {
-  if (status == 401 || status == 403) {
-    return Error{ErrorCode::kUnsupported,
-                 fmt::format("{}: it wants a login for that ({})", registry.base_url(), status)};
-  }
+  if (status == 401 || status == 403) return registry.refused(status, what);
   return Error{ErrorCode::kNetwork,
                fmt::format("{}: it answers with status {} to {}", registry.base_url(), status, what)};
 }
@@ -29,6 +30,32 @@ Result<std::string> location_of(const HttpAnswer& answer) {
     }
   }
   return Error{ErrorCode::kNetwork, fmt::format("{}: it does not say where to go on", origin_of(answer.head.url))};
+}
+
+// What a storage's entity tag is made of; nothing here relies on it.
+class Md5 {
+ public:
+  Md5() { CARAT_ASSERT(context_ != nullptr && EVP_DigestInit_ex(context_.get(), EVP_md5(), nullptr) == 1); }
+  void update(std::span<const std::byte> bytes) {
+    CARAT_ASSERT(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
+  }
+  std::string finish() {
+    std::string bytes(16, '\0');
+    CARAT_ASSERT(EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(bytes.data()), nullptr) == 1);
+    return bytes;
+  }
+
+ private:
+  struct Free {
+    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+  };
+  std::unique_ptr<EVP_MD_CTX, Free> context_{EVP_MD_CTX_new()};
+};
+
+std::string hex(const std::string& bytes) {
+  std::string text;
+  for (const char byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return text;
 }
 
 class BlobUpload {
@@ -52,33 +79,49 @@ class BlobUpload {
     if (begun.head.status != 202) return refused(registry_, begun.head.status, "the beginning of an upload");
     CARAT_TRY(std::string url, location_of(begun));
 
-    for (uint64_t offset = 0; offset < blob_.size_bytes; offset += kChunkBytes) {
+    std::string hashes;  // of all parts, where they went to a storage
+    size_t parts = 0;
+    for (uint64_t offset = 0; offset < blob_.size_bytes; offset += kChunkBytes, ++parts) {
       const uint64_t bytes = std::min(kChunkBytes, blob_.size_bytes - offset);
-      HttpRequest chunk;
-      chunk.method = "PATCH";
-      chunk.headers = {"Content-Type: application/octet-stream",
-                       fmt::format("Content-Range: {}-{}", offset, offset + bytes - 1)};
-      chunk.upload_bytes = bytes;
-      uint64_t sent = 0;
-      chunk.read_upload = [&, fd = hold.fd()](std::span<std::byte> buffer) -> size_t {
+      Md5 md5;
+      HttpRequest part;
+      part.method = "PATCH";
+      part.headers = {"Content-Type: application/octet-stream", "X-Redirect-Uploads: 1",
+                      fmt::format("Content-Range: {}-{}", offset, offset + bytes - 1)};
+      part.upload_bytes = bytes;
+      part.read_upload = [&, fd = hold.fd()](uint64_t at, std::span<std::byte> buffer) -> size_t {
         if (observer_.cancelled()) return 0;
-        const size_t want = std::min<uint64_t>(buffer.size(), bytes - sent);
-        const ssize_t got = ::pread(fd, buffer.data(), want, static_cast<off_t>(offset + sent));
+        const ssize_t got = ::pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(offset + at));
         if (got <= 0) return 0;
-        sent += static_cast<uint64_t>(got);
-        tell(offset + sent);
+        if (at == 0) md5 = Md5();  // it is sent again, to another address
+        md5.update({buffer.data(), static_cast<size_t>(got)});
+        tell(offset + at + static_cast<uint64_t>(got));
         return static_cast<size_t>(got);
       };
-      CARAT_TRY(const HttpAnswer answer, registry_.ask(std::move(chunk), url));
-      if (answer.head.status != 202 && answer.head.status != 201)
+      CARAT_TRY(const HttpAnswer answer, registry_.ask(part, url));
+      const bool is_elsewhere = answer.head.status == 307;
+      if (!is_elsewhere && answer.head.status != 202 && answer.head.status != 201)
         return refused(registry_, answer.head.status, "a part of a blob");
       CARAT_TRY(url, location_of(answer));
+      if (!is_elsewhere) continue;
+      part.method = "PUT";
+      part.headers = {"Content-Type: application/octet-stream"};
+      const std::string* storage = answer.head.find("location");
+      CARAT_TRY(const HttpAnswer put,
+                registry_.ask(part, resolve_url(answer.head.url, storage == nullptr ? "" : *storage)));
+      if (put.head.status < 200 || put.head.status > 299)
+        return refused(registry_, put.head.status, "a part of a blob");
+      hashes += md5.finish();
     }
     HttpRequest end;
     end.method = "PUT";
-    const char* separator = url.find('?') == std::string::npos ? "?" : "&";
-    CARAT_TRY(const HttpAnswer answer,
-              registry_.ask(std::move(end), fmt::format("{}{}digest={}", url, separator, blob_.digest.text())));
+    url += fmt::format("{}digest={}", url.find('?') == std::string::npos ? "?" : "&", blob_.digest.text());
+    if (!hashes.empty()) {
+      Md5 all;
+      all.update(std::as_bytes(std::span(hashes)));
+      url += fmt::format("&etag={}-{}", hex(all.finish()), parts);
+    }
+    CARAT_TRY(const HttpAnswer answer, registry_.ask(std::move(end), url));
     if (answer.head.status != 201) return refused(registry_, answer.head.status, "the end of an upload");
     return tell(blob_.size_bytes), Status();
   }
@@ -93,6 +136,11 @@ class BlobUpload {
 }  // namespace
 
 Status push(const Store& store, const ModelName& name, PullObserver& observer, const PullOptions& options) {
+  if (name.host == kHuggingFaceHost) {
+    return Error{
+        ErrorCode::kUnsupported,
+        "Hugging Face takes no pushes of this kind: `hf upload` puts files of yours there, and Carat pulls them"};
+  }
   observer.on_status("retrieving manifest");
   CARAT_TRY(const std::string text, store.manifest_text(name));
   CARAT_TRY(const ImageManifest image, parse_image_manifest(text, name.text()));

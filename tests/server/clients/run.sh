@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run.sh python|node FOLDER: installs the official clients into FOLDER, once for each content of their lists, and runs the
+# run.sh python|hub|node FOLDER: installs the official clients into FOLDER, once for each content of their lists, and runs the
 # tests that use them. Exit code 77: they cannot be had here.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -8,7 +8,7 @@ mkdir -p "$folder"
 exec 9>"$folder/lock"
 flock 9
 case $kind in
-  python)
+  python | hub)
     if ! cmp -s "$here/requirements.txt" "$folder/installed"; then
       rm -rf "$folder/venv"
       python3 -m venv "$folder/venv" || exit 77
@@ -16,7 +16,9 @@ case $kind in
       cp "$here/requirements.txt" "$folder/installed"
     fi
     flock -u 9
-    exec "$folder/venv/bin/python" "$here/python_test.py"
+    test=$here/python_test.py
+    [[ $kind == python ]] || test=$here/../../e2e/hub_client_test.py
+    exec "$folder/venv/bin/python" "$test"
     ;;
   node)
     command -v npm >/dev/null || exit 77

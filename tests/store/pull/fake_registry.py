@@ -11,6 +11,8 @@ FOLDER/script.json                              what to do instead, read anew fo
      "status": 503, "headers": {...}, "body": "...", "redirect": url, "cut": bytes of body, "flip": offset,
      "length": n (another Content-Length), "ignore_range": true, "shift_range": n, "total": n (in Content-Range),
      "trickle": seconds a byte, "endless": true, "gzip": true, "need": "Bearer x", "realm": url, "stall": seconds}
+    "need": what the Authorization must be; without it /token gives guests "guest", and whoever logs in "member"
+FOLDER/storage                                  exists: parts of uploads are sent on to a storage of another address
 FOLDER/log                                      a JSON line for each request
 The protocols are those of Docker's registry (as Ollama 0.17 uses it) and of huggingface_hub 0.3x. Standard library
 only.
@@ -84,20 +86,28 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.answer()
 
+    def handle_expect_100(self):
+        """A part that a storage takes is not wanted here."""
+        if (FOLDER / "storage").exists() and self.headers.get("X-Redirect-Uploads"):
+            self.answer(read_body=False)
+            return False
+        return super().handle_expect_100()
+
     do_HEAD = do_POST = do_PUT = do_PATCH = do_GET
 
-    def answer(self):
+    def answer(self, read_body=True):
         line = f"{self.command} {self.path}"
         rule = rule_for(line)
         entry = {"line": line, "range": self.headers.get("Range"), "authorization": self.headers.get("Authorization"),
                  "host": self.headers.get("Host"), "agent": self.headers.get("User-Agent")}
         log(entry)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) if read_body else b""
         if "stall" in rule:
             time.sleep(rule["stall"])
         if "need" in rule and self.headers.get("Authorization") != rule["need"]:
             realm = rule.get("realm", f"http://{self.headers['Host']}/token")
-            return self.send(401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="fake",scope="repository:x:pull"'},
+            scheme = "Basic" if rule["need"].startswith("Basic") else "Bearer"
+            return self.send(401, {"WWW-Authenticate": f'{scheme} realm="{realm}",service="fake",scope="repository:x:pull"'},
                              b'{"errors":[{"code":"UNAUTHORIZED"}]}')
         if "redirect" in rule:
             return self.send(rule.get("status", 307), {"Location": rule["redirect"]}, b"moved")
@@ -106,13 +116,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
         query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
         if path == "/token":
-            return self.send(200, {"Content-Type": "application/json"}, b'{"token":"guest"}')
+            who = "member" if self.headers.get("Authorization") else "guest"
+            return self.send(200, {"Content-Type": "application/json"}, json.dumps({"token": who}).encode())
         if found := re.fullmatch(r"/v2/([\w.-]+/[\w.-]+)/manifests/([\w.-]+)", path):
             return self.manifest(found[1], found[2], body, rule)
         if found := re.fullmatch(r"/v2/([\w.-]+/[\w.-]+)/blobs/sha256:([0-9a-f]{64})", path):
             return self.file(FOLDER / "blobs" / f"sha256-{found[2]}", rule, {})
         if found := re.fullmatch(r"/v2/([\w.-]+/[\w.-]+)/blobs/uploads/(\w*)", path):
             return self.upload(found[1], found[2], query, body)
+        if found := re.fullmatch(r"/storage/(\w+)/(\d+)", path):
+            if self.headers.get("Authorization"):
+                return self.send(400, {}, b"a secret that is not for here")
+            UPLOADS[found[1]][int(found[2])] = body
+            return self.send(200, {}, b"")
         if path.startswith("/api/models/"):
             return self.hub_info(path[len("/api/models/"):], query)
         if found := re.fullmatch(r"/([\w.-]+/[\w.-]+)/resolve/([^/]+)/(.+)", path):
@@ -135,22 +151,30 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def upload(self, repository, upload, query, body):
         if self.command == "POST":
             name = hashlib.sha1(os.urandom(8)).hexdigest()
-            UPLOADS[name] = b""
+            UPLOADS[name] = {}  # parts by where they begin
             return self.send(202, {"Location": f"/v2/{repository}/blobs/uploads/{name}"}, b"")
         if upload not in UPLOADS:
             return self.send(404, {}, b"no such upload")
+        parts = UPLOADS[upload]
+        where = f"/v2/{repository}/blobs/uploads/{upload}"
         if self.command == "PATCH":
             begin, end = map(int, self.headers["Content-Range"].split("-"))
-            if begin != len(UPLOADS[upload]) or end - begin + 1 != len(body):
+            if (FOLDER / "storage").exists() and self.headers.get("X-Redirect-Uploads"):
+                self.close_connection = True
+                other = self.headers["Host"].replace("127.0.0.1", "localhost")
+                return self.send(307, {"Location": f"http://{other}/storage/{upload}/{begin}", "Docker-Upload-Location": where}, b"")
+            if begin != sum(map(len, parts.values())) or end - begin + 1 != len(body):
                 return self.send(416, {}, b"wrong range")
-        UPLOADS[upload] += body
-        where = {"Location": f"/v2/{repository}/blobs/uploads/{upload}"}
-        if self.command == "PATCH":
-            return self.send(202, where, b"")
-        data = UPLOADS.pop(upload)
+            parts[begin] = body
+            return self.send(202, {"Location": where}, b"")
+        del UPLOADS[upload]
+        data = b"".join(parts[begin] for begin in sorted(parts)) + body
         digest = hashlib.sha256(data).hexdigest()
-        if query.get("digest") != "sha256:" + digest:
+        tag = hashlib.md5(b"".join(hashlib.md5(parts[begin]).digest() for begin in sorted(parts))).hexdigest() + f"-{len(parts)}"
+        if query.get("digest") != "sha256:" + digest or query.get("etag", tag) != tag:
             return self.send(400, {}, b"digest mismatch")
+        if (FOLDER / "storage").exists() and parts and "etag" not in query:
+            return self.send(400, {}, b"the storage wants a tag")
         (FOLDER / "blobs" / f"sha256-{digest}").write_bytes(data)
         return self.send(201, {}, b"")
 
