@@ -42,7 +42,7 @@ void must(const Status& status) {
   std::exit(1);
 }
 
-Model random_model(const SynthShape& shape, SynthRecipe recipe) {
+Model random_model(const SynthShape& shape, WeightRecipe recipe) {
   Model m;
   ModelConfig& c = m.config;
   c.name = shape.name;
@@ -239,7 +239,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   const auto shape = synth_shape(argv[1]);
-  const auto recipe = synth_recipe(argv[2]);
+  const auto recipe = weight_recipe(argv[2]);
   if (!shape || !recipe) return 2;
   double begin = now();
   const Model model = random_model(*shape, *recipe);

@@ -24,10 +24,6 @@ struct Options {
 
 Status run(const Options& options) {
   CARAT_TRY(const ModelName name, ModelName::parse(options.model));
-  if (!options.quantize.empty()) {
-    return Error{ErrorCode::kUnsupported,
-                 "--quantize: Carat quantises nothing yet; begin FROM a file that is quantised (Q4_K_M, Q4_0, Q8_0)"};
-  }
   const std::filesystem::path path = std::filesystem::absolute(options.file);
   std::error_code ignored;
   auto text = read_small_file(std::filesystem::weakly_canonical(path, ignored), kMaxModelfileBytes);
@@ -38,6 +34,7 @@ Status run(const Options& options) {
   CreateRequest request;
   CARAT_TRY(request.modelfile, parse_modelfile(*text));
   request.folder = path.parent_path();
+  request.quantize = options.quantize;
   PullOptions how;
   how.http.plain_http = options.insecure;
   CARAT_TRY(const Store store, Store::open());
@@ -56,7 +53,8 @@ void add_create(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("create", "Create a model");
   command->add_option("MODEL", options->model, "The new model's name")->required();
   command->add_option("-f,--file", options->file, "The Modelfile")->capture_default_str();
-  command->add_option("-q,--quantize", options->quantize, "Not there yet");
+  command->add_option("-q,--quantize", options->quantize,
+                      "Of F16, BF16 or F32 weights in a GGUF: q4_K_M, q8_0, q4_0, ...");
   command->add_flag("--insecure", options->insecure, "Pull what FROM names without TLS");
   command->add_flag("--json", options->json, "Progress on standard output, a JSON object a line");
   command->footer(

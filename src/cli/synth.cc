@@ -48,10 +48,10 @@ Status run(const Options& options) {
     return Error{ErrorCode::kInvalidArgument,
                  fmt::format("unknown shape '{}': expected one of {}", options.shape, synth_shape_names())};
   }
-  const auto recipe = synth_recipe(options.type);
+  const auto recipe = weight_recipe(options.type);
   if (!recipe) {
     return Error{ErrorCode::kInvalidArgument,
-                 fmt::format("unknown type '{}': expected one of {}", options.type, synth_recipe_names())};
+                 fmt::format("unknown type '{}': expected one of {}", options.type, weight_recipe_names())};
   }
   SynthVocabulary vocabulary;
   if (options.vocabulary.empty()) {
@@ -77,7 +77,7 @@ void add_synth(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("synth", "Write a random-weight model of a Gemma 3 shape, for benchmarks");
   command->add_option("SHAPE", options->shape, synth_shape_names())->required();
   command->add_option("OUT", options->output, "The GGUF file to write")->required();
-  command->add_option("--type", options->type, "Of the matrices: " + synth_recipe_names())->capture_default_str();
+  command->add_option("--type", options->type, "Of the matrices: " + weight_recipe_names())->capture_default_str();
   command->add_option("--vocab", options->vocabulary, "Take the vocabulary from a GGUF or a tokenizer.json");
   command->add_option("--seed", options->seed, "Same seed, same bytes (0 to 18446744073709551615)")
       ->capture_default_str();

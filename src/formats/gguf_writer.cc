@@ -65,6 +65,16 @@ void GgufHeader::add_i32s(std::string_view key, std::span<const int32_t> values)
   for (const int32_t value : values) append(values_, value);
 }
 
+void GgufHeader::add_value(const GgufValue& value) {
+  if (value.type == GgufType::kArray) {
+    add_array(value.key, value.element, value.count);
+  } else {
+    add_key(value.key, value.type);
+    if (value.type == GgufType::kString) append(values_, static_cast<uint64_t>(value.bytes.size()));
+  }
+  values_.append(reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size());
+}
+
 void GgufHeader::add_tensor(std::string_view name, DType type, int64_t rows, int64_t columns) {
   const auto row_bytes = dtype_bytes(type, static_cast<uint64_t>(columns));
   CARAT_ASSERT(rows > 0 && columns > 0 && row_bytes.has_value());

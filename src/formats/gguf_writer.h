@@ -29,6 +29,8 @@ class GgufHeader {
   void add_f32s(std::string_view key, std::span<const float> values);
   void add_i32s(std::string_view key, std::span<const int32_t> values);
 
+  void add_value(const GgufValue& value);  // another file's, as it is
+
   // The next tensor: rows x columns of whole blocks; rows == 1 is written as a vector.
   void add_tensor(std::string_view name, DType type, int64_t rows, int64_t columns);
 

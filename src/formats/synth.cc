@@ -22,80 +22,12 @@ constexpr std::array<SynthShape, 6> kShapes{{
     {"tiny", 7, 256, 512, 4, 2, 64, 32, 1024, 1, 1024},
 }};
 
-constexpr std::string_view kMixtureName = "q4_k_m";
-
-// llama_ftype of llama.h, by which people see what a file holds.
-uint32_t file_type(SynthRecipe recipe) {
-  if (recipe.mixture) return 15;
-  switch (recipe.type) {
-    case DType::kF32:
-      return 0;
-    case DType::kF16:
-      return 1;
-    case DType::kQ4_0:
-      return 2;
-    case DType::kQ4_1:
-      return 3;
-    case DType::kQ8_0:
-      return 7;
-    case DType::kQ5_0:
-      return 8;
-    case DType::kQ5_1:
-      return 9;
-    case DType::kQ2_K:
-      return 10;
-    case DType::kQ3_K:
-      return 11;
-    case DType::kQ4_K:
-      return 14;
-    case DType::kQ5_K:
-      return 16;
-    case DType::kQ6_K:
-      return 18;
-    case DType::kIQ4_NL:
-      return 25;
-    case DType::kIQ4_XS:
-      return 30;
-    case DType::kBF16:
-      return 32;
-  }
-  return 0;
-}
-
-// llama.cpp's choice for rows that are not whole blocks of `type` (tensor_type_fallback in llama-quant.cpp).
-DType fitting(DType type, int64_t columns) {
-  if (columns % dtype_info(type).block_elements == 0) return type;
-  switch (type) {
-    case DType::kQ4_K:
-      return DType::kQ5_0;
-    case DType::kQ5_K:
-      return DType::kQ5_1;
-    case DType::kQ6_K:
-      return DType::kQ8_0;
-    case DType::kQ2_K:
-    case DType::kQ3_K:
-      return DType::kQ4_0;
-    case DType::kIQ4_XS:
-      return DType::kIQ4_NL;
-    default:
-      return DType::kF16;
-  }
-}
-
-// Q4_K_M: the first and last eighth of the layers and every third between keep more of attn_v and ffn_down
-// (use_more_bits in llama-quant.cpp).
-bool uses_more_bits(int layer, int layers) {
-  return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
-}
-
 class TensorList {
  public:
-  TensorList(const SynthShape& shape, SynthRecipe recipe) : shape_(shape), recipe_(recipe) {}
+  TensorList(const SynthShape& shape, WeightRecipe recipe) : shape_(shape), recipe_(recipe) {}
 
   void matrix(std::string name, int64_t rows, int64_t columns, bool more_bits = false) {
-    DType type = recipe_.type;
-    if (recipe_.mixture) type = more_bits ? DType::kQ6_K : DType::kQ4_K;
-    tensors_.push_back({std::move(name), fitting(type, columns), rows, columns});
+    tensors_.push_back({std::move(name), recipe_.type_of(more_bits, columns), rows, columns});
   }
   void norm(std::string name, int64_t size) { tensors_.push_back({std::move(name), DType::kF32, 1, size}); }
 
@@ -124,11 +56,11 @@ class TensorList {
 
  private:
   const SynthShape& shape_;
-  SynthRecipe recipe_;
+  WeightRecipe recipe_;
   std::vector<SynthTensor> tensors_;
 };
 
-void add_metadata(GgufHeader& header, const SynthShape& shape, SynthRecipe recipe, const SynthVocabulary& vocabulary,
+void add_metadata(GgufHeader& header, const SynthShape& shape, WeightRecipe recipe, const SynthVocabulary& vocabulary,
                   uint64_t seed) {
   header.add_string("general.architecture", "gemma3");
   header.add_string("general.type", "model");
@@ -153,7 +85,7 @@ void add_metadata(GgufHeader& header, const SynthShape& shape, SynthRecipe recip
     header.add_string("gemma3.rope.scaling.type", "linear");
     header.add_f32("gemma3.rope.scaling.factor", static_cast<float>(shape.rope_factor));
   }
-  header.add_u32("general.file_type", file_type(recipe));
+  header.add_u32("general.file_type", recipe.file_type());
   header.add_u32("general.quantization_version", 2);
 
   header.add_string("tokenizer.ggml.model", "llama");
@@ -193,26 +125,13 @@ std::optional<SynthShape> synth_shape(std::string_view name) {
   return found == kShapes.end() ? std::nullopt : std::optional(*found);
 }
 
-std::optional<SynthRecipe> synth_recipe(std::string_view name) {
-  if (const auto type = dtype_from_name(name)) return SynthRecipe{*type, false};
-  const bool is_mixture = std::equal(name.begin(), name.end(), kMixtureName.begin(), kMixtureName.end(),
-                                     [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b; });
-  return is_mixture ? std::optional(SynthRecipe{DType::kQ4_K, true}) : std::nullopt;
-}
-
 std::string synth_shape_names() {
   std::string names;
   for (const SynthShape& shape : kShapes) names += (names.empty() ? "" : ", ") + std::string(shape.name);
   return names;
 }
 
-std::string synth_recipe_names() {
-  std::string names;
-  for (int i = 0; i < kDTypeCount; ++i) names += std::string(dtype_info(static_cast<DType>(i)).name) + ", ";
-  return names + std::string(kMixtureName);
-}
-
-std::vector<SynthTensor> synth_tensors(const SynthShape& shape, SynthRecipe recipe) {
+std::vector<SynthTensor> synth_tensors(const SynthShape& shape, WeightRecipe recipe) {
   TensorList list(shape, recipe);
   list.norm("output_norm.weight", shape.width);
   list.matrix("token_embd.weight", shape.vocabulary, shape.width, true);
@@ -220,7 +139,7 @@ std::vector<SynthTensor> synth_tensors(const SynthShape& shape, SynthRecipe reci
   return list.take();
 }
 
-Status write_synth(const std::filesystem::path& path, const SynthShape& shape, SynthRecipe recipe,
+Status write_synth(const std::filesystem::path& path, const SynthShape& shape, WeightRecipe recipe,
                    const SynthVocabulary& vocabulary, const SynthOptions& options) {
   SynthShape sized = shape;
   sized.vocabulary = static_cast<int>(vocabulary.pieces.size());

@@ -12,6 +12,7 @@
 
 #include "base/result.h"
 #include "formats/dtype.h"
+#include "formats/recipe.h"
 #include "formats/synth_vocabulary.h"
 
 namespace carat {
@@ -23,16 +24,8 @@ struct SynthShape {
   int vocabulary;
 };
 
-// A type for all matrices, or llama.cpp's mixture Q4_K_M.
-struct SynthRecipe {
-  DType type = DType::kQ4_0;
-  bool mixture = false;
-};
-
 std::optional<SynthShape> synth_shape(std::string_view name);
-std::optional<SynthRecipe> synth_recipe(std::string_view name);  // "q4_0", "bf16", ..., "q4_k_m"; case-insensitive
-std::string synth_shape_names();                                 // for messages
-std::string synth_recipe_names();
+std::string synth_shape_names();  // for messages
 
 struct SynthTensor {
   std::string name;
@@ -40,9 +33,8 @@ struct SynthTensor {
   int64_t rows, columns;
 };
 
-// Every tensor in the order of the file. Rows that are not whole blocks of 256 get the type that llama.cpp falls back
-// to: Q4_K -> Q5_0, Q5_K -> Q5_1, Q6_K -> Q8_0, Q2_K and Q3_K -> Q4_0, IQ4_XS -> IQ4_NL.
-std::vector<SynthTensor> synth_tensors(const SynthShape& shape, SynthRecipe recipe);
+// Every tensor in the order of the file.
+std::vector<SynthTensor> synth_tensors(const SynthShape& shape, WeightRecipe recipe);
 
 struct SynthOptions {
   uint64_t seed = 1;
@@ -51,7 +43,7 @@ struct SynthOptions {
 };
 
 // Writes the model; the vocabulary decides the rows of the embedding. Errors: kIo, kCancelled.
-Status write_synth(const std::filesystem::path& path, const SynthShape& shape, SynthRecipe recipe,
+Status write_synth(const std::filesystem::path& path, const SynthShape& shape, WeightRecipe recipe,
                    const SynthVocabulary& vocabulary, const SynthOptions& options);
 
 }  // namespace carat

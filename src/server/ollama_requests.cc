@@ -358,8 +358,8 @@ Result<OllamaCreate> parse_ollama_create(const std::string& body) {
   if (!text.empty()) file.system = std::exchange(text, "");
   fields.text("template", text);
   if (!text.empty()) file.prompt_template = std::exchange(text, "");
-  fields.text("quantization", out.quantize);
-  fields.text("quantize", out.quantize);
+  fields.text("quantization", out.made_of.quantize);
+  fields.text("quantize", out.made_of.quantize);
   fields.flag("stream", out.stream);
   const auto members = [&](const char* name, const std::function<void(const std::string&, const std::string&)>& take) {
     const Json* value = fields.find(name);

@@ -59,7 +59,7 @@ struct OllamaNames {
 };
 
 struct OllamaCreate {
-  std::string model, quantize;
+  std::string model;
   CreateRequest made_of;
   bool stream = true;
 };

@@ -216,7 +216,6 @@ void create(App& app, const ExchangePtr& exchange) {
   if (request->made_of.modelfile.from.empty() && request->made_of.files.empty()) {
     return early.fail(400, "neither 'from' or 'files' was specified");
   }
-  if (!request->quantize.empty()) return early.fail(501, "quantizing is not there yet");
   for (const std::string& from : request->made_of.modelfile.from) {  // a name: no paths of this machine
     if (!ModelName::parse(from)) return early.fail(400, fmt::format("name \"{}\" is invalid", from));
   }

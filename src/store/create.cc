@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/files.h"
 #include "base/printable.h"
 #include "formats/gguf.h"
 #include "store/describe.h"
 #include "store/gemma_template.h"
+#include "store/quantize_model.h"
 #include "store/view.h"
 
 namespace carat {
@@ -96,15 +98,26 @@ class Creation {
           "for the model's own"};
     }
     for (const auto& [parameter, value] : file.parameters) CARAT_CHECK(check_parameter(parameter, value));
+    if (!request_.quantize.empty()) {
+      CARAT_TRY(recipe_, quantization(request_.quantize));
+    }
     if (file.from.empty() && request_.files.empty()) {
       return Error{ErrorCode::kInvalidArgument, "neither 'from' or 'files' was specified"};
     }
     for (const std::string& from : file.from) CARAT_CHECK(begin_from(from));
     CARAT_CHECK(begin_from_files());
+    if (recipe_ && !is_quantised_) {
+      CARAT_CHECK(make_view(store_.home(), store_.blobs(), manifest_));
+      CARAT_CHECK(quantize(model_path(store_.home(), store_.blobs(), manifest_)));
+    }
     if (manifest_.files.empty()) return Error{ErrorCode::kInvalidArgument, "FROM gives no weights"};
     CARAT_CHECK(change(file));
     observer_.on_status("writing manifest");
     CARAT_CHECK(store_.save(name, manifest_));
+    holds_.clear();
+    if (!request_.files.empty() && recipe_) {  // what was uploaded to be quantised is not needed any more
+      CARAT_TRY(const RemovalReport ignored, store_.remove_unused(before_));
+    }
     observer_.on_status("success");
     return {};
   }
@@ -163,7 +176,30 @@ class Creation {
       holds_.push_back(std::move(blob));
       return {};
     }
+    if (recipe_) {
+      manifest_.kind = is_folder(path) ? ModelKind::kHuggingFace : ModelKind::kGguf;
+      manifest_.source = path.string();
+      manifest_.created = utc_now();
+      return quantize(path);
+    }
     return import_files(store_, path, observer_, manifest_, holds_);
+  }
+
+  // The model of this path, of fewer bits, in place of what the manifest has.
+  Status quantize(const fs::path& path) {
+    if (manifest_.kind != ModelKind::kGguf) {
+      return Error{ErrorCode::kUnsupported,
+                   "--quantize: Carat quantises GGUF files; convert this folder to one first (llama.cpp's "
+                   "convert_hf_to_gguf.py), or run it as it is"};
+    }
+    observer_.on_status(fmt::format("quantizing model to {}", request_.quantize));
+    for (const ManifestFile& file : manifest_.files) before_.push_back(file.blob);
+    CARAT_TRY(StoredBlob blob, quantize_model(store_, path, *recipe_, observer_));
+    manifest_.files = {{"model.gguf", blob.ref}};
+    CARAT_CHECK(describe_model(store_.blobs().path_of(blob.ref.digest), manifest_));
+    holds_.push_back(std::move(blob));
+    is_quantised_ = true;
+    return {};
   }
 
   // Blobs that are here already, by the names of the files that they were.
@@ -232,6 +268,9 @@ class Creation {
   const PullOptions& options_;
   Manifest manifest_;
   std::vector<StoredBlob> holds_;  // until the manifest names them
+  std::optional<WeightRecipe> recipe_;
+  bool is_quantised_ = false;
+  std::vector<BlobRef> before_;  // of the weights that were quantised
 };
 
 }  // namespace

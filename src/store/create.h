@@ -18,6 +18,7 @@ struct CreateRequest {
   Modelfile modelfile;           // may have no FROM if there are files
   std::filesystem::path folder;  // that relative paths of FROM begin at; empty: paths are not followed, only names
   std::vector<std::pair<std::string, Digest>> files;  // "model.gguf" -> a blob that is in the store already
+  std::string quantize;                               // "q4_K_M": the weights get fewer bits; empty: as they are
 };
 
 // What `modelfile` does not say stays as in the model that it begins with; that one is pulled if it is nowhere.

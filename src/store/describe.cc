@@ -2,9 +2,16 @@
 
 #include <fmt/format.h>
 
+#include "base/printable.h"
 #include "model/model_file.h"
 
 namespace carat {
+
+Status check_family(const Manifest& manifest, const ModelName& name) {
+  if (manifest.family.empty() || manifest.family == "gemma3") return {};
+  return Error{ErrorCode::kUnsupported, fmt::format("'{}' is a model of the family '{}', and Carat runs Gemma 3 only",
+                                                    name.text(), escaped(manifest.family))};
+}
 
 Status describe_model(const std::filesystem::path& path, Manifest& manifest) {
   CARAT_TRY(const ModelFile model, ModelFile::open(path));

@@ -10,6 +10,7 @@
 #include "base/atomic_file.h"
 #include "base/io_error.h"
 #include "base/printable.h"
+#include "store/describe.h"
 #include "store/huggingface_cache.h"
 #include "store/image_manifest.h"
 #include "store/paths.h"
@@ -172,6 +173,7 @@ Result<ResolvedModel> Store::resolve(std::string_view name_or_path) const {
 Result<ResolvedModel> Store::resolve_own(const ModelName& name) const {
   CARAT_TRY(const StoredModel stored, read(name));
   const Manifest& manifest = stored.manifest;
+  CARAT_CHECK(check_family(manifest, name));
   if (!manifest.adapters.empty()) {
     return Error{ErrorCode::kUnsupported,
                  fmt::format("model '{}' has a LoRA adapter, which Carat does not apply; merge it into the weights, or "
@@ -243,7 +245,8 @@ Result<StoreListing> Store::list() const {
       const bool hidden = std::any_of(listing.models.begin(), listing.models.end(),
                                       [&](const StoredModel& m) { return m.name == model.name; });
       model.place = where.string();
-      if (!hidden) listing.models.push_back(std::move(model));
+      // Other programs have models of other families too: what cannot be run here is not listed.
+      if (!hidden && check_family(model.manifest, model.name).ok()) listing.models.push_back(std::move(model));
     }
   };
   for (const Store& ollama : ollama_) {  // what is damaged there is not ours to complain about

@@ -18,7 +18,7 @@ TEST(Synth, ChoosesTheTypesOfTheRealFile) {
   std::string line;
   std::getline(golden, line);
   ASSERT_EQ(line.front(), '#');
-  const auto tensors = synth_tensors(*synth_shape("270m"), *synth_recipe("Q4_K_M"));
+  const auto tensors = synth_tensors(*synth_shape("270m"), *weight_recipe("Q4_K_M"));
   size_t index = 0;
   for (; std::getline(golden, line); ++index) {
     ASSERT_LT(index, tensors.size());
@@ -33,7 +33,7 @@ TEST(Synth, ChoosesTheTypesOfTheRealFile) {
 
 TEST(Synth, FallsBackOnRowsThatAreNoWholeBlocks) {
   const auto type_of = [](const char* shape, const char* recipe, std::string_view name) {
-    for (const SynthTensor& tensor : synth_tensors(*synth_shape(shape), *synth_recipe(recipe))) {
+    for (const SynthTensor& tensor : synth_tensors(*synth_shape(shape), *weight_recipe(recipe))) {
       if (tensor.name == name) return tensor.type;
     }
     return DType::kF32;
@@ -64,8 +64,8 @@ TEST(Synth, ShapesHaveTheirParameters) {
 
 TEST(Synth, UnknownNamesAreNothing) {
   EXPECT_EQ(synth_shape("2b"), std::nullopt);
-  EXPECT_FALSE(synth_recipe("q4_k_s").has_value());
-  EXPECT_TRUE(synth_recipe("BF16").has_value());
+  EXPECT_FALSE(weight_recipe("q4_k_s").has_value());
+  EXPECT_TRUE(weight_recipe("BF16").has_value());
 }
 
 TEST(Synth, WritesAFileThatReadsBack) {
@@ -79,7 +79,7 @@ TEST(Synth, WritesAFileThatReadsBack) {
     return true;
   };
   const auto written =
-      write_synth(path, *synth_shape("tiny"), *synth_recipe("q4_k_m"), invented_vocabulary(1024), options);
+      write_synth(path, *synth_shape("tiny"), *weight_recipe("q4_k_m"), invented_vocabulary(1024), options);
   ASSERT_TRUE(written.ok()) << written.error().message;
   EXPECT_EQ(last, whole);
   {

@@ -3,10 +3,17 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <fstream>
+#include <tuple>
 
+#include "formats/dequant.h"
+#include "formats/gguf.h"
+#include "formats/quantize.h"
 #include "formats/synth.h"
 #include "model/fixture.h"
+#include "model/model_file.h"
 #include "store/gemma_template.h"
 #include "store/huggingface_cache.h"
 #include "store/image_manifest.h"
@@ -77,10 +84,11 @@ class CreateTest : public testing::Test {
  protected:
   CreateTest() {
     const auto shape = *synth_shape("tiny");
-    EXPECT_TRUE(write_synth(model_, shape, *synth_recipe("q4_0"), invented_vocabulary(shape.vocabulary), {}).ok());
+    EXPECT_TRUE(write_synth(model_, shape, *weight_recipe("q4_0"), invented_vocabulary(shape.vocabulary), {}).ok());
   }
-  Status create(const std::string& name, const std::string& modelfile) {
+  Status create(const std::string& name, const std::string& modelfile, const std::string& quantize = "") {
     CreateRequest request;
+    request.quantize = quantize;
     CARAT_TRY(request.modelfile, parse_modelfile(modelfile));
     request.folder = folder_.path();
     return create_model(store_, *ModelName::parse(name), request, observer_);
@@ -133,6 +141,90 @@ TEST_F(CreateTest, WhatIsRefused) {
     EXPECT_NE(created.error().message.find(part), std::string::npos) << created.error().message;
   }
   EXPECT_TRUE(store_.list()->models.empty());
+}
+
+// Every weight is what quantize() makes of it, every vector and all metadata but the type are as they were.
+TEST_F(CreateTest, QuantisedOnTheWay) {
+  const auto shape = *synth_shape("tiny");
+  const fs::path wide = folder_.path() / "wide.gguf";
+  for (const char* source : {"bf16", "f32"}) {
+    ASSERT_TRUE(write_synth(wide, shape, *weight_recipe(source), invented_vocabulary(shape.vocabulary), {}).ok());
+    const auto from = GgufFile::open(wide);
+    ASSERT_TRUE(from.ok());
+    for (const auto& [name, embedding, other, file_type] :
+         {std::tuple("Q8_0", DType::kQ8_0, DType::kQ8_0, 7u), std::tuple("q4_K_M", DType::kQ6_K, DType::kQ4_K, 15u),
+          std::tuple("q4_0", DType::kQ6_K, DType::kQ4_0, 2u)}) {
+      SCOPED_TRACE(name);
+      const Status created = create("small", "FROM ./wide.gguf\nSYSTEM Short.", name);
+      ASSERT_TRUE(created.ok()) << created.error().message;
+      const auto small = store_.resolve("small");
+      ASSERT_TRUE(small.ok());
+      EXPECT_EQ(small->system, "Short.");
+      const auto to = GgufFile::open(small->path);
+      ASSERT_TRUE(to.ok()) << to.error().message;
+      ASSERT_TRUE(ModelFile::open(small->path).ok());
+      EXPECT_EQ(*to->find_u32("general.file_type"), file_type);
+      for (const GgufValue& value : from->values()) {
+        if (value.key == "general.file_type" || value.key == "general.quantization_version") continue;
+        const GgufValue* same = to->find(value.key);
+        ASSERT_NE(same, nullptr) << value.key;
+        EXPECT_TRUE(std::equal(value.bytes.begin(), value.bytes.end(), same->bytes.begin(), same->bytes.end()))
+            << value.key;
+      }
+      ASSERT_EQ(to->tensors().size(), from->tensors().size());
+      for (const TensorView& tensor : from->tensors()) {
+        const TensorView* got = to->find_tensor(tensor.name);
+        ASSERT_NE(got, nullptr) << tensor.name;
+        if (tensor.name == "token_embd.weight") EXPECT_EQ(got->type, embedding);
+        if (tensor.name == "blk.0.attn_q.weight") EXPECT_EQ(got->type, other);
+        if (tensor.rows == 1) EXPECT_EQ(got->type, DType::kF32) << tensor.name;
+        std::vector<float> values(static_cast<size_t>(tensor.rows * tensor.columns));
+        dequantize(tensor.type, tensor.data.data(), values.data(), tensor.rows * tensor.columns);
+        std::vector<std::byte> wanted(got->data.size());
+        quantize(got->type, values.data(), wanted.data(), tensor.rows * tensor.columns);
+        EXPECT_TRUE(std::equal(wanted.begin(), wanted.end(), got->data.begin())) << tensor.name;
+      }
+    }
+  }
+  // From a name, and from a blob that was sent: that one goes when it is not needed any more.
+  ASSERT_TRUE(create("wide", "FROM ./wide.gguf").ok());
+  ASSERT_TRUE(create("small2", "FROM wide", "q4_0").ok());
+  EXPECT_EQ(store_.resolve("small2")->path, store_.resolve("small")->path);
+  EXPECT_TRUE(store_.resolve("wide").ok());
+  ASSERT_TRUE(store_.remove(*ModelName::parse("wide")).ok());
+  CreateRequest request;
+  request.files = {{"wide.gguf", import_blob(store_, wide, observer_)->ref.digest}};  // and lets go of it
+  request.quantize = "q4_0";
+  const fs::path sent = store_.blobs().path_of(request.files[0].second);
+  ASSERT_TRUE(create_model(store_, *ModelName::parse("small3"), request, observer_).ok());
+  EXPECT_EQ(store_.resolve("small3")->path, store_.resolve("small")->path);
+  EXPECT_FALSE(fs::exists(sent));
+
+  EXPECT_TRUE(test::fails_with(create("x", "FROM ./wide.gguf", "q9_9"), ErrorCode::kInvalidArgument,
+                               {"unsupported quantization type q9_9", "q4_k_m"}));
+  EXPECT_TRUE(
+      test::fails_with(create("x", "FROM ./tiny.gguf", "q8_0"), ErrorCode::kUnsupported, {"only supported for"}));
+  EXPECT_TRUE(test::fails_with(create("x", "FROM " + test::golden("gemma3-tiny-text").string(), "q8_0"),
+                               ErrorCode::kUnsupported, {"GGUF"}));
+  EXPECT_FALSE(store_.resolve("x").ok());
+}
+
+TEST_F(CreateTest, OtherFamiliesOfAnotherProgramAreNotListed) {
+  const Store ollama(folder_.path() / "ollama");
+  const auto weights = ollama.blobs().put("GGUF of a llama");
+  Manifest manifest;
+  manifest.files = {{"model.gguf", weights->ref}};
+  manifest.family = "llama";
+  ASSERT_TRUE(ollama.save(*ModelName::parse("llama3.2:1b"), manifest).ok());
+  ::setenv("OLLAMA_MODELS", (folder_.path() / "ollama").c_str(), 1);
+  ::setenv("CARAT_HOME", (folder_.path() / "home").c_str(), 1);
+  const auto store = Store::open();
+  ASSERT_TRUE(store.ok());
+  EXPECT_TRUE(store->list()->models.empty());
+  EXPECT_TRUE(
+      test::fails_with(store->resolve("llama3.2:1b"), ErrorCode::kUnsupported, {"family 'llama'", "Gemma 3 only"}));
+  ::unsetenv("OLLAMA_MODELS");
+  ::unsetenv("CARAT_HOME");
 }
 
 TEST_F(CreateTest, FromBlobsThatAreThere) {

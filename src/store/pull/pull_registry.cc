@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "base/printable.h"
+#include "store/describe.h"
 #include "store/pull/registry.h"
 #include "store/pull/sources.h"
 
@@ -28,9 +28,7 @@ Status pull_registry(const Store& store, const ModelName& name, const std::strin
                 return store.read_text(blob, limit);
               }));
     is_known = true;
-    if (manifest.family.empty() || manifest.family == "gemma3") return {};
-    return Error{ErrorCode::kUnsupported, fmt::format("'{}' is a model of the family '{}', and Carat runs Gemma 3 only",
-                                                      name.text(), escaped(manifest.family))};
+    return check_family(manifest, name);
   };
   constexpr uint64_t kSmall = 1 << 20;
   for (const BlobRef& blob : blobs) {
