@@ -56,6 +56,7 @@ Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, c
   CARAT_TRY(const cpu::Kernels* kernels, find_kernels(options));
   if (kernels == nullptr) {
     CARAT_CHECK(check_finite(config, weights));
+    CARAT_CHECK(whole(weights.maps));
     return create_reference_backend(config, weights);
   }
   return cpu::create_cpu_backend(*kernels, options, config, weights);
@@ -64,6 +65,8 @@ Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, c
 Result<std::unique_ptr<VisionEncoder>> create_vision_encoder(const BackendOptions& options,
                                                              std::shared_ptr<const VisionTower> tower) {
   CARAT_TRY([[maybe_unused]] const cpu::Kernels* kernels, find_kernels(options));
+  CARAT_CHECK(check(tower->maps));  // first: a file that changed explains every other error
+  CARAT_CHECK(check_finite(tower->weights));
   return create_reference_vision(std::move(tower));
 }
 

@@ -4,20 +4,20 @@
 
 namespace carat::chat {
 
-Result<ResolvedModel> resolve_model(const std::string& name_or_path, const Fetch& fetch) {
+Result<ResolvedModel> resolve_model(const std::string& name_or_path, const Fetch& fetch, PullObserver* hashing) {
   if (is_local_path(name_or_path)) return resolve_path(name_or_path);  // needs no store, nor a home folder
   CARAT_TRY(const Store store, Store::open());
-  auto model = store.resolve(name_or_path);
+  auto model = store.resolve(name_or_path, hashing);
   if (model.ok() || model.error().code != ErrorCode::kNotFound || !fetch) return model;
   CARAT_TRY(const ModelName name, ModelName::parse(name_or_path));
   CARAT_CHECK(fetch(store, name));
-  return store.resolve(name_or_path);
+  return store.resolve(name_or_path, hashing);
 }
 
-Result<OpenModel> open_model(const std::string& name_or_path, const Fetch& fetch) {
+Result<OpenModel> open_model(const std::string& name_or_path, const Fetch& fetch, PullObserver* hashing) {
   return with_memory([&]() -> Result<OpenModel> {
     OpenModel model;
-    CARAT_TRY(model.resolved, resolve_model(name_or_path, fetch));
+    CARAT_TRY(model.resolved, resolve_model(name_or_path, fetch, hashing));
     CARAT_TRY(model.file, ModelFile::open(model.resolved.path));
     CARAT_CHECK(check(model.file.maps));
     return model;

@@ -20,12 +20,13 @@ struct OpenModel {
 // Gets a model that the store does not have: the command line pulls it, with its progress on the terminal.
 using Fetch = std::function<Status(const Store& store, const ModelName& name)>;
 
-// A name that the store does not have is fetched first, if there is a way to. Errors: those of Store::resolve and of
+// A name that the store does not have is fetched first, if there is a way to. `hashing`: see Store::resolve. Errors: those of Store::resolve and of
 // `fetch`.
-Result<ResolvedModel> resolve_model(const std::string& name_or_path, const Fetch& fetch = {});
+Result<ResolvedModel> resolve_model(const std::string& name_or_path, const Fetch& fetch = {},
+                                    PullObserver* hashing = nullptr);
 
 // The same, opened. Errors: those of resolve_model and of ModelFile::open.
-Result<OpenModel> open_model(const std::string& name_or_path, const Fetch& fetch = {});
+Result<OpenModel> open_model(const std::string& name_or_path, const Fetch& fetch = {}, PullObserver* hashing = nullptr);
 
 // The tokenizer that belongs to a model file: a GGUF's arrays, or a directory's tokenizer.json or tokenizer.model. The
 // file must outlive it. Errors: kUnsupported where the model came without one; those of Tokenizer.

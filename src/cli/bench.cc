@@ -180,7 +180,7 @@ void print_row(const Measurement& m, double bandwidth, bool stages) {
 }
 
 Status bench(const BenchFlags& flags) {
-  CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_missing));
+  CARAT_TRY(chat::OpenModel model, open_or_fetch(flags.model));
   const ModelConfig& config = model.file.config;
   int64_t context = 0;
   for (int32_t depth : flags.depths) {

@@ -1,5 +1,5 @@
 // carat eval MODEL: a model for scripts, without a server. Lines of JSON in, a line of JSON out for each:
-//   {"ids": [...]} as they are, or {"text": "..."} with <bos> before it
+//   {"ids": [...]} as they are, or {"text": "..."} with <bos> before it, if the model wants it
 //   -> {"ids": [...], "greedy": [...], "top": [[[id, logprob], ...], ...]}
 // "greedy" is the most probable continuation of --generate N tokens; it does not end at the model's end tokens. "top"
 // (with
@@ -64,7 +64,7 @@ class Evaluator {
 };
 
 Result<Evaluator> Evaluator::create(const EvalFlags& flags) {
-  CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_missing));
+  CARAT_TRY(chat::OpenModel model, open_or_fetch(flags.model));
   CARAT_TRY(chat::LoadedModel loaded, chat::LoadedModel::load(std::move(model), flags.loading));
   Evaluator evaluator(flags, std::move(loaded));
   if (!flags.logits.empty()) {
@@ -120,7 +120,7 @@ Result<std::vector<int32_t>> Evaluator::ids_of(const Json& line, const EvalPictu
   if (text == line.end() || !text->is_string()) return expected;
   CARAT_TRY(const Tokenizer* known, tokenizer());
   std::vector<int32_t> result = known->encode(text->get_ref<const std::string&>());
-  result.insert(result.begin(), loaded_.config().bos_id);
+  if (loaded_.config().adds_bos) result.insert(result.begin(), loaded_.config().bos_id);
   return result;
 }
 

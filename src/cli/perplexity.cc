@@ -1,6 +1,6 @@
 // carat perplexity MODEL FILE: how well the model predicts a text. As llama.cpp's llama-perplexity defines it, so that
 // the two can be compared: the text's ids, <bos> first, are cut into chunks of --ctx; each chunk's first id is replaced
-// by <bos>; the second half of each chunk is scored, so that every scored token has at least half a chunk before it.
+// by <bos> (neither for a model whose texts have none); the second half of each chunk is scored, so that every scored token has at least half a chunk before it.
 #include <fmt/format.h>
 
 #include <chrono>
@@ -67,7 +67,7 @@ Status score_chunk(Engine& engine, std::vector<int32_t> ids, Score& score) {
 Status perplexity(const PerplexityFlags& flags) {
   CARAT_TRY(Input input, Input::open(flags.file));
   CARAT_TRY(const std::string text, input.read());
-  CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_missing));
+  CARAT_TRY(chat::OpenModel model, open_or_fetch(flags.model));
   CARAT_TRY(const Tokenizer tokenizer, chat::load_tokenizer(model.file));
   const int32_t bos = model.file.config.bos_id;
   if (flags.context < 4 || flags.context > model.file.config.context_length) {
@@ -75,7 +75,8 @@ Status perplexity(const PerplexityFlags& flags) {
                                                           model.file.config.context_length)};
   }
   std::vector<int32_t> ids = tokenizer.encode(text);
-  ids.insert(ids.begin(), bos);
+  const bool adds_bos = model.file.config.adds_bos;
+  if (adds_bos) ids.insert(ids.begin(), bos);
   const auto chunk_tokens = static_cast<size_t>(flags.context);
   size_t chunks = ids.size() / chunk_tokens;
   if (chunks == 0) {
@@ -93,7 +94,7 @@ Status perplexity(const PerplexityFlags& flags) {
   for (size_t i = 0; i < chunks; ++i) {
     std::vector<int32_t> chunk(ids.begin() + static_cast<ptrdiff_t>(i * chunk_tokens),
                                ids.begin() + static_cast<ptrdiff_t>((i + 1) * chunk_tokens));
-    chunk[0] = bos;
+    if (adds_bos) chunk[0] = bos;
     CARAT_CHECK(score_chunk(*engine, std::move(chunk), score));
     if (show_progress) {
       draw_on_error(fmt::format("\rchunk {} of {}: perplexity {:.4f} ", i + 1, chunks, score.perplexity()));

@@ -78,7 +78,7 @@ Status converse(const RunFlags& flags) {
   options.chat.prompt_template = flags.prompt_template;
   options.word_wrap = !flags.no_word_wrap;
   options.verbose = flags.verbose;
-  CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_typed(flags.model, flags.insecure)));
+  CARAT_TRY(chat::OpenModel model, open_or_fetch(flags.model, flags.insecure));
   if (flags.verbose) print_notes(model.file);
   return run_repl(std::move(model), flags.model, options);
 }
@@ -96,7 +96,7 @@ Status run(const RunFlags& flags, bool& interrupted) {
   if (prompt.empty() && !flags.raw) {
     return Error{ErrorCode::kInvalidArgument, "no prompt: give one after the model's name, or on standard input"};
   }
-  CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_typed(flags.model, flags.insecure)));
+  CARAT_TRY(chat::OpenModel model, open_or_fetch(flags.model, flags.insecure));
   if (flags.verbose) print_notes(model.file);
   CARAT_TRY(chat::GenerationOptions options, chat::generation_of(model, flags.generation));
   CARAT_TRY(const chat::PromptFormat format, chat::PromptFormat::of(model, flags.raw, flags.prompt_template));

@@ -170,7 +170,7 @@ Status run(const ServeFlags& flags) {
   CARAT_TRY(server::ServeOptions options, options_of(flags));
   CARAT_TRY(Store store, Store::open());
   if (!flags.model.empty()) {  // pulled first, with a bar, if it is nowhere
-    CARAT_TRY(const ResolvedModel model, chat::resolve_model(flags.model, fetch_typed(flags.model, false)));
+    CARAT_TRY(const ResolvedModel model, resolve_or_fetch(flags.model));
   }
   CARAT_TRY(const auto app, server::App::create(std::move(options), std::move(store)));
   app->run();

@@ -7,6 +7,7 @@
 #include "chat/model_facts.h"
 #include "chat/timestamp.h"
 #include "cli/commands.h"
+#include "cli/fetch.h"
 #include "cli/info_text.h"
 #include "cli/json_text.h"
 #include "cli/output.h"
@@ -84,7 +85,7 @@ Status print_license(const ResolvedModel& model) {
 }
 
 Status run(const Options& options) {
-  CARAT_TRY(ResolvedModel resolved, chat::resolve_model(options.model));
+  CARAT_TRY(ResolvedModel resolved, resolve_here(options.model));
   const chat::ModelFacts facts = chat::facts_of(resolved);
   if (options.path) {
     say("{}\n", facts.path.string());

@@ -42,7 +42,7 @@ Result<std::string> encode_line(const Tokenizer& tokenizer, const TokenizeFlags&
 }
 
 Status tokenize(const TokenizeFlags& flags) {
-  CARAT_TRY(const chat::OpenModel model, chat::open_model(flags.model, fetch_missing));
+  CARAT_TRY(const chat::OpenModel model, open_or_fetch(flags.model));
   CARAT_TRY(const Tokenizer tokenizer, chat::load_tokenizer(model.file));
   const int32_t bos = model.file.config.bos_id;
   CARAT_TRY(Input input, Input::open("-"));

@@ -231,7 +231,7 @@ Result<ModelFile> open_model_directory(const fs::path& directory) {
   model.parameters = count_parameters(model.weights);
   model.file_bytes = file.file_bytes();
   model.maps = file.maps();
-  model.weights.mapped = true;
+  model.weights.maps = model.maps;
   return model;
 }
 

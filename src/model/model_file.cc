@@ -32,7 +32,7 @@ Result<ModelFile> open_gguf(const fs::path& path) {
   model.parameters = count_parameters(model.weights);
   model.file_bytes = gguf.file_bytes();
   model.maps = gguf.maps();
-  model.weights.mapped = true;
+  model.weights.maps = model.maps;
   return model;
 }
 

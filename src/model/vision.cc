@@ -9,6 +9,7 @@
 
 #include "formats/dequant.h"
 #include "formats/gguf.h"
+#include "model/weights.h"
 
 namespace carat {
 namespace {
@@ -193,6 +194,17 @@ Result<VisionWeights> bind_vision_tensors(const VisionConfig& config, std::span<
   const int64_t columns = weights.projection_transposed ? config.text_width : config.width;
   CARAT_CHECK(finder.take(projection, rows, columns, weights.projection));
   return weights;
+}
+
+Status check_finite(const VisionWeights& weights) {
+  std::vector<const Affine*> affines{&weights.patch, &weights.post_norm};
+  for (const VisionLayer& layer : weights.layers) {
+    for (const LayerName& row : kLayerNames) affines.push_back(&(layer.*row.slot));
+  }
+  std::vector<const TensorView*> tensors{&weights.position, &weights.soft_norm, &weights.projection};
+  for (const Affine* affine : affines) tensors.insert(tensors.end(), {&affine->weight, &affine->bias});
+  for (const TensorView* tensor : tensors) CARAT_CHECK(check_finite(*tensor, tensor->rows));
+  return {};
 }
 
 std::vector<float> vector_values(const TensorView& tensor) {

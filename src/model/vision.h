@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file_map.h"
 #include "base/result.h"
 #include "formats/dtype.h"
 
@@ -63,8 +64,8 @@ struct VisionWeights {
 struct VisionTower {
   VisionConfig config;
   VisionWeights weights;
-  uint64_t bytes = 0;                // of its tensors in the file
-  std::shared_ptr<const void> maps;  // keeps the mapped file alive
+  uint64_t bytes = 0;  // of its tensors in the file
+  FileMaps maps;       // keeps the mapped files alive
 };
 
 enum class VisionNaming : uint8_t { kHuggingFace, kMmproj, kOllama };
@@ -77,6 +78,9 @@ Result<VisionWeights> bind_vision_tensors(const VisionConfig& config, std::span<
 // The tower of an mmproj file, of Ollama's single files, or of a Hugging Face directory, for a text model of this
 // width; null where there is none. Errors: kNotFound, kCorruptFile; kUnsupported for a tower of another width.
 Result<std::shared_ptr<const VisionTower>> open_vision(const std::filesystem::path& path, int32_t text_width);
+
+// A weight that is NaN or infinity means a damaged file. Reads them all. Errors: kCorruptFile, naming tensor and row.
+Status check_finite(const VisionWeights& weights);
 
 // A vector in float32.
 std::vector<float> vector_values(const TensorView& tensor);

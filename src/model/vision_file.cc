@@ -14,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 Result<VisionTowerPtr> tower_of(VisionConfig config, std::span<const TensorView> tensors, VisionNaming naming,
-                                const std::string& file, std::shared_ptr<const void> maps) {
+                                const std::string& file, FileMaps maps) {
   CARAT_CHECK(validate(config, file));
   auto tower = std::make_shared<VisionTower>();
   CARAT_TRY(tower->weights, bind_vision_tensors(config, tensors, naming, file));

@@ -2,10 +2,8 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
-#include <cmath>
-
 #include "formats/dequant.h"
+#include "formats/finite.h"
 
 namespace carat {
 
@@ -15,13 +13,8 @@ Error not_finite(const TensorView& tensor, int64_t row) {
 }
 
 Status check_finite(const TensorView& tensor, int64_t rows) {
-  std::vector<float> row(static_cast<size_t>(tensor.columns));
-  for (int64_t r = 0; r < rows; ++r) {
-    dequantize(tensor.type, tensor.row(r), row.data(), tensor.columns);
-    // Integers times a scale: none of them is finite if the scale is not, 0 times infinity included.
-    if (!std::all_of(row.begin(), row.end(), [](float x) { return std::isfinite(x); })) return not_finite(tensor, r);
-  }
-  return {};
+  const int64_t bad = first_row_not_finite(tensor, 0, rows);
+  return bad < 0 ? Status() : not_finite(tensor, bad);
 }
 
 Status check_norms_finite(const Weights& weights) {

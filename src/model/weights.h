@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/file_map.h"
 #include "base/result.h"
 #include "formats/dtype.h"
 #include "model/config.h"
@@ -26,7 +27,7 @@ struct Weights {
   TensorView final_norm;  // [D]
   std::vector<LayerWeights> layers;
   bool norm_plus_one = false;
-  bool mapped = false;  // the views lie in mapped files, so pages that were packed may be let go (release_pages)
+  FileMaps maps;  // where the views lie in mapped files: pages that were packed may be let go (release_pages)
 
   const TensorView& head_or_embedding() const { return head.rows != 0 ? head : embedding; }
 };

@@ -274,7 +274,7 @@ void generate_with(App& app, const ExchangePtr& exchange, const OllamaGenerate& 
     ids = std::move(*encoded);
     if (!request.context.empty()) {
       std::vector<int32_t> whole;
-      if (request.context.front() != bos) whole.push_back(bos);
+      if (lease->config().adds_bos && request.context.front() != bos) whole.push_back(bos);
       whole.insert(whole.end(), request.context.begin(), request.context.end());
       const std::vector<int32_t> rest = without_bos(ids, bos);
       whole.insert(whole.end(), rest.begin(), rest.end());
@@ -418,7 +418,7 @@ void embed_any(App& app, const ExchangePtr& exchange, bool old_form) {
         std::vector<std::vector<int32_t>> prompts;
         for (const std::string& text : request.input) {
           std::vector<int32_t> ids = (*lease)->tokenizer->encode(text);
-          ids.insert(ids.begin(), (*lease)->config().bos_id);
+          if ((*lease)->config().adds_bos) ids.insert(ids.begin(), (*lease)->config().bos_id);
           const auto room = static_cast<size_t>((*lease)->context);
           if (ids.size() > room) {
             if (!request.truncate)

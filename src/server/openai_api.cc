@@ -159,7 +159,7 @@ void embeddings(App& app, const ExchangePtr& exchange) {
       std::vector<int32_t> ids;
       if (const auto* text = std::get_if<std::string>(&input)) {
         ids = model->tokenizer->encode(*text);
-        ids.insert(ids.begin(), model->config().bos_id);
+        if (model->config().adds_bos) ids.insert(ids.begin(), model->config().bos_id);
       } else {
         ids = std::get<std::vector<int32_t>>(input);
       }

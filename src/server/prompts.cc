@@ -83,7 +83,7 @@ Result<std::vector<int32_t>> encode_chat_prompt(const ServedModel& model, const 
 
 std::vector<int32_t> encode_text_prompt(const ServedModel& model, std::string_view text, bool add_bos) {
   std::vector<int32_t> ids = model.tokenizer->encode_with_control(text);
-  if (add_bos) ids.insert(ids.begin(), model.config().bos_id);
+  if (add_bos && model.config().adds_bos) ids.insert(ids.begin(), model.config().bos_id);
   return ids;
 }
 

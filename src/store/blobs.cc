@@ -28,11 +28,11 @@ Result<FileLock> Blobs::hold(const Digest& digest, uint64_t size_bytes) const {
   return lock;
 }
 
-Result<FileLock> Blobs::hold_verified(const Digest& digest, uint64_t size_bytes) const {
+Result<FileLock> Blobs::hold_verified(const Digest& digest, uint64_t size_bytes, const OnBytes& on_bytes) const {
   CARAT_TRY(FileLock lock, hold(digest, size_bytes));
   struct stat look {};
   if (::fstat(lock.fd(), &look) != 0) return io_error(path_of(digest), "look at it", errno);
-  if (!notes_.has(digest, look)) CARAT_CHECK(hash(lock, digest, nullptr));
+  if (!notes_.has(digest, look)) CARAT_CHECK(hash(lock, digest, on_bytes));
   return lock;
 }
 

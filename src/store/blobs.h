@@ -30,13 +30,12 @@ class Blobs {
   Result<FileLock> hold(const Digest& digest, uint64_t size_bytes) const;
 
   // The same of a blob whose bytes are those of its digest: hashed, unless it looks as it did when it was hashed last.
-  // Errors: as hold and verify.
-  Result<FileLock> hold_verified(const Digest& digest, uint64_t size_bytes) const;
+  // `on_bytes` is told how far it got, and stops it (kCancelled) by returning false. Errors: as hold and verify.
+  using OnBytes = std::function<bool(uint64_t done_bytes)>;
+  Result<FileLock> hold_verified(const Digest& digest, uint64_t size_bytes, const OnBytes& on_bytes = nullptr) const;
 
-  // Reads all of it, whatever is noted. Errors: as hold, and kCorruptFile if the bytes are not those of the digest. `on_bytes` is told how
-  // far it got, and stops it (kCancelled) by returning false.
-  Status verify(const Digest& digest, uint64_t size_bytes,
-                const std::function<bool(uint64_t done_bytes)>& on_bytes = nullptr) const;
+  // Reads all of it, whatever is noted. Errors: as hold, and kCorruptFile if the bytes are not those of the digest.
+  Status verify(const Digest& digest, uint64_t size_bytes, const OnBytes& on_bytes = nullptr) const;
 
   // Goes on with what an interrupted writer left of this blob; see BlobWriter::keep.
   // Errors: kIo; also if another process writes it right now.
@@ -50,7 +49,6 @@ class Blobs {
   Result<StoredBlob> put(std::string_view text, unsigned mode = kForEverybody) const;
 
  private:
-  using OnBytes = std::function<bool(uint64_t done_bytes)>;
   Status hash(const FileLock& blob, const Digest& digest, const OnBytes& on_bytes) const;
 
   std::filesystem::path folder_;

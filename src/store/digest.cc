@@ -16,6 +16,10 @@ constexpr std::string_view kHexDigits = "0123456789abcdef";
 
 EVP_MD_CTX* context_of(void* pointer) { return static_cast<EVP_MD_CTX*>(pointer); }
 
+// OpenSSL 3.0 goes on with a lock, or a default context, that it could not allocate, so whether it is ready is asked
+// first.
+bool is_ready() { return OPENSSL_init_crypto(0, nullptr) == 1 && OSSL_LIB_CTX_get0_global_default() != nullptr; }
+
 }  // namespace
 
 std::optional<Digest> Digest::parse(std::string_view text) {
@@ -48,9 +52,8 @@ std::string Digest::text() const { return std::string(kPrefix) + hex(); }
 
 void Sha256::Free::operator()(void* context) const { EVP_MD_CTX_free(context_of(context)); }
 
-// OpenSSL 3.0 goes on with a lock that it could not allocate, so whether it is ready is asked first. That it has no memory
-// is what std::bad_alloc says of every other object (base/memory.h).
-Sha256::Sha256() : context_(OPENSSL_init_crypto(0, nullptr) == 1 ? EVP_MD_CTX_new() : nullptr) {
+// That it has no memory is what std::bad_alloc says of every other object (base/memory.h).
+Sha256::Sha256() : context_(is_ready() ? EVP_MD_CTX_new() : nullptr) {
   if (context_ == nullptr || EVP_DigestInit_ex(context_of(context_.get()), EVP_sha256(), nullptr) != 1) {
     throw std::bad_alloc();
   }

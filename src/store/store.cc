@@ -155,13 +155,13 @@ const Store* Store::holder_of(const ModelName& name) const {
 
 Result<StoredModel> Store::find(const ModelName& name) const { return read(name); }
 
-Result<ResolvedModel> Store::resolve(std::string_view name_or_path) const {
+Result<ResolvedModel> Store::resolve(std::string_view name_or_path, PullObserver* hashing) const {
   if (is_local_path(name_or_path)) return resolve_path(name_or_path);
   CARAT_TRY(const ModelName name, ModelName::parse(name_or_path));
-  auto model = resolve_own(name);
+  auto model = resolve_own(name, hashing);
   if (model.ok() || model.error().code != ErrorCode::kNotFound) return model;
   for (const Store& ollama : ollama_) {
-    auto theirs = ollama.resolve_own(name);
+    auto theirs = ollama.resolve_own(name, hashing);
     if (theirs.ok() || theirs.error().code != ErrorCode::kNotFound) return theirs;
   }
   for (const fs::path& folder : huggingface_) {
@@ -170,7 +170,7 @@ Result<ResolvedModel> Store::resolve(std::string_view name_or_path) const {
   return not_found(name_or_path);
 }
 
-Result<ResolvedModel> Store::resolve_own(const ModelName& name) const {
+Result<ResolvedModel> Store::resolve_own(const ModelName& name, PullObserver* hashing) const {
   CARAT_TRY(const StoredModel stored, read(name));
   const Manifest& manifest = stored.manifest;
   CARAT_CHECK(check_family(manifest, name));
@@ -182,7 +182,11 @@ Result<ResolvedModel> Store::resolve_own(const ModelName& name) const {
   }
   ResolvedModel model;
   for (const BlobRef& blob : manifest.blobs()) {
-    auto hold = blobs_.hold_verified(blob.digest, blob.size_bytes);
+    const auto tell = [&](uint64_t done_bytes) {
+      hashing->on_progress("sha256:" + blob.digest.hex(), done_bytes, blob.size_bytes);
+      return !hashing->cancelled();
+    };
+    auto hold = blobs_.hold_verified(blob.digest, blob.size_bytes, hashing == nullptr ? Blobs::OnBytes() : tell);
     if (!hold.ok()) {
       return Error{hold.error().code == ErrorCode::kNotFound ? ErrorCode::kCorruptFile : hold.error().code,
                    hold.error().code == ErrorCode::kNotFound

@@ -26,6 +26,7 @@
 #include "store/locks.h"
 #include "store/manifest.h"
 #include "store/model_name.h"
+#include "store/pull/observer.h"
 
 namespace carat {
 
@@ -85,7 +86,8 @@ class Store {
   // A path if it looks like one (is_local_path), else a name: in this store, then in Ollama's folders, then in the
   // Hugging Face cache; what lies there is used in place and never written to. Errors: kNotFound "model 'x' not found", kInvalidArgument
   // (no possible name), kCorruptFile (an edited manifest, a blob of another size).
-  Result<ResolvedModel> resolve(std::string_view name_or_path) const;
+  // `hashing` is told how far it got with files that are read for the first time, and may cancel that.
+  Result<ResolvedModel> resolve(std::string_view name_or_path, PullObserver* hashing = nullptr) const;
 
   Result<StoreListing> list() const;
   Result<StoredModel> find(const ModelName& name) const;                          // in this store; errors as resolve
@@ -121,7 +123,7 @@ class Store {
   Result<StoredModel> read(const ModelName& name) const;
   Result<Manifest> parse(std::string_view text, const std::string& where) const;
   Result<StoreListing> read_all() const;
-  Result<ResolvedModel> resolve_own(const ModelName& name) const;
+  Result<ResolvedModel> resolve_own(const ModelName& name, PullObserver* hashing) const;
   Status write_manifest(const ModelName& name, const Manifest& manifest, std::string_view text, unsigned mode) const;
 
   std::filesystem::path home_;

@@ -141,10 +141,11 @@ Result<RemovalReport> Store::sweep_unused() const {
   for (const fs::path& path : files_in(home_ / "downloads")) CARAT_CHECK(delete_unless_held(path, report));
   for (const fs::path& path : files_in(home_ / "verified")) {
     const std::string note = path.filename().string();
-    if (note.find('-') != std::string::npos) continue;  // of another program's folder
+    const bool is_left_over = note.starts_with(kTemporaryPrefix);        // of whoever was killed while writing it
+    if (!is_left_over && note.find('-') != std::string::npos) continue;  // of another program's folder
     const auto digest = Digest::parse_hex(note);
     std::error_code ignored;
-    if (!digest || !fs::exists(blobs_.path_of(*digest), ignored)) fs::remove(path, ignored);
+    if (is_left_over || !digest || !fs::exists(blobs_.path_of(*digest), ignored)) fs::remove(path, ignored);
   }
   for (const fs::path& path : files_in(home_ / "views")) {
     if (report.problems.empty() && !views.contains(path.filename().string()))

@@ -1,6 +1,8 @@
 // The oracle of the vision tower against Hugging Face, alone and before the text model.
 #include "model/vision.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <numeric>
 
@@ -104,6 +106,22 @@ TEST_F(VisionFixture, EveryGreedyIdAgreesWithHuggingFace) {
 TEST(VisionTest, ATowerForAnotherWidthIsRefused) {
   EXPECT_TRUE(fails_with(open_vision(golden("gemma3-tiny-vision"), 640), ErrorCode::kUnsupported,
                          {"for a text model of width 256", "640"}));
+}
+
+TEST_F(VisionFixture, AWeightThatIsNotFiniteIsNamed) {
+  EXPECT_TRUE(check_finite(tower_->weights).ok());
+  VisionWeights damaged = tower_->weights;
+  for (TensorView* tensor : {&damaged.patch.weight, &damaged.layers[1].fc2.weight, &damaged.layers[2].norm_1.bias,
+                             &damaged.soft_norm, &damaged.projection, &damaged.position}) {
+    std::vector<std::byte> bytes(tensor->data.begin(), tensor->data.end());
+    bytes.back() = std::byte{0x7f}, bytes[bytes.size() - 2] = std::byte{0xff};
+    const auto whole = std::exchange(tensor->data, bytes);
+    const Status refused = check_finite(damaged);
+    ASSERT_FALSE(refused.ok()) << tensor->name;
+    EXPECT_EQ(refused.error().message,
+              fmt::format("{}, row {}: an element is not finite", tensor->name, tensor->rows - 1));
+    tensor->data = whole;
+  }
 }
 
 TEST(VisionTest, ATextModelHasNoTower) {

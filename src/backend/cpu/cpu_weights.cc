@@ -166,7 +166,7 @@ Result<CpuWeights> CpuWeights::pack(const ModelConfig& config, const Weights& we
   for (const PackJob& job : jobs) {
     job.matrix->data = out.arena_.data() + offset;
     offset += round_up<size_t>(job.matrix->bytes(), 64);
-    PackRun run{&kernels, &team, job.tensor, job.matrix, weights.mapped};
+    PackRun run{&kernels, &team, job.tensor, job.matrix, weights.maps != nullptr};
     team.run(&PackRun::run, &run);
     if (run.bad_row.load() < job.matrix->rows) return not_finite(*job.tensor, run.bad_row.load());
   }

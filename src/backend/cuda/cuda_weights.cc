@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "base/file_map.h"
+#include "formats/finite.h"
 #include "model/rope_table.h"
 
 namespace carat::cuda {
@@ -110,8 +111,11 @@ class Loader {
         const int64_t rows = std::min(rows_at_once, job.rows - row);
         const auto bytes =
             job.tensor->data.subspan(static_cast<size_t>(row * row_bytes), static_cast<size_t>(rows * row_bytes));
+        if (const int64_t bad = first_row_not_finite(*job.tensor, row, row + rows); bad >= 0) {
+          return not_finite(*job.tensor, bad);
+        }
         std::memcpy(host.data(), bytes.data(), bytes.size());
-        if (weights_.mapped) release_pages(bytes);
+        if (weights_.maps) release_pages(bytes);
         device_.upload(staging.data(), host.data(), bytes.size());
         RepackParams p{};
         p.file = staging.data();
@@ -178,6 +182,7 @@ uint64_t tile_matrix_bytes(TileType type, int64_t rows, int64_t columns) {
 
 Result<CudaWeights> CudaWeights::load(Device& device, const ModelConfig& config, const Weights& weights) {
   CARAT_CHECK(check_shapes(config, weights));
+  CARAT_CHECK(check_norms_finite(weights));
   Loader loader(device, weights);
   struct PartIndex {
     size_t matrix;

@@ -62,7 +62,8 @@ class PagedKv final : public ReferenceKv {
 
 class ReferenceBackend final : public Backend {
  public:
-  ReferenceBackend(const ModelConfig& config, const Weights& weights) : config_(config), reference_(config, weights) {
+  ReferenceBackend(const ModelConfig& config, const Weights& weights)
+      : config_(config), reference_(config, weights), maps_(weights.maps) {
     info_.name = "reference";
     info_.threads = 1;
     const auto stage_bytes = [&](Stage stage) -> uint64_t& { return weight_bytes_[static_cast<size_t>(stage)]; };
@@ -188,7 +189,7 @@ class ReferenceBackend final : public Backend {
     bar_ids(config_, half.logits);
     sample(half);
     charge(Stage::kSample);
-    return {};
+    return whole(maps_);
   }
 
   std::vector<float> rows_of(std::span<const float> all, std::span<const int32_t> rows) const {
@@ -228,6 +229,7 @@ class ReferenceBackend final : public Backend {
 
   ModelConfig config_;
   ReferenceForward reference_;
+  FileMaps maps_;
   BackendInfo info_;
   PagedStore store_;
   KvPlan plan_;

@@ -2,6 +2,9 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "model/vision_reference.h"
 
 namespace carat {
@@ -16,7 +19,13 @@ class ReferenceVision final : public VisionEncoder {
       return Error{ErrorCode::kInvalidArgument,
                    fmt::format("an image has {} values, expected {}", pixels.size(), tower_->config.pixels())};
     }
-    return vision_ref(*tower_, pixels).features;
+    std::vector<float> features = vision_ref(*tower_, pixels).features;
+    CARAT_CHECK(whole(tower_->maps));
+    if (!std::all_of(features.begin(), features.end(), [](float x) { return std::isfinite(x); })) {
+      return Error{ErrorCode::kCorruptFile,
+                   "the vision tower computed a number that is not finite: its weights are damaged"};
+    }
+    return features;
   }
   uint64_t bytes() const override { return tower_->bytes; }
 

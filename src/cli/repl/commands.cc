@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "base/printable.h"
+#include "cli/fetch.h"
 #include "cli/interrupt.h"
 #include "cli/model_list.h"
 #include "cli/output.h"
@@ -38,7 +39,7 @@ void run_load(const Words& words, ReplState& state) {
   }
   say("Loading model '{}'\n", words[1]);
   flush();
-  auto model = chat::open_model(words[1]);
+  auto model = open_here(words[1]);
   if (!model.ok()) {
     if (model.error().code != ErrorCode::kNotFound) return print_error(model.error());
     say("Couldn't find model '{}'\n", words[1]);

@@ -3,6 +3,7 @@
 
 #include <random>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "backend/backend.h"
@@ -94,6 +95,23 @@ TEST_P(CudaForwardTest, IsTheCpu) {
   const std::pair<int, int> runs[] = {{3, 1}, {6, 3}, {21, 17}, {70, 70}};
   expect_the_cpu(GetParam(), model, *ready(create_backend({"cuda", 0, Precision::kExact}, model.config, model.weights)),
                  runs);
+}
+
+TEST(CudaLoading, AWeightThatIsNotFiniteIsNamed) {
+  RandomModel model = random_model(DType::kQ5_1, 1);
+  const LayerWeights& layer = model.weights.layers[2];
+  const auto expect_refused = [&](const TensorView& tensor, int64_t row, size_t offset, const std::string& message) {
+    auto* at = const_cast<std::byte*>(tensor.row(row)) + offset;
+    const auto before = std::exchange(*at, std::byte{0x7f});  // the high byte of a half or a float: NaN
+    const auto next = std::exchange(at[-1], std::byte{0xff});
+    const auto backend = cuda::create_backend_on(test::emulated_device(), {}, model.config, model.weights);
+    ASSERT_FALSE(backend.ok()) << message;
+    EXPECT_EQ(backend.error().message, message);
+    *at = before, at[-1] = next;
+  };
+  expect_refused(layer.up, 300, 3, "blk.2.ffn_up.weight, row 300: a scale is not finite");
+  expect_refused(model.weights.embedding, 511, 25, "token_embd.weight, row 511: a scale is not finite");
+  expect_refused(layer.k_norm, 0, 7, "blk.2.attn_k_norm.weight, row 0: an element is not finite");
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, EmulatedForwardTest,
