@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
 
+#include "base/json.h"
 #include "base/topology.h"
 #include "chat/memory_plan.h"
 #include "chat/open_model.h"

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <nlohmann/json.hpp>
 #include <random>
 
+#include "base/json.h"
 #include "cli/commands.h"
 #include "cli/json_text.h"
 #include "cli/output.h"

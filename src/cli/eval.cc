@@ -7,9 +7,9 @@
 // --prompt-logprobs, else at its last one; then at each generated token but the last.
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/json.h"
 #include "chat/loaded_model.h"
 #include "chat/prompt_format.h"
 #include "cli/commands.h"

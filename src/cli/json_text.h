@@ -2,10 +2,10 @@
 // the names of files hold.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
+#include "base/json.h"
 #include "base/result.h"
 
 namespace carat::cli {

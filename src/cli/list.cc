@@ -1,8 +1,7 @@
 // carat list: the models in the store, newest first.
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
+#include "base/json.h"
 #include "chat/timestamp.h"
 #include "cli/commands.h"
 #include "cli/json_text.h"

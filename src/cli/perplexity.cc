@@ -5,8 +5,8 @@
 
 #include <chrono>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "chat/loaded_model.h"
 #include "cli/commands.h"
 #include "cli/fetch.h"

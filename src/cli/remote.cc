@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "chat/human.h"
 #include "cli/json_text.h"
 #include "store/pull/http.h"

@@ -2,8 +2,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "chat/model_facts.h"
 #include "chat/timestamp.h"
 #include "cli/commands.h"

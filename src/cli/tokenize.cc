@@ -5,8 +5,7 @@
 // recognised and no <bos> is put before it. --no-control reads the text as `carat run` reads what a user types.
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
+#include "base/json.h"
 #include "chat/open_model.h"
 #include "cli/commands.h"
 #include "cli/fetch.h"

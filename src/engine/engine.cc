@@ -7,6 +7,7 @@
 #include <limits>
 #include <random>
 
+#include "base/memory.h"
 #include "engine/constraint.h"
 
 namespace carat {
@@ -121,7 +122,7 @@ Engine::Engine(Backend& backend, const ModelConfig& config, const EngineOptions&
 // Steps in flight point into this engine: they end before it does.
 Engine::~Engine() {
   for (; in_flight_ > 0; --in_flight_) {
-    const auto result = backend_.wait(flights_[oldest_].ticket);
+    const auto result = with_memory([&] { return backend_.wait(flights_[oldest_].ticket); });
     static_cast<void>(result);
     oldest_ = 1 - oldest_;
   }
@@ -217,9 +218,9 @@ bool Engine::step(std::vector<Event>& events) {
 // The oldest step in flight: its outcome becomes events, and its blocks are known to the cache.
 void Engine::publish(std::vector<Event>& events) {
   Flight& flight = flights_[oldest_];
-  Result<StepResult> result = backend_.wait(flight.ticket);
   oldest_ = 1 - oldest_;
-  --in_flight_;
+  --in_flight_;  // whatever happens now, nobody waits for it again
+  Result<StepResult> result = with_memory([&] { return backend_.wait(flight.ticket); });
   if (!result.ok()) {
     // What the step in flight behind it builds on was not computed either.
     for (const Flight::Part& part : flight.parts) fail(part.sequence, result.error(), events);

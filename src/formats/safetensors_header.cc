@@ -5,8 +5,8 @@
 #include <fmt/format.h>
 
 #include <limits>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "formats/gguf.h"
 #include "formats/json_guard.h"
 

@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "base/file_map.h"
+#include "base/json.h"
 #include "formats/gguf.h"
 #include "formats/json_guard.h"
 

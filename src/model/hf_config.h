@@ -1,10 +1,10 @@
 // A Hugging Face directory's config.json and generation_config.json.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "base/json.h"
 #include "base/result.h"
 #include "model/config.h"
 #include "model/model_file.h"

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cctype>
-#include <nlohmann/json.hpp>
 
 #include "base/file_map.h"
+#include "base/json.h"
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
 #include "model/hf_config.h"

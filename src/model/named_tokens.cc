@@ -5,9 +5,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "base/file_map.h"
+#include "base/json.h"
 #include "formats/json_guard.h"
 
 namespace carat {

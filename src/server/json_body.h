@@ -2,10 +2,10 @@
 // looks at a field. Whoever reads fields includes this, and so nlohmann/json: the files that make typed requests.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
+#include "base/json.h"
 #include "base/result.h"
 
 namespace carat::server {

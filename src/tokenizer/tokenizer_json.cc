@@ -2,8 +2,7 @@
 // tree of it would take half a gigabyte. Keys are told apart by how deep they lie and under which key of the root.
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
+#include "base/json.h"
 #include "base/utf8.h"
 #include "formats/json_guard.h"
 #include "tokenizer/piece_list.h"
