@@ -5,9 +5,8 @@
 #include <algorithm>
 #include <cctype>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 
+#include "base/files.h"
 #include "image/preprocess.h"
 #include "store/digest.h"
 
@@ -28,17 +27,8 @@ uint64_t hash_of(std::span<const float> pixels) {
 }
 
 Result<std::vector<uint8_t>> read_picture(const fs::path& path) {
-  std::error_code error;
-  const auto size = fs::file_size(path, error);
-  if (error) return Error{ErrorCode::kNotFound, fmt::format("{}: cannot open the picture", path.string())};
-  if (size > kMaxPictureBytes) {
-    return Error{ErrorCode::kInvalidArgument, fmt::format("{}: a picture's file may have {} bytes, this one has {}",
-                                                          path.string(), kMaxPictureBytes, size)};
-  }
-  std::ifstream file(path, std::ios::binary);
-  std::vector<uint8_t> bytes{std::istreambuf_iterator<char>(file), {}};
-  if (!file) return Error{ErrorCode::kIo, fmt::format("{}: cannot read the picture", path.string())};
-  return bytes;
+  CARAT_TRY(const std::string bytes, read_file(path, kMaxPictureBytes));
+  return std::vector<uint8_t>(bytes.begin(), bytes.end());
 }
 
 bool is_picture_name(std::string_view name) {

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <cstring>
-#include <fstream>
-#include <iterator>
+
+#include "base/files.h"
 
 namespace carat::cli {
 namespace {
@@ -88,9 +88,8 @@ Result<EvalPictures> read_pictures(const GetEncoder& encoder, const Json& line, 
 }
 
 Result<std::vector<float>> read_pixels(const std::string& path, int32_t size) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Error{ErrorCode::kNotFound, fmt::format("{}: cannot open", path)};
-  const std::string bytes(std::istreambuf_iterator<char>(file), {});
+  constexpr size_t kMostBytes = size_t{1} << 30;
+  CARAT_TRY(const std::string bytes, read_file(path, kMostBytes));
   const Error wrong{
       ErrorCode::kCorruptFile,
       fmt::format("{}: expected a .npy file of little-endian float32 [images, 3, {}, {}]", path, size, size)};

@@ -15,7 +15,7 @@ inline constexpr size_t kMostTextBytes = size_t{64} << 20;    // of a text that 
 
 class Input {
  public:
-  // `path`: "-" for standard input. Errors: kNotFound, kIo.
+  // `path`: "-" for standard input. Errors: kNotFound, kIo; also for a FIFO that nobody writes to, after two seconds.
   static Result<Input> open(const std::string& path);
 
   // Errors: kIo, kTooLong.
@@ -31,6 +31,8 @@ class Input {
   std::string buffer_;
   size_t taken_ = 0;  // of buffer_
   bool ended_ = false;
+
+  Status await_writer();
 };
 
 }  // namespace carat::cli

@@ -122,8 +122,10 @@ bool is_called_base(const std::string& name) {
 }
 
 // The tokenizer's part of a directory: which rows are computed, which ids end an answer. Says whether the model is
-// instruction-tuned, as far as one can tell without its template: it declares <end_of_turn> as one of its ends.
-Result<bool> read_tokens(const fs::path& directory, ModelFile& model) {
+// instruction-tuned, as far as one can tell without its template: it declares <end_of_turn> as one of its ends. Base
+// models' config.json may do so too, but their settings of the tokenizer come without a template, and the ends of their
+// generation_config.json (`generation_ends`) are others.
+Result<bool> read_tokens(const fs::path& directory, const std::vector<int32_t>& generation_ends, ModelFile& model) {
   ModelConfig& config = model.config;
   const int32_t rows = config.vocabulary;
   std::string eos_token;
@@ -142,8 +144,11 @@ Result<bool> read_tokens(const fs::path& directory, ModelFile& model) {
   // Without a tokenizer.json the numbers are Gemma's, if the vocabulary is.
   int32_t end_of_turn = tokens.find("<end_of_turn>");
   if (model.tokenizer_json.empty() && rows >= kGemmaVocabulary) end_of_turn = 106;
-  const bool tuned =
-      end_of_turn >= 0 && std::find(config.eos_ids.begin(), config.eos_ids.end(), end_of_turn) != config.eos_ids.end();
+  const auto is_among = [end_of_turn](const std::vector<int32_t>& ids) {
+    return end_of_turn >= 0 && std::find(ids.begin(), ids.end(), end_of_turn) != ids.end();
+  };
+  const bool has_settings = !if_exists(directory / "tokenizer_config.json").empty();
+  const bool tuned = is_among(generation_ends) || (is_among(config.eos_ids) && !has_settings);
   config.eos_ids = tokens.end_ids(std::move(config.eos_ids));
   return tuned && !is_called_base(config.name);
 }
@@ -204,14 +209,16 @@ Result<ModelFile> open_model_directory(const fs::path& directory) {
   CARAT_TRY(const nlohmann::json json, read_json_object(config_file));
   CARAT_TRY(config, parse_hf_config(json, config_file));
   config.name = fs::absolute(directory).lexically_normal().filename().string();
+  std::vector<int32_t> generation_ends;
   if (const fs::path generation = if_exists(directory / "generation_config.json"); !generation.empty()) {
     CARAT_TRY(const nlohmann::json fields, read_json_object(generation.string()));
+    CARAT_TRY(generation_ends, JsonFields(fields, generation.string()).integers("eos_token_id"));
     CARAT_CHECK(merge_generation_config(fields, generation.string(), config, model.sampling));
   }
   model.tokenizer_json = if_exists(directory / "tokenizer.json");
   model.tokenizer_model = if_exists(directory / "tokenizer.model");
   const int32_t rows = config.vocabulary;
-  CARAT_TRY(const bool tuned, read_tokens(directory, model));
+  CARAT_TRY(const bool tuned, read_tokens(directory, generation_ends, model));
   CARAT_CHECK(validate(config, config_file));
 
   CARAT_TRY(const SafetensorsFile file, SafetensorsFile::open(directory));

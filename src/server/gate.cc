@@ -4,7 +4,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
+
+#include "base/files.h"
 
 namespace carat::server {
 namespace {
@@ -81,11 +82,13 @@ void ApiKeys::add(std::string_view key) {
 Status ApiKeys::read_file(const std::filesystem::path& path) {
   std::error_code error;
   const auto time = std::filesystem::last_write_time(path, error);
-  std::ifstream file(path);
-  if (error || !file) return Error{ErrorCode::kNotFound, fmt::format("{}: cannot be read", path.string())};
+  constexpr size_t kMostBytes = size_t{1} << 20;
+  CARAT_TRY(const std::string text, carat::read_file(path, kMostBytes));
   std::vector<Digest> keys;
-  for (std::string line; std::getline(file, line);) {
-    const std::string_view key = trim(std::string_view(line).substr(0, line.find('#')));
+  for (size_t begin = 0, end = 0; begin < text.size(); begin = end + 1) {
+    end = std::min(text.find('\n', begin), text.size());
+    const std::string_view line = std::string_view(text).substr(begin, end - begin);
+    const std::string_view key = trim(line.substr(0, line.find('#')));
     if (key.empty()) continue;
     const auto digest = Digest::parse(key);
     keys.push_back(digest ? *digest : sha256(key));

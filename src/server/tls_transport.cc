@@ -4,6 +4,7 @@
 #include <boost/asio/ssl.hpp>
 #include <boost/asio/write.hpp>
 
+#include "base/files.h"
 #include "server/transport.h"
 
 namespace carat::server {
@@ -43,17 +44,20 @@ class Identity final : public TlsIdentity {
 
 Result<std::unique_ptr<TlsIdentity>> TlsIdentity::load(const std::string& certificates, const std::string& key) {
   auto context = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_server);
+  constexpr size_t kMostBytes = size_t{1} << 20;
+  CARAT_TRY(const std::string chain, read_file(certificates, kMostBytes));
+  CARAT_TRY(const std::string private_key, read_file(key, kMostBytes));
   boost::system::error_code error;
   context->set_options(asio::ssl::context::default_workarounds | asio::ssl::context::no_sslv2 |
                            asio::ssl::context::no_sslv3 | asio::ssl::context::no_tlsv1 |
                            asio::ssl::context::no_tlsv1_1 | asio::ssl::context::no_compression,
                        error);
-  context->use_certificate_chain_file(certificates, error);
+  context->use_certificate_chain(asio::buffer(chain), error);
   if (error) {
     return Error{ErrorCode::kInvalidArgument,
                  fmt::format("{}: not a certificate chain in PEM: {}", certificates, error.message())};
   }
-  context->use_private_key_file(key, asio::ssl::context::pem, error);
+  context->use_private_key(asio::buffer(private_key), asio::ssl::context::pem, error);
   if (error) {
     return Error{ErrorCode::kInvalidArgument,
                  fmt::format("{}: not the certificate's private key in PEM: {}", key, error.message())};

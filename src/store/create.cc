@@ -154,6 +154,9 @@ class Creation {
     std::error_code ignored;
     const bool looks_like_path = is_local_path(from) || is_local_path(path.string());
     if (!request_.folder.empty() && looks_like_path && fs::exists(path, ignored)) return begin_from_path(path);
+    if (!request_.folder.empty() && is_local_path(from)) {
+      return Error{ErrorCode::kNotFound, fmt::format("{}: no such file or folder", path.string())};
+    }
     CARAT_TRY(const ModelName name, ModelName::parse(from));
     auto manifest = manifest_from(name);
     if (!manifest.ok() && manifest.error().code == ErrorCode::kNotFound) {

@@ -164,8 +164,8 @@ TEST_F(StoreCommands, VersionsAgree) {
 // What bash offers after `line`, one a line: the script is sourced by a real bash.
 std::string bash_offers(const test::ProcessResult& script, const std::string& line, const fs::path& home) {
   const std::string path = fs::path(kCaratBinary).parent_path().string();
-  const std::string ask = "export CARAT_HOME='" + home.string() + "' PATH='" + path + "':$PATH\n" + script.out +
-                          "\nCOMP_LINE='" + line +
+  const std::string ask = "cd '" + home.string() + "'; export CARAT_HOME='" + home.string() + "' PATH='" + path +
+                          "':$PATH\n" + script.out + "\nCOMP_LINE='" + line +
                           "' COMP_POINT=${#COMP_LINE}\nread -ra COMP_WORDS <<<\"$COMP_LINE.\"\n" +
                           "COMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n_carat\nprintf '%s\\n' \"${COMPREPLY[@]}\"\n";
   return test::run_process({"/bin/bash", "--norc", "-c", ask}).out;

@@ -56,6 +56,10 @@ MAY_CALL = {
 SAYS_SOMETHING = re.compile(r"\bfmt::print\s*\(|\bstd::(?:cout|cerr|clog|puts|fputs|printf|fprintf|fwrite|putchar|fputc)\b")
 SAYS_IT_ITSELF = {"src/cli/output.cc", "src/cli/report.cc"}
 
+# Ways to open what a path names without looking at what it is (a FIFO waits for ever, /dev/zero never ends), and who may.
+OPENS_ANYTHING = re.compile(r"\b(?:std::)?(?:i?fstream\b|fopen\s*\()")
+OPENS_IT_ITSELF = {path: "the kernel's own files" for path in ("src/server/app.cc", "src/base/topology.cc", "src/base/cgroup.cc")}
+
 MAX_LINES = 600
 LONGER = {}  # path: why one long file reads better than two
 
@@ -162,6 +166,14 @@ def law_calls(tree):
                 yield f"{path}:{number}: {found[0].rstrip('( ')} belongs in cli/: return an Error instead"
 
 
+def law_opening(tree):
+    """Files are read through base/files.h: what is no regular file is an error, and nothing is read beyond a limit."""
+    for path, text in tree.sources():
+        for number, line in enumerate(text.splitlines(), 1):
+            if path not in OPENS_IT_ITSELF and OPENS_ANYTHING.search(line.split("//")[0]):
+                yield f"{path}:{number}: reads through base/files.h: read_file, open_regular"
+
+
 def law_output(tree):
     """The command line says everything through cli/output.h: there it is made harmless, and there a full disk is noticed."""
     for path, text in tree.sources():
@@ -234,7 +246,7 @@ def law_machine_paths(tree):
                 yield f"{path}:{number}: a path that a fresh clone does not have: {found[0].strip()}"
 
 
-LAWS = [law_dependencies, law_placed_headers, law_guarded_json, law_calls, law_output, law_device_code, law_opening_comment, law_size, law_listed,
+LAWS = [law_dependencies, law_placed_headers, law_guarded_json, law_calls, law_opening, law_output, law_device_code, law_opening_comment, law_size, law_listed,
         law_machine_paths]
 
 

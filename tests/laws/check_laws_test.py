@@ -83,6 +83,21 @@ class GuardedJson(unittest.TestCase):
         self.check("// json::parse(text)", caught=False)
 
 
+class Opening(unittest.TestCase):
+    def check(self, code, caught, path="src/store/a.cc"):
+        self.assertEqual(len(violations(check_laws.law_opening, {path: code + "\n"})), 1 if caught else 0)
+
+    def test_streams_are_caught(self):
+        self.check("std::ifstream file(path);", caught=True)
+        self.check("#include <fstream>", caught=True)
+        self.check('FILE* file = fopen(path, "r");', caught=True)
+
+    def test_others_pass(self):
+        self.check("read_file(path, 100);", caught=False)
+        self.check("zip_fopen_index(archive, 0, 0);", caught=False)
+        self.check("std::ifstream statm(path);", caught=False, path="src/server/app.cc")
+
+
 class PlacedHeaders(unittest.TestCase):
     def check(self, path, include, caught):
         found = list(check_laws.law_placed_headers(Tree({path: f"#include <{include}>\n"})))

@@ -227,6 +227,19 @@ TEST(ModelFile, TokensOfADirectoryAreFoundByPiece) {
   EXPECT_EQ(model.open()->notes.size(), 1u);
 }
 
+TEST(ModelFile, ABaseModelMayDeclareTheEndOfATurnInItsConfig) {
+  const DirectoryWith model([](nlohmann::json& c) { c["eos_token_id"] = {7, 9}; });
+  model.directory().write("tokenizer.json",
+                          R"({"added_tokens": [{"id": 9, "content": "<end_of_turn>", "special": true}]})");
+  EXPECT_TRUE(model.open()->has_chat_template) << "nothing says otherwise";
+  model.directory().write("tokenizer_config.json", R"({"bos_token": "<bos>"})");
+  EXPECT_FALSE(model.open()->has_chat_template) << "Google's instruction-tuned ones have a template there";
+  model.directory().write("generation_config.json", R"({"eos_token_id": 7})");
+  EXPECT_FALSE(model.open()->has_chat_template);
+  model.directory().write("generation_config.json", R"({"eos_token_id": [7, 9]})");
+  EXPECT_TRUE(model.open()->has_chat_template) << "whoever generates with it ends at turns";
+}
+
 TEST(ModelFile, DirectoriesThatHoldSomethingElseSayWhatToDo) {
   const std::vector<std::pair<const char*, const char*>> kinds{{"adapter_config.json", "merge it"},
                                                                {"pytorch_model.bin", "safe_serialization"},

@@ -155,6 +155,8 @@ TEST_F(StoreTest, SweepsWhatNobodyNames) {
   fs::create_directories(store_.download_folder(sha256("y")));
   std::ofstream(store_.download_folder(sha256("y")) / "part.whl") << "12345";
   std::ofstream(folder_.path() / "manifests" / ".tmp-latest-1") << "x";
+  const fs::path left_over = folder_.path() / "verified" / (".tmp-" + sha256("kept").hex() + "-17-0");
+  std::ofstream(left_over) << "1 2";
   const auto swept = store_.sweep_unused();
   ASSERT_TRUE(swept.ok()) << swept.error().message;
   EXPECT_EQ(swept->freed_bytes, 4u + 5u);
@@ -164,6 +166,7 @@ TEST_F(StoreTest, SweepsWhatNobodyNames) {
   EXPECT_FALSE(fs::exists(store_.blobs().path_of(sha256("never finished")).string() + "-partial"));
   EXPECT_FALSE(fs::exists(store_.download_folder(sha256("y"))));
   EXPECT_FALSE(fs::exists(folder_.path() / "manifests" / ".tmp-latest-1"));
+  EXPECT_FALSE(fs::exists(left_over));
 }
 
 TEST_F(StoreTest, AnUnreadableManifestKeepsEveryBlob) {
