@@ -5,6 +5,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/cpu_vision.h"
 #include "backend/cuda/cuda_backend.h"
 #include "backend/reference/reference_backend.h"
 #include "backend/reference/reference_vision.h"
@@ -62,12 +63,28 @@ Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, c
   return cpu::create_cpu_backend(*kernels, options, config, weights);
 }
 
+namespace {
+
+// The kernels of the tower. It runs on the CPU where the text model runs on a device, too.
+Result<const cpu::Kernels*> find_vision_kernels(BackendOptions options) {
+  if (options.name == "cuda") options.name = "cpu";
+  return find_kernels(options);
+}
+
+}  // namespace
+
 Result<std::unique_ptr<VisionEncoder>> create_vision_encoder(const BackendOptions& options,
                                                              std::shared_ptr<const VisionTower> tower) {
-  CARAT_TRY([[maybe_unused]] const cpu::Kernels* kernels, find_kernels(options));
+  CARAT_TRY(const cpu::Kernels* kernels, find_vision_kernels(options));
   CARAT_CHECK(check(tower->maps));  // first: a file that changed explains every other error
   CARAT_CHECK(check_finite(tower->weights));
-  return create_reference_vision(std::move(tower));
+  if (kernels == nullptr) return create_reference_vision(std::move(tower));
+  return cpu::create_cpu_vision(*kernels, options, std::move(tower));
+}
+
+Result<uint64_t> vision_encoder_bytes(const BackendOptions& options, const VisionTower& tower) {
+  CARAT_TRY(const cpu::Kernels* kernels, find_vision_kernels(options));
+  return kernels == nullptr ? tower.bytes : cpu::cpu_vision_bytes(options, tower);
 }
 
 Result<MemoryNeed> memory_need(const BackendOptions& options, const ModelConfig& config, const Weights& weights,

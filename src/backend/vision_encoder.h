@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "backend/backend.h"
@@ -16,15 +17,26 @@ namespace carat {
 class VisionEncoder {
  public:
   virtual ~VisionEncoder() = default;
-  // pixels: [3][S][S], normalised to -1 .. 1. -> [tokens][D]. One call at a time.
+  // pixels: [3][S][S], normalised to -1 .. 1. -> [tokens][D]. One call at a time. `hidden`, where wanted, becomes the
+  // states of the patches after the tower's last norm, [N][C].
   // Errors: kInvalidArgument for another number of pixels; kCorruptFile when the tower computed no numbers.
-  virtual Result<std::vector<float>> encode(std::span<const float> pixels) = 0;
-  virtual uint64_t bytes() const = 0;  // resident: weights and working memory
+  virtual Result<std::vector<float>> encode(std::span<const float> pixels, std::vector<float>* hidden = nullptr) = 0;
+  virtual std::string name() const = 0;  // of the kernels, as backends are named
+  virtual uint64_t bytes() const = 0;    // resident: weights and working memory
+  // Multiplications and additions of float32 a second that the hardware does at most, measured now; 0: not known.
+  virtual double peak_operations() { return 0; }
 };
 
 // `options.name` as for create_backend. Errors: those of create_backend; kUnsupported for a shape that the kernels do
 // not take.
 Result<std::unique_ptr<VisionEncoder>> create_vision_encoder(const BackendOptions& options,
                                                              std::shared_ptr<const VisionTower> tower);
+
+// What that will take, before it does.
+Result<uint64_t> vision_encoder_bytes(const BackendOptions& options, const VisionTower& tower);
+
+// What every encoder checks of its input and of its output.
+Status check_pixels(const VisionConfig& config, std::span<const float> pixels);
+Status check_features(std::span<const float> features);
 
 }  // namespace carat

@@ -28,7 +28,8 @@ std::vector<std::string> shielded(int argc, char** argv) {
       only_values = true;
     } else if (!only_values && is_flag(argument)) {
       if (argument.find('=') != std::string::npos) argument += kMark;
-    } else if (!has_command || (i == 2 && arguments[0] == "bench" && argument == "serve")) {  // the one that has two
+    } else if (!has_command || (i == 2 && arguments[0] == "bench" &&
+                                (argument == "serve" || argument == "vision"))) {  // the one that has two
       has_command = true;
     } else {
       argument += kMark;

@@ -10,7 +10,8 @@ namespace carat::cli {
 using Action = std::function<int()>;  // returns the exit code
 
 void add_bench(CLI::App& app, Action& action);
-CLI::App* add_bench_serve(CLI::App& bench, Action& action);  // `carat bench serve`
+CLI::App* add_bench_serve(CLI::App& bench, Action& action);   // `carat bench serve`
+CLI::App* add_bench_vision(CLI::App& bench, Action& action);  // `carat bench vision`
 void add_completion(CLI::App& app, Action& action);
 void add_cp(CLI::App& app, Action& action);
 void add_create(CLI::App& app, Action& action);

@@ -8,8 +8,10 @@
 #include "chat/human.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/number_flag.h"
 #include "cli/output.h"
 #include "cli/report.h"
+#include "model/vision_synth.h"
 
 namespace carat::cli {
 namespace {
@@ -22,6 +24,7 @@ struct Options {
   std::string output;
   std::string vocabulary;
   uint64_t seed = 1;
+  int32_t text_width = 2560;
 };
 
 // One line that counts up, on a terminal only.
@@ -42,7 +45,20 @@ class Counter {
   int percent_ = -1;
 };
 
+// "siglip": the tower of the 4B (or for another width of text), as an mmproj file.
+Status write_tower(const Options& options) {
+  const auto type = dtype_from_name(options.type);
+  if (!type) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("unknown type '{}' of a vision tower: f16, q8_0, ...", options.type)};
+  }
+  const VisionConfig config =
+      options.shape == "siglip" ? siglip_config(options.text_width) : tiny_vision_config(options.text_width);
+  return write_mmproj(options.output, *random_tower(config, *type, options.seed));
+}
+
 Status run(const Options& options) {
+  if (options.shape == "siglip" || options.shape == "siglip-tiny") return write_tower(options);
   const auto shape = synth_shape(options.shape);
   if (!shape) {
     return Error{ErrorCode::kInvalidArgument,
@@ -75,12 +91,14 @@ Status run(const Options& options) {
 void add_synth(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("synth", "Write a random-weight model of a Gemma 3 shape, for benchmarks");
-  command->add_option("SHAPE", options->shape, synth_shape_names())->required();
+  command->add_option("SHAPE", options->shape, synth_shape_names() + "; siglip, siglip-tiny: a vision tower (mmproj)")
+      ->required();
   command->add_option("OUT", options->output, "The GGUF file to write")->required();
   command->add_option("--type", options->type, "Of the matrices: " + weight_recipe_names())->capture_default_str();
   command->add_option("--vocab", options->vocabulary, "Take the vocabulary from a GGUF or a tokenizer.json");
   command->add_option("--seed", options->seed, "Same seed, same bytes (0 to 18446744073709551615)")
       ->capture_default_str();
+  add_number(*command, "--text-width", options->text_width, 16, 65536, "Of siglip: the width of the text model");
   command->footer(
       "Example:\n"
       "  carat synth 1b --type q4_k_m random-1b.gguf\n\n"

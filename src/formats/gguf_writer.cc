@@ -75,10 +75,14 @@ void GgufHeader::add_value(const GgufValue& value) {
   values_.append(reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size());
 }
 
-void GgufHeader::add_tensor(std::string_view name, DType type, int64_t rows, int64_t columns) {
+void GgufHeader::add_tensor(std::string_view name, DType type, int64_t rows, int64_t columns,
+                            std::vector<int64_t> shape) {
   const auto row_bytes = dtype_bytes(type, static_cast<uint64_t>(columns));
   CARAT_ASSERT(rows > 0 && columns > 0 && row_bytes.has_value());
-  tensors_.push_back({std::string(name), type, rows, columns, static_cast<uint64_t>(rows) * *row_bytes});
+  if (shape.empty()) shape = {columns};
+  if (shape.size() == 1 && rows != 1) shape.push_back(rows);
+  tensors_.push_back(
+      {std::string(name), type, rows, columns, static_cast<uint64_t>(rows) * *row_bytes, std::move(shape)});
 }
 
 std::string GgufHeader::encode() const {
@@ -90,9 +94,8 @@ std::string GgufHeader::encode() const {
   uint64_t offset = 0;
   for (const Tensor& tensor : tensors_) {
     append_string(out, tensor.name);
-    append(out, uint32_t{tensor.rows == 1 ? 1u : 2u});
-    append(out, tensor.columns);
-    if (tensor.rows != 1) append(out, tensor.rows);
+    append(out, static_cast<uint32_t>(tensor.shape.size()));
+    for (const int64_t size : tensor.shape) append(out, size);
     append(out, static_cast<uint32_t>(dtype_info(tensor.type).ggml_id));
     append(out, offset);
     offset += round_up(tensor.bytes, kAlignment);

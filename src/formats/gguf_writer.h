@@ -31,14 +31,16 @@ class GgufHeader {
 
   void add_value(const GgufValue& value);  // another file's, as it is
 
-  // The next tensor: rows x columns of whole blocks; rows == 1 is written as a vector.
-  void add_tensor(std::string_view name, DType type, int64_t rows, int64_t columns);
+  // The next tensor: rows x columns of whole blocks; rows == 1 is written as a vector. `shape`, innermost first: how
+  // the file describes what has more dimensions.
+  void add_tensor(std::string_view name, DType type, int64_t rows, int64_t columns, std::vector<int64_t> shape = {});
 
   struct Tensor {
     std::string name;
     DType type;
     int64_t rows, columns;
     uint64_t bytes;
+    std::vector<int64_t> shape;  // innermost first
   };
   const std::vector<Tensor>& tensors() const { return tensors_; }
 

@@ -235,6 +235,9 @@ Result<ModelFile> open_model_directory(const fs::path& directory) {
   model.quantisation = dtype_info(embedding->type).name;
   std::transform(model.quantisation.begin(), model.quantisation.end(), model.quantisation.begin(),
                  [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  model.has_tower = json.contains("vision_config") &&
+                    std::any_of(file.entries().begin(), file.entries().end(),
+                                [](const SafetensorsEntry& entry) { return is_vision_tensor(entry.name); });
   model.parameters = count_parameters(model.weights);
   model.file_bytes = file.file_bytes();
   model.maps = file.maps();

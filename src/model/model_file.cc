@@ -30,6 +30,7 @@ Result<ModelFile> open_gguf(const fs::path& path) {
   CARAT_TRY(const bool tuned, is_instruction_tuned(gguf));
   settle_turns(model, tuned);
   model.parameters = count_parameters(model.weights);
+  model.has_tower = gguf.find("gemma3.vision.block_count") != nullptr;
   model.file_bytes = gguf.file_bytes();
   model.maps = gguf.maps();
   model.weights.maps = model.maps;

@@ -40,6 +40,7 @@ struct ModelFile {
   std::filesystem::path tokenizer_json;   // directories only, else empty
   std::filesystem::path tokenizer_model;  // directories only, else empty
   std::string chat_template;              // as the file holds it (Jinja); empty: none
+  bool has_tower = false;                 // a vision tower (model/vision.h) lies in the same file
   bool has_chat_template = false;         // that, or instruction-tuned without one; else it is a base model
   std::vector<std::string> notes;         // for people: what the file says wrongly and was put right, one line each
   std::string quantisation;               // for people: "Q4_K_M", "BF16", "mixed Q4_0"

@@ -2,11 +2,8 @@
 
 #include <fmt/core.h>
 
-#include <atomic>
-#include <limits>
-
+#include "backend/cpu/pack_matrix.h"
 #include "base/checked.h"
-#include "base/file_map.h"
 
 namespace carat::cpu {
 namespace {
@@ -14,59 +11,6 @@ namespace {
 struct PackJob {
   const TensorView* tensor;
   PackedMatrix* matrix;
-};
-
-Result<PackedMatrix> describe(const TensorView& tensor, int64_t rows) {
-  PackedMatrix matrix;
-  matrix.type = tensor.type;
-  matrix.rows = rows;
-  matrix.columns = tensor.columns;
-  if (is_quantised(tensor.type)) {
-    if (tensor.columns % dtype_info(tensor.type).block_elements != 0) {
-      return Error{ErrorCode::kUnsupported,
-                   fmt::format("{}: {} columns are not whole blocks", tensor.name, tensor.columns)};
-    }
-    matrix.panel_bytes = pack_format(tensor.type).panel_bytes(tensor.columns);
-  } else {
-    matrix.panel_bytes = static_cast<size_t>(tensor.columns) * kPanelRows * (tensor.type == DType::kF32 ? 4 : 2);
-  }
-  return matrix;
-}
-
-// Packs one matrix with all workers, in pieces; a piece's pages of the file are released as soon as it is packed.
-struct PackRun {
-  const Kernels* kernels;
-  Team* team;
-  const TensorView* tensor;
-  const PackedMatrix* matrix;
-  bool release;
-  std::atomic<int64_t> bad_row{std::numeric_limits<int64_t>::max()};  // the first one
-
-  void found_bad(int64_t row) {
-    int64_t before = bad_row.load();
-    while (row < before && !bad_row.compare_exchange_weak(before, row)) {
-    }
-  }
-
-  static void run(void* argument, int) {
-    auto& self = *static_cast<PackRun*>(argument);
-    const int64_t panels = self.matrix->panels();
-    const auto row_bytes = static_cast<int64_t>(self.tensor->row_bytes());
-    const int64_t chunk = std::max<int64_t>(1, (int64_t{1} << 20) / (row_bytes * kPanelRows));
-    for (;;) {
-      const int64_t begin = self.team->claim(0, chunk, panels);
-      if (begin >= panels) return;
-      const int64_t end = std::min(begin + chunk, panels);
-      const int64_t bad =
-          self.kernels->pack(*self.matrix, reinterpret_cast<const uint8_t*>(self.tensor->data.data()),
-                             static_cast<size_t>(row_bytes), const_cast<uint8_t*>(self.matrix->data), begin, end);
-      if (bad >= 0) self.found_bad(bad);
-      if (!self.release) continue;
-      const int64_t first = begin * kPanelRows * row_bytes;
-      const int64_t last = std::min(end * kPanelRows, self.matrix->rows) * row_bytes;
-      release_pages(self.tensor->data.subspan(static_cast<size_t>(first), static_cast<size_t>(last - first)));
-    }
-  }
 };
 
 }  // namespace
@@ -90,7 +34,7 @@ ModelPack CpuWeights::shape_of(const ModelConfig& config) {
 Result<uint64_t> CpuWeights::packed_bytes(const ModelConfig& config, const Weights& weights) {
   uint64_t bytes = 0;
   const auto add = [&](const TensorView& tensor, int64_t rows) -> Status {
-    CARAT_TRY(const PackedMatrix matrix, describe(tensor, rows));
+    CARAT_TRY(const PackedMatrix matrix, describe_packed(tensor, rows));
     bytes += round_up<size_t>(matrix.bytes(), 64);
     return {};
   };
@@ -129,7 +73,7 @@ Result<CpuWeights> CpuWeights::pack(const ModelConfig& config, const Weights& we
   out.layers.resize(weights.layers.size());
   std::vector<PackJob> jobs;
   auto add = [&](const TensorView& tensor, PackedMatrix& matrix, int64_t rows) -> Status {
-    CARAT_TRY(matrix, describe(tensor, rows));
+    CARAT_TRY(matrix, describe_packed(tensor, rows));
     jobs.push_back({&tensor, &matrix});
     return {};
   };
@@ -166,9 +110,7 @@ Result<CpuWeights> CpuWeights::pack(const ModelConfig& config, const Weights& we
   for (const PackJob& job : jobs) {
     job.matrix->data = out.arena_.data() + offset;
     offset += round_up<size_t>(job.matrix->bytes(), 64);
-    PackRun run{&kernels, &team, job.tensor, job.matrix, weights.maps != nullptr};
-    team.run(&PackRun::run, &run);
-    if (run.bad_row.load() < job.matrix->rows) return not_finite(*job.tensor, run.bad_row.load());
+    CARAT_CHECK(pack_matrix(kernels, team, *job.tensor, *job.matrix, weights.maps != nullptr));
   }
   if (tied) out.model.head = out.model.embedding;
   out.bytes = offset;

@@ -2,6 +2,7 @@
 #include <arm_neon.h>
 
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/vision_pack.h"
 
 #define CARAT_PLANES
 
@@ -13,6 +14,9 @@ constexpr int kMatvecRows = 2;    // rows of activations that decoding multiplie
 constexpr int kGemmRows = 4;      // rows of activations that a prefill tile keeps in registers
 constexpr int kScoreChains = 1;   // of a head, side by side, when four rows read a key
 constexpr int kValueVectors = 1;  // of sixteen columns, side by side, when keys are weighed
+constexpr int kFloatPanels = 1;   // of a tile of floats in registers
+constexpr int kFloatRows = 6;     // its rows
+constexpr int kNarrowRows = 6;    // those of a tile one panel wide
 // clang-format off
 #include "backend/cpu/kernels/constants.inl"
 #include "backend/cpu/kernels/iq4_table.inl"
@@ -21,8 +25,8 @@ constexpr int kValueVectors = 1;  // of sixteen columns, side by side, when keys
 #include "backend/cpu/kernels/all.inl"
 // clang-format on
 
-constexpr Kernels kKernels = {"cpu/neon", pack,     forward, matmul,     round_row,       rounded_row,
-                              rms_norm,   gelu_mul, exp_row, unpack_row, store_key_value, attend};
+constexpr Kernels kKernels = {"cpu/neon", pack,    forward,    matmul,          round_row, rounded_row, rms_norm,
+                              gelu_mul,   exp_row, unpack_row, store_key_value, attend,    vision,      multiply_add};
 
 }  // namespace
 }  // namespace isa_neon

@@ -1,6 +1,7 @@
 // The kernels in plain C++: the definition of the arithmetic, and what runs where nothing better does.
 
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/vision_pack.h"
 
 namespace carat::cpu {
 namespace isa_portable {
@@ -10,14 +11,18 @@ constexpr int kMatvecRows = 1;    // rows of activations that decoding multiplie
 constexpr int kGemmRows = 1;      // rows of activations that a prefill tile keeps in registers
 constexpr int kScoreChains = 1;   // of a head, side by side, when four rows read a key
 constexpr int kValueVectors = 1;  // of sixteen columns, side by side, when keys are weighed
+constexpr int kFloatPanels = 1;   // of a tile of floats in registers
+constexpr int kFloatRows = 4;     // its rows
+constexpr int kNarrowRows = 4;    // those of a tile one panel wide
 // clang-format off
 #include "backend/cpu/kernels/iq4_table.inl"
 #include "backend/cpu/kernels/simd_portable.inl"
 #include "backend/cpu/kernels/all.inl"
 // clang-format on
 
-constexpr Kernels kKernels = {"cpu/portable", pack,     forward, matmul,     round_row,       rounded_row,
-                              rms_norm,       gelu_mul, exp_row, unpack_row, store_key_value, attend};
+constexpr Kernels kKernels = {"cpu/portable",  pack,     forward,  matmul,      round_row,
+                              rounded_row,     rms_norm, gelu_mul, exp_row,     unpack_row,
+                              store_key_value, attend,   vision,   multiply_add};
 
 }  // namespace
 }  // namespace isa_portable

@@ -114,6 +114,10 @@ struct ForwardContext {
   void* user;
 };
 
+struct VisionContext;
+
+inline constexpr int kPeakOperations = 12 * 16 * 2;
+
 struct Kernels {
   const char* name;
   // Packs panels [begin, end) of a tensor: rows of the file's blocks in, panels out. Returns the first row that has a
@@ -137,6 +141,10 @@ struct Kernels {
                           const float* key, const float* value);
   void (*attend)(const ForwardContext& context, const LayerPack& layer, const AttnTask& task, bool round,
                  const Scratch& scratch);
+  // The vision tower's forward pass of one image (vision_pack.h), run by every worker of the team.
+  void (*vision)(const VisionContext& context, int worker);
+  // The most that the arithmetic units can do: so many rounds of kPeakOperations multiplications and additions.
+  float (*multiply_add)(int64_t rounds);
 };
 
 const Kernels& portable_kernels();

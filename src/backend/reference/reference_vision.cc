@@ -1,10 +1,5 @@
 #include "backend/reference/reference_vision.h"
 
-#include <fmt/core.h>
-
-#include <algorithm>
-#include <cmath>
-
 #include "model/vision_reference.h"
 
 namespace carat {
@@ -14,19 +9,15 @@ class ReferenceVision final : public VisionEncoder {
  public:
   explicit ReferenceVision(std::shared_ptr<const VisionTower> tower) : tower_(std::move(tower)) {}
 
-  Result<std::vector<float>> encode(std::span<const float> pixels) override {
-    if (pixels.size() != tower_->config.pixels()) {
-      return Error{ErrorCode::kInvalidArgument,
-                   fmt::format("an image has {} values, expected {}", pixels.size(), tower_->config.pixels())};
-    }
-    std::vector<float> features = vision_ref(*tower_, pixels).features;
+  Result<std::vector<float>> encode(std::span<const float> pixels, std::vector<float>* hidden) override {
+    CARAT_CHECK(check_pixels(tower_->config, pixels));
+    VisionResult result = vision_ref(*tower_, pixels);
     CARAT_CHECK(whole(tower_->maps));
-    if (!std::all_of(features.begin(), features.end(), [](float x) { return std::isfinite(x); })) {
-      return Error{ErrorCode::kCorruptFile,
-                   "the vision tower computed a number that is not finite: its weights are damaged"};
-    }
-    return features;
+    CARAT_CHECK(check_features(result.features));
+    if (hidden != nullptr) *hidden = std::move(result.hidden);
+    return std::move(result.features);
   }
+  std::string name() const override { return "reference"; }
   uint64_t bytes() const override { return tower_->bytes; }
 
  private:

@@ -51,4 +51,6 @@
 #include "backend/cpu/kernels/matmul.inl"
 #include "backend/cpu/kernels/attention.inl"
 #include "backend/cpu/kernels/forward.inl"
+#include "backend/cpu/kernels/float_tile.inl"
+#include "backend/cpu/kernels/vision.inl"
 // clang-format on
