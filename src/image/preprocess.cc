@@ -42,8 +42,9 @@ Filter triangle_filter(int32_t in, int32_t out) {
   return filter;
 }
 
-uint8_t rounded(int64_t sum) {
-  return static_cast<uint8_t>(std::clamp<int64_t>((sum + (1 << (kPrecision - 1))) >> kPrecision, 0, 255));
+// A window's coefficients add up to about 1 << kPrecision, and 255 times that fits.
+uint8_t rounded(int32_t sum) {
+  return static_cast<uint8_t>(std::clamp((sum + (1 << (kPrecision - 1))) >> kPrecision, 0, 255));
 }
 
 }  // namespace
@@ -57,24 +58,28 @@ Picture resized(const Picture& picture, const Box& box, int32_t width, int32_t h
         picture.rgb.data() + (static_cast<size_t>(box.top) + y) * in_row + static_cast<size_t>(box.left) * 3;
     uint8_t* out = narrow.data() + y * out_row;
     for (const Filter::Window& window : across.windows) {
-      int64_t sum[3] = {0, 0, 0};
+      int32_t red = 0, green = 0, blue = 0;
       const uint8_t* from = line + static_cast<size_t>(window.begin) * 3;
+      const int32_t* k = across.coefficients.data() + window.first;
       for (int32_t i = 0; i < window.count; ++i, from += 3) {
-        const int32_t k = across.coefficients[window.first + static_cast<size_t>(i)];
-        for (size_t c = 0; c < 3; ++c) sum[c] += int64_t{k} * from[c];
+        red += k[i] * from[0];
+        green += k[i] * from[1];
+        blue += k[i] * from[2];
       }
-      for (size_t c = 0; c < 3; ++c) *out++ = rounded(sum[c]);
+      *out++ = rounded(red);
+      *out++ = rounded(green);
+      *out++ = rounded(blue);
     }
   }
   Picture result{width, height, std::vector<uint8_t>(out_row * static_cast<size_t>(height))};
-  std::vector<int64_t> sums(out_row);
+  std::vector<int32_t> sums(out_row);
   for (size_t y = 0; y < static_cast<size_t>(height); ++y) {
     const Filter::Window& window = down.windows[y];
     std::fill(sums.begin(), sums.end(), 0);
     for (int32_t i = 0; i < window.count; ++i) {
       const int32_t k = down.coefficients[window.first + static_cast<size_t>(i)];
       const uint8_t* from = narrow.data() + static_cast<size_t>(window.begin + i) * out_row;
-      for (size_t x = 0; x < out_row; ++x) sums[x] += int64_t{k} * from[x];
+      for (size_t x = 0; x < out_row; ++x) sums[x] += k * from[x];
     }
     for (size_t x = 0; x < out_row; ++x) result.rgb[y * out_row + x] = rounded(sums[x]);
   }
