@@ -50,6 +50,9 @@ Result<std::unique_ptr<ChatSession>> ChatSession::open(OpenModel model, std::str
   std::unique_ptr<ChatSession> session(
       new ChatSession(std::move(loaded), std::move(tokenizer), std::move(format), std::move(name)));
   session->options_ = std::move(options);
+  session->backend_options_ = asked.loading.backend;
+  session->mmproj_ = asked.mmproj;
+  session->pan_and_scan_ = asked.pan_and_scan;
   for (const auto& [parameter, values] : asked.generation) set(session->parameters_, parameter, values);
   const ResolvedModel& resolved = session->model().resolved;
   if (asked.system || !asked.raw) CARAT_CHECK(session->set_system(asked.system.value_or(resolved.system)));
@@ -61,7 +64,7 @@ Result<std::unique_ptr<ChatSession>> ChatSession::open(OpenModel model, std::str
 // Computes what every answer begins with (<bos>, or the saved conversation), so that the first one does not wait for
 // it, nor for threads to start and pages to come in.
 Status ChatSession::warm_up(const Cancelled& cancelled) {
-  AnswerRequest asked = next_request();
+  CARAT_TRY(AnswerRequest asked, next_request());
   if (asked.request.prompt.empty()) asked.request.prompt.push_back(loaded_.config().bos_id);
   if (static_cast<int64_t>(asked.request.prompt.size()) >= context_limit()) return {};
   asked.request.sampling.max_tokens = 1;
@@ -71,10 +74,36 @@ Status ChatSession::warm_up(const Cancelled& cancelled) {
   return {};
 }
 
-AnswerRequest ChatSession::next_request() const {
+Result<AnswerRequest> ChatSession::next_request() const {
   AnswerRequest asked;
   asked.request.prompt = conversation_.prompt();
+  if (pictures_) CARAT_CHECK(place_images(pictures_->config(), conversation_.images(), asked.request));
   return asked;
+}
+
+Status ChatSession::open_eyes() {
+  if (!pictures_) {
+    CARAT_TRY(pictures_, PictureEncoder::of(model(), backend_options_, mmproj_));
+    pictures_->take_ids_of(tokenizer_);
+    conversation_.sees(pictures_->config());
+  }
+  CARAT_TRY(const uint64_t bytes, pictures_->needed_bytes());
+  return loaded_.room_for(bytes, "the vision tower");
+}
+
+Result<std::vector<PromptPicture>> ChatSession::look_at(const std::vector<std::string>& paths) {
+  CARAT_CHECK(open_eyes());
+  std::vector<PromptPicture> seen;
+  for (const std::string& path : paths) {
+    auto picture = pictures_->encode_file(path, pan_and_scan_);
+    if (!picture.ok()) {
+      pictures_->unload_after({});
+      return picture.error();
+    }
+    seen.push_back(std::move(*picture));
+  }
+  pictures_->unload_after({});
+  return seen;
 }
 
 Status ChatSession::set_parameter(const std::string& name, const std::vector<std::string>& values) {
@@ -87,8 +116,8 @@ Status ChatSession::set_parameter(const std::string& name, const std::vector<std
 }
 
 Result<ChatSession::Reply> ChatSession::ask(const std::string& question, const Cancelled& cancelled, const Sink& sink,
-                                            const Sink& notice) {
-  CARAT_CHECK(conversation_.ask(question));
+                                            const Sink& notice, std::vector<PromptPicture> pictures) {
+  CARAT_CHECK(conversation_.ask(question, std::move(pictures)));
   std::string text;
   const Cancelled ended = [&] { return (cancelled && cancelled()) || !model().file.whole().ok(); };
   auto reply = with_memory([&] { return stream(ended, sink, notice, text); });
@@ -120,7 +149,7 @@ Result<ChatSession::Reply> ChatSession::stream(const Cancelled& cancelled, const
       return reply;
     }
     CARAT_TRY(Engine * engine, engine_for(left));
-    AnswerRequest asked = next_request();
+    CARAT_TRY(AnswerRequest asked, next_request());
     asked.request.sampling = options_.sampling;
     const int64_t limit = std::min<int64_t>(context_limit(), engine->options().context);
     asked.request.sampling.max_tokens =

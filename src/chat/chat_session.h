@@ -27,6 +27,8 @@ struct ChatOptions {
   std::optional<std::string> system;           // instead of the model's own
   std::optional<std::string> prompt_template;  // instead of the model's own: see PromptFormat::of
   bool raw = false;                            // goes on with the text, without a template
+  std::string mmproj;                          // the vision tower of another file
+  bool pan_and_scan = false;                   // looks at crops of long pictures too
 };
 
 class ChatSession {
@@ -57,10 +59,17 @@ class ChatSession {
     Usage usage;  // of all that the answer took; reused_tokens: found in the KV cache of the turns before
     bool cancelled = false;
   };
+  // Whether the model sees. Errors: kUnsupported, kOutOfMemory.
+  Status open_eyes();
+  // The pictures of the next question, encoded; the tower's memory is free again then. Errors: those of open_eyes and
+  // of PictureEncoder::encode_file.
+  Result<std::vector<PromptPicture>> look_at(const std::vector<std::string>& paths);
+
   // Streams the answer to `sink`; `cancelled` ends it, and the conversation goes on from what was said. A full context drops
   // the oldest turns, which `notice` is told in a sentence. Errors: those of Engine::submit and of
   // PromptFormat::encode, kTooLong if the question alone does not fit; the question is forgotten then.
-  Result<Reply> ask(const std::string& question, const Cancelled& cancelled, const Sink& sink, const Sink& notice);
+  Result<Reply> ask(const std::string& question, const Cancelled& cancelled, const Sink& sink, const Sink& notice,
+                    std::vector<PromptPicture> pictures = {});
 
   // Names the model with this system text, these parameters and this conversation. Errors: kUnsupported for a model
   // that is not in the store, those of Store::save.
@@ -74,7 +83,7 @@ class ChatSession {
   Status make_room(int64_t answer_tokens, const Sink& notice);
   Result<Engine*> engine_for(int64_t answer_tokens);
   Status warm_up(const Cancelled& cancelled);
-  AnswerRequest next_request() const;
+  Result<AnswerRequest> next_request() const;
 
   std::string name_;
   LoadedModel loaded_;
@@ -83,6 +92,10 @@ class ChatSession {
   Conversation conversation_;
   GenerationOptions options_;
   GivenOptions parameters_;
+  BackendOptions backend_options_;
+  std::string mmproj_;
+  bool pan_and_scan_ = false;
+  std::optional<PictureEncoder> pictures_;  // once there has been a picture
 };
 
 }  // namespace carat::chat

@@ -6,10 +6,11 @@
 
 namespace carat::chat {
 
-Status Conversation::ask(std::string question) {
+Status Conversation::ask(std::string question, std::vector<PromptPicture> pictures) {
   Turn turn;
-  CARAT_TRY(turn.question_ids, encode_question(question, turns_.empty()));
   turn.question = std::move(question);
+  turn.pictures = std::move(pictures);
+  CARAT_TRY(turn.question_ids, encode_question(turn, turns_.empty()));
   turns_.push_back(std::move(turn));
   return {};
 }
@@ -75,12 +76,22 @@ std::vector<int32_t> Conversation::prompt() const {
   return ids;
 }
 
+std::vector<EncodedImage> Conversation::images() const {
+  std::vector<EncodedImage> images;
+  for (const Turn& turn : turns_) {
+    for (const PromptPicture& picture : turn.pictures) {
+      images.insert(images.end(), picture.images.begin(), picture.images.end());
+    }
+  }
+  return images;
+}
+
 Result<Conversation::Dropped> Conversation::drop_oldest(size_t tokens) {
   const size_t before = length();
   Dropped dropped;
   while (turns_.size() > 1 && length() > tokens) {
     turns_.erase(turns_.begin());
-    CARAT_TRY(turns_.front().question_ids, encode_question(turns_.front().question, true));
+    CARAT_TRY(turns_.front().question_ids, encode_question(turns_.front(), true));
     ++dropped.turns;
   }
   dropped.tokens = before - length();
@@ -89,7 +100,7 @@ Result<Conversation::Dropped> Conversation::drop_oldest(size_t tokens) {
 
 Result<size_t> Conversation::last_turn_tokens() const {
   if (turns_.empty()) return size_t{0};
-  CARAT_TRY(const std::vector<int32_t> question, encode_question(turns_.back().question, true));
+  CARAT_TRY(const std::vector<int32_t> question, encode_question(turns_.back(), true));
   return question.size() + turns_.back().answer_ids.size();
 }
 
@@ -99,18 +110,20 @@ size_t Conversation::length() const {
   return sum;
 }
 
-Result<std::vector<int32_t>> Conversation::encode_question(const std::string& question, bool first) const {
+Result<std::vector<int32_t>> Conversation::encode_question(const Turn& turn, bool first) const {
   std::vector<ChatMessage> messages;
   if (!system_.empty() && (first || format_.repeats_system())) {
     messages.push_back(ChatMessage::of_text("system", system_));
   }
-  messages.push_back(ChatMessage::of_text("user", question));
-  return format_.encode(*tokenizer_, bos_id_, messages, first);
+  messages.push_back(message_with(turn.pictures, turn.question));
+  CARAT_TRY(std::vector<int32_t> ids, format_.encode(*tokenizer_, bos_id_, messages, first));
+  if (!turn.pictures.empty()) expand_images(vision_, ids);
+  return ids;
 }
 
 Status Conversation::encode_questions() {
   for (size_t i = 0; i < turns_.size(); ++i) {
-    CARAT_TRY(turns_[i].question_ids, encode_question(turns_[i].question, i == 0));
+    CARAT_TRY(turns_[i].question_ids, encode_question(turns_[i], i == 0));
   }
   return {};
 }

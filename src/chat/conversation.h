@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "chat/pictures.h"
 #include "chat/prompt_format.h"
 #include "store/manifest.h"
 #include "tokenizer/tokenizer.h"
@@ -21,9 +22,12 @@ class Conversation {
   Conversation(const Tokenizer& tokenizer, PromptFormat format, int32_t bos_id)
       : tokenizer_(&tokenizer), format_(std::move(format)), bos_id_(bos_id) {}
 
+  // Pictures may be part of questions from now on.
+  void sees(const VisionConfig& config) { vision_ = config; }
+
   // Opens a turn, which answer() fills until close() or abandon(). Errors: those of PromptFormat::encode; nothing is
   // added then.
-  Status ask(std::string question);
+  Status ask(std::string question, std::vector<PromptPicture> pictures = {});
   void answer(std::span<const int32_t> tokens);
   // `text` is what was shown of the answer: tokens after it (a stop text, an end token) are not kept.
   void close(std::string text);
@@ -40,6 +44,8 @@ class Conversation {
 
   // All of it, up to where the answer goes on.
   std::vector<int32_t> prompt() const;
+  // The pictures in it, in order: one for each run of soft tokens among the ids.
+  std::vector<EncodedImage> images() const;
 
   struct Dropped {
     size_t turns = 0;
@@ -53,12 +59,13 @@ class Conversation {
  private:
   struct Turn {
     std::string question, answer;
+    std::vector<PromptPicture> pictures;
     std::vector<int32_t> question_ids;  // from where the answer before it ends to where its own begins
     std::vector<int32_t> answer_ids;    // with what closes it
   };
 
   size_t length() const;
-  Result<std::vector<int32_t>> encode_question(const std::string& question, bool first) const;
+  Result<std::vector<int32_t>> encode_question(const Turn& turn, bool first) const;
   Status encode_questions();
   std::vector<int32_t> ids_within(std::span<const int32_t> tokens, std::string_view text) const;
   void append_closing(const std::string& answer, std::vector<int32_t>& ids) const;
@@ -66,6 +73,7 @@ class Conversation {
   const Tokenizer* tokenizer_;
   PromptFormat format_;
   int32_t bos_id_;
+  VisionConfig vision_;
   std::string system_;
   std::vector<Turn> turns_;
 };

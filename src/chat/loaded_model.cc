@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/memory.h"
+#include "chat/human.h"
 
 namespace carat::chat {
 
@@ -35,6 +36,13 @@ Result<LoadedModel> LoadedModel::load(OpenModel model, const LoadOptions& option
   CARAT_CHECK(check(file.maps));  // first: a file that changed explains every other error
   CARAT_TRY(loaded.backend_, std::move(backend));
   return loaded;
+}
+
+Status LoadedModel::room_for(uint64_t bytes, const char* what) const {
+  if (plan_.total() + bytes <= budget_.bytes) return {};
+  return Error{ErrorCode::kOutOfMemory,
+               fmt::format("not enough memory: {} needs {} beside the {} of the model, and {} has {}", what,
+                           human_bytes(bytes), human_bytes(plan_.total()), budget_.whose, human_bytes(budget_.bytes))};
 }
 
 Result<Engine*> LoadedModel::engine_of(int64_t context, int64_t least) {

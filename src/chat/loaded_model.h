@@ -37,6 +37,9 @@ class LoadedModel {
   // What it takes, as planned before.
   const MemoryPlan& memory() const { return plan_; }
 
+  // Whether so much more may be taken for a while. Errors: kOutOfMemory, naming what it is for.
+  Status room_for(uint64_t bytes, const char* what) const;
+
   // The next engine_of makes a new one.
   void drop_engine() { engine_.reset(); }
 

@@ -29,6 +29,7 @@ ModelFacts facts_of(const ResolvedModel& resolved) {
   facts.format = std::filesystem::is_directory(resolved.path, ignored) ? "safetensors" : "gguf";
   facts.families = {facts.family};
   facts.capabilities = {"completion"};
+  if (!resolved.projector.empty()) facts.capabilities.emplace_back("vision");
   facts.prompt_template = resolved.prompt_template.value_or("");
   facts.system = resolved.system;
   facts.parameters = resolved.parameters;
@@ -40,6 +41,7 @@ ModelFacts facts_of(const ResolvedModel& resolved) {
 
 ModelFacts facts_of(const OpenModel& model) {
   ModelFacts facts = facts_of(model.resolved);
+  if (model.file.has_tower && facts.capabilities.size() == 1) facts.capabilities.emplace_back("vision");
   facts.parameter_count = model.file.parameters;
   facts.parameter_size = human_count(model.file.parameters);
   facts.quantization_level = model.file.quantisation;

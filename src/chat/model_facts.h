@@ -29,7 +29,7 @@ struct ModelFacts {
   uint64_t parameter_count = 0;
   std::string parameter_size;             // "268.10M"
   std::string quantization_level;         // "Q4_K_M"
-  std::vector<std::string> capabilities;  // "completion", "tools" for whoever knows turns
+  std::vector<std::string> capabilities;  // "completion", "vision", "tools" for whoever knows turns
   ModelConfig config;
   bool is_base = false;            // no chat template in its file: it completes text
   std::string turns;               // which chat template was found: "Gemma 3's", "ChatML"; empty for a base model

@@ -127,7 +127,8 @@ Result<std::vector<int32_t>> Evaluator::ids_of(const Json& line, const EvalPictu
 Result<Json> Evaluator::evaluate(const std::string& line) {
   CARAT_TRY(const Json parsed, parse_json(line));
   CARAT_TRY(const EvalPictures pictures, read_pictures([this] { return encoder(); }, parsed, flags_->pan_and_scan));
-  CARAT_TRY(const std::vector<int32_t> ids, ids_of(parsed, pictures));
+  CARAT_TRY(std::vector<int32_t> ids, ids_of(parsed, pictures));
+  if (pictures_ && !pictures.messages.empty()) chat::expand_images(pictures_->config(), ids);
 
   Request request;
   request.prompt = ids;

@@ -9,6 +9,7 @@
 
 #include "chat/answer.h"
 #include "chat/generation_options.h"
+#include "chat/human.h"
 #include "chat/loaded_model.h"
 #include "chat/pictures.h"
 #include "chat/prompt_format.h"
@@ -16,6 +17,7 @@
 #include "cli/commands.h"
 #include "cli/fetch.h"
 #include "cli/generation_flags.h"
+#include "cli/home_folder.h"
 #include "cli/input.h"
 #include "cli/interrupt.h"
 #include "cli/model_flags.h"
@@ -69,6 +71,16 @@ void print_notes(const ModelFile& file) {
   for (const std::string& text : file.notes) note("note: {}\n", text);
 }
 
+// The tower comes and goes before the model is loaded.
+Status check_tower_fits(const chat::PictureEncoder& pictures, const std::string& memory) {
+  CARAT_TRY(const chat::MemoryBudget budget, chat::memory_budget(memory));
+  CARAT_TRY(const uint64_t needed, pictures.needed_bytes());
+  if (needed <= budget.bytes) return {};
+  return Error{ErrorCode::kOutOfMemory,
+               fmt::format("not enough memory: the vision tower needs {}, and {} has {}", chat::human_bytes(needed),
+                           budget.whose, chat::human_bytes(budget.bytes))};
+}
+
 Status converse(const RunFlags& flags) {
   ReplOptions options;
   options.chat.loading = flags.loading;
@@ -76,6 +88,8 @@ Status converse(const RunFlags& flags) {
   if (flags.has_system) options.chat.system = flags.system;
   options.chat.raw = flags.raw;
   options.chat.prompt_template = flags.prompt_template;
+  options.chat.mmproj = flags.mmproj;
+  options.chat.pan_and_scan = flags.pan_and_scan;
   options.word_wrap = !flags.no_word_wrap;
   options.verbose = flags.verbose;
   CARAT_TRY(chat::OpenModel model, open_or_fetch(flags.model, flags.insecure));
@@ -105,23 +119,28 @@ Status run(const RunFlags& flags, bool& interrupted) {
   std::vector<ChatMessage> messages;
   const std::string& system = flags.has_system ? flags.system : model.resolved.system;
   if (!system.empty() && !(flags.raw && !flags.has_system)) messages.push_back(ChatMessage::of_text("system", system));
-  chat::TypedPrompt typed = chat::split_typed_prompt(prompt);
+  chat::TypedPrompt typed = chat::split_typed_prompt(prompt, home_folder());
   if (flags.raw) typed = {prompt, {}};
-  ChatMessage question{"user", {}};
   std::optional<chat::PictureEncoder> pictures;
-  std::vector<chat::EncodedImage> images;
+  std::vector<chat::PromptPicture> seen;
   for (const std::string& path : typed.paths) {
     if (!pictures) {
       CARAT_TRY(pictures, chat::PictureEncoder::of(model, flags.loading.backend, flags.mmproj));
+      pictures->take_ids_of(tokenizer);
+      CARAT_CHECK(check_tower_fits(*pictures, flags.loading.memory));
     }
+    note("Added image '{}'\n", path);
     CARAT_TRY(chat::PromptPicture picture, pictures->encode_file(path, flags.pan_and_scan));
-    question.parts.push_back({ChatPart::Kind::kImage, std::move(picture.text)});
+    seen.push_back(std::move(picture));
+  }
+  std::vector<chat::EncodedImage> images;
+  for (const chat::PromptPicture& picture : seen) {
     images.insert(images.end(), picture.images.begin(), picture.images.end());
   }
-  question.parts.push_back({ChatPart::Kind::kText, std::move(typed.text)});
-  messages.push_back(std::move(question));
+  messages.push_back(chat::message_with(seen, std::move(typed.text)));
   chat::AnswerRequest asked;
   CARAT_TRY(asked.request.prompt, format.encode(tokenizer, model.file.config.bos_id, messages));
+  if (pictures) chat::expand_images(pictures->config(), asked.request.prompt);
   if (pictures) CARAT_CHECK(chat::place_images(pictures->config(), images, asked.request));
   pictures.reset();  // the tower's memory
   asked.request.sampling = options.sampling;

@@ -24,7 +24,9 @@ using server::Flavor;
 
 struct ServeFlags {
   std::string model, host, port, keep_alive, context, key_file, certificate, key;
-  std::vector<std::string> served_names, api_keys, allowed_hosts, origins;
+  std::vector<std::string> served_names, api_keys, allowed_hosts, origins, media_domains;
+  std::string media_path, mmproj;
+  bool pan_and_scan = false;
   int32_t max_sequences = 0, max_loaded = 0, max_queue = 0, max_logprobs = 20, drain_seconds = 30;
   bool share = false, insecure = false, quiet_requests = false, open_metrics = false;
   chat::LoadOptions running;
@@ -136,7 +138,15 @@ Result<server::ServeOptions> options_of(const ServeFlags& flags) {
   options.http.certificate_file = flags.certificate;
   options.http.key_file = flags.key;
 
+  options.media.domains = flags.media_domains;
+  options.media.local_path = flags.media_path;
+  if (!flags.mmproj.empty() && flags.model.empty()) {
+    return Error{ErrorCode::kInvalidArgument, "--mmproj is for a MODEL, and none is named"};
+  }
+
   server::ModelsOptions& models = options.models;
+  models.mmproj = flags.mmproj;
+  models.pan_and_scan = flags.pan_and_scan;
   models.backend = flags.running.backend;
   models.chunk = flags.running.chunk;
   models.memory = flags.running.memory;
@@ -230,6 +240,21 @@ void add_flags(CLI::App& command, ServeFlags& flags) {
   command
       .add_option("--keep-alive", flags.keep_alive, "How long a model stays after its last request; OLLAMA_KEEP_ALIVE")
       ->group(models);
+  const std::string pictures = "Pictures";
+  command.add_option("--mmproj", flags.mmproj, "The vision tower of another file (llama.cpp's mmproj) for MODEL")
+      ->type_name("FILE")
+      ->group(pictures);
+  command.add_flag("--pan-and-scan", flags.pan_and_scan, "Look at crops of long pictures too, whatever a request says")
+      ->group(pictures);
+  command
+      .add_option("--allowed-media-domains", flags.media_domains,
+                  "Hosts that pictures are fetched from where a request names a URL; none otherwise")
+      ->delimiter(',')
+      ->group(pictures);
+  command
+      .add_option("--allowed-local-media-path", flags.media_path,
+                  "A folder below which file:// URLs of requests are read; none otherwise")
+      ->group(pictures);
   add_number(command, "--max-logprobs", flags.max_logprobs, 0, 20, "Alternatives with each token at most")
       ->group(models);
 }

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "support/paths.h"
 
 namespace carat::chat {
@@ -11,17 +14,26 @@ namespace {
 VisionConfig small_config() {
   VisionConfig config;
   config.tokens = 4;
+  config.begin_id = 7;
+  config.end_id = 8;
   config.soft_id = 9;
   return config;
 }
 
 TEST(Pictures, TextIsWhatGemma3ProcessorExpands) {
-  const std::string image =
-      "\n\n<start_of_image><image_soft_token><image_soft_token><image_soft_token><image_soft_token><end_of_image>\n\n";
-  EXPECT_EQ(picture_text(small_config(), 1), image);
-  EXPECT_EQ(
-      picture_text(small_config(), 3),
-      "Here is the original image " + image + " and here are some crops to help you see better " + image + " " + image);
+  const std::string image = "\n\n<start_of_image><end_of_image>\n\n";
+  EXPECT_EQ(picture_text(1), image);
+  EXPECT_EQ(picture_text(3), "Here is the original image " + image +
+                                 " and here are some crops to help you see better " + image + " " + image);
+}
+
+TEST(Pictures, SoftTokensStandBetweenBeginAndEnd) {
+  std::vector<int32_t> ids{2, 7, 8, 5, 7, 5, 8, 7, 8};
+  expand_images(small_config(), ids);
+  EXPECT_EQ(ids, (std::vector<int32_t>{2, 7, 9, 9, 9, 9, 8, 5, 7, 5, 8, 7, 9, 9, 9, 9, 8}));
+  std::vector<int32_t> cut{7};
+  expand_images(small_config(), cut);
+  EXPECT_EQ(cut, std::vector<int32_t>{7});
 }
 
 TEST(Pictures, EmbeddingsGoWhereSoftTokensStand) {
@@ -55,9 +67,30 @@ TEST(Pictures, NamesOfExistingPicturesLeaveThePrompt) {
   const std::string folder = std::string(kSourceDir) + "/tests/golden/images/";
   const TypedPrompt typed = split_typed_prompt("what is " + folder + "wide.png, and " + folder + "none.png?");
   EXPECT_EQ(typed.paths, std::vector<std::string>{folder + "wide.png"});
-  EXPECT_EQ(typed.text, "what is  and " + folder + "none.png?");
+  EXPECT_EQ(typed.text, "what is , and " + folder + "none.png?");
   EXPECT_EQ(split_typed_prompt("see " + folder + "expected.json").paths, std::vector<std::string>());
   EXPECT_EQ(split_typed_prompt("a\\ b\n c").text, "a\\ b\n c");
+  EXPECT_EQ(split_typed_prompt("a" + folder + "wide.png").paths, std::vector<std::string>());
+}
+
+TEST(Pictures, NamesAsPeopleTypeAndDragThem) {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::path(testing::TempDir()) / "carat pictures (1)";
+  fs::create_directories(folder);
+  for (const char* name : {"my cat.PNG", "it's.jpg", "a.jpeg", "b.webp"}) std::ofstream(folder / name) << "x";
+  const auto paths = [&](const std::string& prompt) { return split_typed_prompt(prompt).paths; };
+  const std::string plain = folder.string();
+  std::string escaped;
+  for (const char c : plain) escaped += c == ' ' || c == '(' || c == ')' ? std::string("\\") + c : std::string(1, c);
+  using List = std::vector<std::string>;
+  EXPECT_EQ(paths(escaped + "/my\\ cat.PNG what is this"), List{plain + "/my cat.PNG"});
+  EXPECT_EQ(paths("'" + plain + "/my cat.PNG' what"), List{plain + "/my cat.PNG"});
+  EXPECT_EQ(split_typed_prompt("see '" + plain + "/my cat.PNG'.").text, "see .");
+  EXPECT_EQ(paths("\"" + plain + "/it's.jpg\""), List{plain + "/it's.jpg"});
+  EXPECT_EQ(paths(escaped + "/it\\'s.jpg"), List{plain + "/it's.jpg"});
+  EXPECT_EQ(paths(escaped + "/a.jpeg " + escaped + "/b.webp?"), (List{plain + "/a.jpeg", plain + "/b.webp"}));
+  EXPECT_EQ(paths("(" + escaped + "/a.jpeg)"), List{plain + "/a.jpeg"});
+  fs::remove_all(folder);
 }
 
 }  // namespace

@@ -4,13 +4,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <optional>
 
+#include "chat/pictures.h"
+#include "cli/home_folder.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
 #include "cli/repl/commands.h"
@@ -33,11 +33,6 @@ bool is_set(const char* variable) {
   return value != nullptr && *value != '\0' && std::string_view(value) != "0" && std::string_view(value) != "false";
 }
 
-bool exists(const std::string& path) {
-  std::error_code ignored;
-  return std::filesystem::exists(path, ignored);
-}
-
 std::vector<std::string> split(std::string_view line) {
   std::vector<std::string> words;
   for (size_t at = line.find_first_not_of(kSpaces); at != std::string_view::npos;) {
@@ -46,16 +41,6 @@ std::vector<std::string> split(std::string_view line) {
     at = line.find_first_not_of(kSpaces, end);
   }
   return words;
-}
-
-// A word that names a picture which exists; empty if there is none.
-std::string image_in(const std::string& message) {
-  constexpr std::array<std::string_view, 4> kEndings{".jpg", ".jpeg", ".png", ".webp"};
-  for (const std::string& word : split(message)) {
-    const bool is_image = std::any_of(kEndings.begin(), kEndings.end(), [&](auto e) { return word.ends_with(e); });
-    if (is_image && exists(word)) return word;
-  }
-  return {};
 }
 
 // A base model is called one on the first line: somebody who expects a chat should know.
@@ -158,7 +143,8 @@ bool Repl::handle(const std::string& line) {
   } else if (line.starts_with(kQuotes)) {
     const auto message = read_to_quotes(line.substr(kQuotes.size()));
     if (message) send(*message);
-  } else if (words[0].starts_with('/') && line.find('\n') == std::string::npos && image_in(words[0]).empty()) {
+  } else if (words[0].starts_with('/') && line.find('\n') == std::string::npos &&
+             chat::split_typed_prompt(line, home_folder()).paths.empty()) {
     return run_command(words, state_) == CommandResult::kDone;
   } else {
     send(line);
@@ -172,10 +158,16 @@ void Repl::send(const std::string& message) {
     return print_error(
         {ErrorCode::kUnsupported, "structured output is not there yet; /set noformat goes back to plain answers"});
   }
-  if (const std::string image = image_in(message); !image.empty()) {
-    return print_error({ErrorCode::kUnsupported, "images are not there yet: '" + image + "' was not sent"});
-  }
   const auto start = std::chrono::steady_clock::now();
+  chat::TypedPrompt typed = chat::split_typed_prompt(message, home_folder());
+  std::vector<chat::PromptPicture> pictures;
+  if (!typed.paths.empty()) {
+    if (const Status can = state_.session->open_eyes(); !can.ok()) return print_error(can.error());
+    for (const std::string& path : typed.paths) note("Added image '{}'\n", path);
+    auto seen = state_.session->look_at(typed.paths);
+    if (!seen.ok()) return print_error(seen.error());
+    pictures = std::move(*seen);
+  }
   WordWrap wrap([&] { return state_.word_wrap ? terminal_columns() : 0; });
   bool at_line_start = true;
   const auto write = [&](std::string_view text) {
@@ -184,7 +176,7 @@ void Repl::send(const std::string& message) {
     if (!shown.empty()) at_line_start = shown.back() == '\n';
   };
   const auto notice = [&](std::string_view text) { write(fmt::format("{}[{}]\n", at_line_start ? "" : "\n", text)); };
-  const auto reply = state_.session->ask(message, InterruptGuard::interrupted, write, notice);
+  const auto reply = state_.session->ask(typed.text, InterruptGuard::interrupted, write, notice, std::move(pictures));
   if (!reply.ok()) return print_error(reply.error());
   write(at_line_start ? "\n" : "\n\n");
   if (!state_.verbose) return;

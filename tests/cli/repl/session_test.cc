@@ -117,9 +117,14 @@ TEST_F(ReplSession, WhatIsNotThereYetSaysSo) {
   EXPECT_EQ(reply("/set format json"), "Set format to 'json' mode.\n");
   EXPECT_NE(reply("word").find("error: structured output is not there yet"), std::string::npos);
   EXPECT_EQ(reply("/set noformat"), "Disabled format.\n");
+  leave();
+}
+
+TEST_F(ReplSession, AModelWithoutATowerSaysSo) {
+  start({"tiny"});
   const std::filesystem::path picture = home() / "cat.png";
   ASSERT_EQ(std::fclose(std::fopen(picture.c_str(), "w")), 0);
-  EXPECT_NE(reply("What is in " + picture.string() + " then").find("error: images are not there yet"),
+  EXPECT_NE(reply("What is in " + picture.string() + " then").find("has no vision tower, so it sees no pictures"),
             std::string::npos);
   leave();
 }
@@ -132,7 +137,7 @@ TEST_F(ReplSession, APathIsNoCommandThatIsKnown) {
   EXPECT_EQ(reply("/tmp is a folder"), "Unknown command '/tmp'. Type /? for help\n");
   const std::filesystem::path picture = home() / "dog.png";
   ASSERT_EQ(std::fclose(std::fopen(picture.c_str(), "w")), 0);
-  EXPECT_NE(reply(picture.string() + " what is it").find("error: images are not there yet"), std::string::npos);
+  EXPECT_NE(reply(picture.string() + " what is it").find("has no vision tower"), std::string::npos);
   leave();
 }
 
