@@ -171,12 +171,14 @@ SynthVocabulary invented_vocabulary(int32_t size) {
   add_normal(std::string(kSpace));
   for (char c = '!'; c <= '~'; ++c) add_normal(std::string(1, c));
   Words words;
-  while (next_id() < std::min(size, kFirstTabs)) add_normal(words.next());
-  for (size_t n = 1; next_id() < std::min(size, kStartOfImage); ++n) {
+  const bool is_small = size <= kStartOfImage;  // then these two are its last pieces
+  const int32_t markers = is_small ? 2 : 0;
+  while (next_id() < std::min(size - markers, kFirstTabs)) add_normal(words.next());
+  for (size_t n = 1; next_id() < std::min(size - markers, kStartOfImage); ++n) {
     vocabulary.add(std::string(n, '\t'), kSpecialScore, kUserDefined);
   }
   for (const char* name : {"<start_of_image>", "<end_of_image>"}) {
-    if (next_id() < size) vocabulary.add(name, kSpecialScore, kUserDefined);
+    if (next_id() < size) vocabulary.add(name, kSpecialScore, is_small ? kControl : kUserDefined);
   }
   for (int i = 99; next_id() < size; ++i) vocabulary.add(fmt::format("<unused{}>", i), kSpecialScore, kControl);
   return vocabulary;

@@ -3,6 +3,7 @@
 
 #include "server/framing.h"
 #include "server/openai_answer.h"
+#include "server/pictures.h"
 #include "server/prompts.h"
 
 namespace carat::server {
@@ -188,31 +189,54 @@ class Answer final : public GenerationSink {
 
 // The request with its prompt's ids, for both; `ready` runs on a worker.
 void prepare(App& app, const ExchangePtr& exchange, bool counting,
-             std::function<void(const Lease&, MessagesRequest&, std::vector<int32_t>)> ready) {
+             std::function<void(const Lease&, MessagesRequest&, std::vector<int32_t>, std::vector<ImageSpan>)> ready) {
   auto parsed = parse_messages(app.flavor(), exchange->request().body, counting);
   if (parsed.error) return refuse(exchange, *parsed.error);
   auto request = std::make_shared<MessagesRequest>(std::move(parsed.request));
-  if (request->has_images) return refuse(exchange, {400, "this model does not take images", "", ""});
   if (const auto error = missing_model(app, request->model)) {
     return refuse(exchange, {404, fmt::format("model: {}", request->model), "", ""});
   }
   const std::string name = request->model.empty() ? app.models().pinned_names()[0] : request->model;
-  app.models().acquire(
-      name, 0, std::nullopt, [exchange, request, ready = std::move(ready)](const Result<Lease>& lease) {
-        if (!lease) return refuse(exchange, {http_status(lease.error().code), lease.error().message, "", ""});
-        auto messages = with_tools(**lease, std::move(request->messages), request->tools, std::nullopt);
-        if (!messages) return refuse(exchange, {400, messages.error().message, "", ""});
-        ChatPrompt prompt{collated(std::move(*messages)), true, false, request->tools.answer_begins()};
-        prompt.continue_final = prompt.messages.back().role == "assistant";
-        auto ids = encode_chat_prompt(**lease, (*lease)->format, prompt);
-        if (!ids) return refuse(exchange, {400, ids.error().message, "", ""});
-        ready(*lease, *request, std::move(*ids));
-      });
+  const auto encode = [exchange, request, counting, ready = std::move(ready)](const Lease& model,
+                                                                              const SeenPictures& seen) {
+    auto messages = with_tools(*model, std::move(request->messages), request->tools, std::nullopt);
+    if (!messages) return refuse(exchange, {400, messages.error().message, "", ""});
+    ChatPrompt prompt{collated(std::move(*messages)), true, false, request->tools.answer_begins()};
+    prompt.continue_final = prompt.messages.back().role == "assistant";
+    describe_pictures(prompt.messages, seen);
+    auto ids = encode_chat_prompt(*model, model->format, prompt);
+    if (!ids) return refuse(exchange, {400, ids.error().message, "", ""});
+    expand_pictures(*model, seen, *ids);
+    std::vector<ImageSpan> images;
+    if (!counting) {
+      auto placed = place_pictures(*model, seen.size(), seen, *ids);
+      if (!placed) return refuse(exchange, {400, placed.error().message, "", ""});
+      images = std::move(*placed);
+    }
+    ready(model, *request, std::move(*ids), std::move(images));
+  };
+  app.models().acquire(name, 0, std::nullopt, [&app, exchange, request, counting, encode](const Result<Lease>& lease) {
+    const auto refuse_for = [&exchange](const Error& error) {
+      refuse(exchange, {http_status(error.code), error.message, "", ""});
+    };
+    if (!lease) return refuse_for(lease.error());
+    const size_t count = request->pictures.sources.size();
+    if (counting && count > 0) {
+      if (!(*lease)->pictures) return refuse_for((*lease)->refuses_pictures);
+      return encode(*lease, unseen_pictures(**lease, count));
+    }
+    look(app, *lease, std::move(request->pictures),
+         [exchange, encode, model = *lease](const Result<SeenPictures>& seen) {
+           if (!seen) return refuse(exchange, {http_status(seen.error().code), seen.error().message, "", ""});
+           encode(model, *seen);
+         });
+  });
 }
 
 void messages(App& app, const ExchangePtr& exchange) {
   prepare(app, exchange, false,
-          [&app, exchange](const Lease& model, MessagesRequest& request, std::vector<int32_t> ids) {
+          [&app, exchange](const Lease& model, MessagesRequest& request, std::vector<int32_t> ids,
+                           std::vector<ImageSpan> images) {
             chat::GenerationOptions options = model->defaults;
             if (const auto error = apply_sampling(options, request.sampling, model->config().vocabulary))
               return refuse(exchange, *error);
@@ -230,6 +254,7 @@ void messages(App& app, const ExchangePtr& exchange) {
             Context context{exchange,     model, request.model, request.stream, static_cast<int64_t>(ids.size()),
                             request.tools};
             generation.request.prompt = std::move(ids);
+            generation.request.images = std::move(images);
             generation.request.sampling = options.sampling;
             generation.stops = options.stops;
             generation.trim_leading_space = model->format.trims_leading_space();
@@ -243,13 +268,15 @@ void messages(App& app, const ExchangePtr& exchange) {
 }
 
 void count_tokens(App& app, const ExchangePtr& exchange) {
-  prepare(app, exchange, true, [exchange](const Lease&, MessagesRequest&, const std::vector<int32_t>& ids) {
-    exchange->respond(
-        {200,
-         "application/json",
-         fmt::format("{{\"input_tokens\":{0},\"context_management\":{{\"original_input_tokens\":{0}}}}}", ids.size()),
-         {}});
-  });
+  prepare(app, exchange, true,
+          [exchange](const Lease&, MessagesRequest&, const std::vector<int32_t>& ids, const std::vector<ImageSpan>&) {
+            exchange->respond(
+                {200,
+                 "application/json",
+                 fmt::format("{{\"input_tokens\":{0},\"context_management\":{{\"original_input_tokens\":{0}}}}}",
+                             ids.size()),
+                 {}});
+          });
 }
 
 }  // namespace

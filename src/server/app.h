@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "server/gate.h"
 #include "server/http_server.h"
+#include "server/media.h"
 #include "server/metrics.h"
 #include "server/models.h"
 #include "server/router.h"
@@ -31,6 +32,7 @@ struct ServeOptions {
   std::vector<std::string> served_names;  // and under which names; its own if empty
   std::string version = "0.0.0";
   int32_t max_logprobs = 20;
+  MediaOptions media;  // pictures that a request names instead of bringing
   size_t body_bytes = 8 << 20, image_body_bytes = 64 << 20;
   std::chrono::milliseconds drain_timeout{30'000};
   bool share = false;         // the store is a registry too, that needs no key

@@ -12,7 +12,27 @@ std::string text_member(const Json& json, const char* name) {
   return it != json.end() && it->is_string() ? it->get<std::string>() : "";
 }
 
-void read_content(const Json& content, ChatMessage& message, bool& has_images, Fields& fields) {
+namespace {
+
+// A picture in the shapes of OpenAI's chat, of its Responses, and of Anthropic.
+Result<PictureSource> read_picture(const Json& part) {
+  const Error expected{ErrorCode::kInvalidArgument, "a picture: expected an image_url, or a source of base64 or a url"};
+  if (const auto source = part.find("source"); source != part.end()) {
+    const std::string type = text_member(*source, "type");
+    if (type == "base64") return picture_of_base64(text_member(*source, "data"));
+    if (type == "url") return picture_of_url(text_member(*source, "url"));
+    return expected;
+  }
+  const auto url = part.find("image_url");
+  if (url == part.end()) return expected;
+  if (url->is_string()) return picture_of_url(url->get_ref<const std::string&>());
+  if (!url->is_object() || !url->contains("url") || !(*url)["url"].is_string()) return expected;
+  return picture_of_url((*url)["url"].get_ref<const std::string&>());
+}
+
+}  // namespace
+
+void read_content(const Json& content, ChatMessage& message, std::vector<PictureSource>& pictures, Fields& fields) {
   if (content.is_string()) {
     message.parts.push_back({ChatPart::Kind::kText, content.get<std::string>()});
     return;
@@ -25,9 +45,11 @@ void read_content(const Json& content, ChatMessage& message, bool& has_images, F
       continue;
     }
     const std::string type = text_member(part, "type");
-    if (type == "image_url" || type == "image" || type == "input_image" || type == "input_audio" ||
-        type == "video_url") {
-      has_images = true;
+    if (type == "image_url" || type == "image" || type == "input_image") {
+      auto picture = read_picture(part);
+      if (!picture.ok()) return fields.rule("content", picture.error().message);
+      pictures.push_back(std::move(*picture));
+      message.parts.push_back({ChatPart::Kind::kImage, ""});
     } else if (type == "text" || type == "input_text" || type == "output_text") {
       Fields inner(part, "'messages', 'content', ");
       std::string text;
@@ -68,6 +90,13 @@ std::string said(const ChatMessage& message) {
   return text;
 }
 
+// What a tool returned.
+void read_texts(const Json& content, ChatMessage& message, Fields& fields) {
+  std::vector<PictureSource> pictures;
+  read_content(content, message, pictures, fields);
+  if (!pictures.empty()) fields.rule("content", "the result of a tool holds a picture: only texts are taken");
+}
+
 // Responses' items that are no messages. False: it is one.
 bool read_item(const Json& json, std::vector<ChatMessage>& out, Fields& fields) {
   const std::string type = text_member(json, "type");
@@ -77,8 +106,7 @@ bool read_item(const Json& json, std::vector<ChatMessage>& out, Fields& fields) 
   } else if (type == "function_call_output") {
     const Json output = json.value("output", Json());
     ChatMessage read;
-    bool has_images = false;
-    read_content(output, read, has_images, fields);
+    read_texts(output, read, fields);
     out.push_back(tool_result(out, text_member(json, "call_id"), said(read)));
   } else {
     return false;
@@ -97,8 +125,7 @@ void read_tool_parts(const Json& content, ChatMessage& message, std::vector<Chat
       message.tool_calls.push_back(std::move(*call));
     } else if (type == "tool_result") {
       ChatMessage read;
-      bool has_images = false;
-      read_content(part.value("content", Json()), read, has_images, fields);
+      read_texts(part.value("content", Json()), read, fields);
       const bool failed = part.contains("is_error") && part["is_error"] == true;
       out.push_back(tool_result(out, text_member(part, "tool_use_id"), (failed ? "error: " : "") + said(read)));
     }
@@ -107,7 +134,8 @@ void read_tool_parts(const Json& content, ChatMessage& message, std::vector<Chat
 
 }  // namespace
 
-void read_messages(Fields& fields, const Json* list, std::vector<ChatMessage>& out, bool& has_images) {
+void read_messages(Fields& fields, const Json* list, std::vector<ChatMessage>& out,
+                   std::vector<PictureSource>& pictures) {
   if (list == nullptr) return;
   for (size_t i = 0; i < list->size(); ++i) {
     const Json& json = (*list)[i];
@@ -124,7 +152,7 @@ void read_messages(Fields& fields, const Json* list, std::vector<ChatMessage>& o
     if (inner.find("role") == nullptr) inner.missing("role");
     inner.text("role", message.role);
     if (message.role == "developer") message.role = "system";
-    if (const Json* content = inner.find("content")) read_content(*content, message, has_images, inner);
+    if (const Json* content = inner.find("content")) read_content(*content, message, pictures, inner);
     if (const Json* content = inner.find("content"); content != nullptr && content->is_array()) {
       read_tool_parts(*content, message, out, inner);
     }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "server/fields.h"
+#include "server/picture_source.h"
 #include "tokenizer/chat_template.h"
 
 namespace carat::server {
@@ -13,10 +14,11 @@ namespace carat::server {
 // The text of that name in what should be an object; "" for anything else.
 std::string text_member(const Json& json, const char* name);
 
-// The content of a message: a text, or a list of parts.
-void read_content(const Json& content, ChatMessage& message, bool& has_images, Fields& fields);
+// The content of a message: a text, or a list of parts; a picture becomes a part and a source of its own.
+void read_content(const Json& content, ChatMessage& message, std::vector<PictureSource>& pictures, Fields& fields);
 
 // Appends them. `list` may be null.
-void read_messages(Fields& fields, const Json* list, std::vector<ChatMessage>& out, bool& has_images);
+void read_messages(Fields& fields, const Json* list, std::vector<ChatMessage>& out,
+                   std::vector<PictureSource>& pictures);
 
 }  // namespace carat::server

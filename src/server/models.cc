@@ -13,6 +13,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr int32_t kUsualContext = 4096, kLeastContext = 512;
+constexpr auto kTowerStays = std::chrono::minutes(2);  // after the last picture
 
 }  // namespace
 
@@ -90,7 +91,9 @@ Result<std::string> Models::find(const std::string& name) const {
 }
 
 Result<ResolvedModel> Models::resolve(const std::string& name) const {
-  return store_.resolve(has_pinned() ? pinned_path_ : name);
+  CARAT_TRY(ResolvedModel resolved, store_.resolve(has_pinned() ? pinned_path_ : name));
+  if (has_pinned() && !options_.mmproj.empty()) resolved.projector = options_.mmproj;
+  return resolved;
 }
 
 Result<chat::OpenModel> Models::open(const std::string& name) const {
@@ -216,9 +219,19 @@ Result<Lease> Models::load(const std::string& name, int32_t context) {
   engine.max_rows = options_.chunk;
   engine.max_sequences = options_.max_sequences;
   CARAT_TRY(const MemoryNeed need, memory_need(options_.backend, config, served->model.file.weights, options_.chunk));
+  CARAT_TRY(const MemoryNeed with_tower, open_eyes(*served, need));
   CARAT_TRY(const chat::MemoryBudget there_is, budget());
   const int32_t least = std::min(engine.context, std::max(context, kLeastContext));
-  CARAT_TRY(const chat::MemoryPlan plan, chat::plan_memory(need, config, engine, least, there_is));
+  auto planned = chat::plan_memory(with_tower, config, engine, least, there_is);
+  if (!planned.ok() && served->pictures) {  // text at least
+    served->refuses_pictures = {ErrorCode::kOutOfMemory,
+                                fmt::format("{} sees no pictures here: its vision tower does not fit into the memory "
+                                            "of {}",
+                                            name, there_is.whose)};
+    served->pictures.reset();
+    planned = chat::plan_memory(need, config, engine, least, there_is);
+  }
+  CARAT_TRY(const chat::MemoryPlan plan, std::move(planned));
   served->planned_bytes = plan.total();
   CARAT_TRY(served->backend, create_backend(options_.backend, config, served->model.file.weights));
   CARAT_TRY(served->engine, Engine::create(*served->backend, config, plan.engine));
@@ -229,6 +242,24 @@ Result<Lease> Models::load(const std::string& name, int32_t context) {
   served->load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   // Whoever lets go last, the loader's thread frees it: unmapping a model takes a while.
   return Lease(served.release(), [given_up = given_up_](ServedModel* model) { given_up->take(model); });
+}
+
+// Finds the vision tower, which is loaded with the first picture: its memory is set aside.
+Result<MemoryNeed> Models::open_eyes(ServedModel& served, MemoryNeed need) const {
+  served.refuses_pictures = chat::sees_nothing(served.name);
+  auto tower = chat::tower_of(served.model, "");
+  if (!tower.ok()) {
+    if (!options_.mmproj.empty()) return tower.error();
+    served.refuses_pictures = tower.error();
+    return need;
+  }
+  if (!*tower) return need;
+  auto pictures = std::make_unique<chat::PictureEncoder>(options_.backend, std::move(*tower));
+  pictures->take_ids_of(*served.tokenizer);
+  CARAT_TRY(const uint64_t bytes, pictures->needed_bytes());
+  need.weights += bytes;
+  served.pictures = std::move(pictures);
+  return need;
 }
 
 // What is left for one more model. The machine knows itself what the others took; --memory has to be told.
@@ -255,11 +286,13 @@ void Models::unload(const std::string& name) {
 
 void Models::expire() {
   std::vector<Lease> going;
+  std::vector<std::weak_ptr<ServedModel>> seeing;
   const auto now = Clock::now();
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   for (auto it = loaded_.begin(); it != loaded_.end();) {
     Entry& entry = it->second;
     if (!is_idle(entry)) entry.last_used = now;
+    if (entry.model->pictures) seeing.emplace_back(entry.model);
     if (is_idle(entry) && entry.keep_alive != kForever && now - entry.last_used >= entry.keep_alive) {
       going.push_back(std::move(entry.model));
       it = loaded_.erase(it);
@@ -267,6 +300,19 @@ void Models::expire() {
       ++it;
     }
   }
+  lock.unlock();
+  close_eyes(std::move(seeing));
+}
+
+// Towers that have seen nothing for a while go; the models stay.
+void Models::close_eyes(std::vector<std::weak_ptr<ServedModel>> models) {
+  if (models.empty() || closing_eyes_.exchange(true)) return;
+  eyes_.post([this, models = std::move(models)] {
+    for (const std::weak_ptr<ServedModel>& model : models) {
+      if (const Lease there = model.lock()) there->pictures->unload_after(kTowerStays);
+    }
+    closing_eyes_ = false;
+  });
 }
 
 std::vector<LoadedModelInfo> Models::loaded() const {

@@ -19,6 +19,7 @@
 #include "chat/generation_options.h"
 #include "chat/memory_plan.h"
 #include "chat/open_model.h"
+#include "chat/pictures.h"
 #include "chat/prompt_format.h"
 #include "server/generation.h"
 #include "server/shape.h"
@@ -40,6 +41,8 @@ struct ModelsOptions {
   int32_t max_waiting = 512;   // requests of one model that wait for a place
   int32_t max_loaded = 3;
   KeepAlive keep_alive = std::chrono::minutes(5);
+  std::string mmproj;         // the vision tower of another file, for the model that is pinned
+  bool pan_and_scan = false;  // of every picture
   std::string memory;  // a hard budget for all models together, as people write it: 2G; empty: what the machine has
 };
 
@@ -51,6 +54,9 @@ struct ServedModel {
   chat::PromptFormat format;
   std::optional<Error> refuses_chat;  // its template is not known: it completes text, and says so to whoever chats
   std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<chat::PictureEncoder>
+      pictures;            // the eyes' thread's own, but for its config(); null: it sees nothing
+  Error refuses_pictures;  // then: why
   std::mutex grammars_mutex;
   std::shared_ptr<Grammars> grammars;  // made for the first request that asks for a shape
   std::unique_ptr<Backend> backend;
@@ -112,6 +118,7 @@ class Models {
 
   std::vector<LoadedModelInfo> loaded() const;  // the one that stays longest first
   const ModelsOptions& options() const { return options_; }
+  Workers& eyes() { return eyes_; }  // the thread that looks at pictures
   // After the network has stopped: everything goes.
   void shutdown();
 
@@ -135,6 +142,8 @@ class Models {
   bool unload_oldest();
   void make_room();
   void load_for(Waiting waiting);
+  void close_eyes(std::vector<std::weak_ptr<ServedModel>> models);
+  Result<MemoryNeed> open_eyes(ServedModel& served, MemoryNeed need) const;
   static bool is_idle(const Entry& entry) { return entry.model.use_count() == 1; }
 
   const Store& store_;
@@ -149,6 +158,8 @@ class Models {
   std::map<std::string, Entry> loaded_;
   const std::shared_ptr<GivenUp> given_up_;
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> closing_eyes_{false};
+  Workers eyes_{1};
   Workers loader_{1};  // loads and unloads, one at a time
 };
 

@@ -8,6 +8,7 @@
 #include "server/framing.h"
 #include "server/json_text.h"
 #include "server/ollama_requests.h"
+#include "server/pictures.h"
 #include "server/prompts.h"
 #include "server/request_log.h"
 
@@ -174,9 +175,6 @@ Status check_common(const OllamaCommon& request) {
   if (request.think) {
     return Error{ErrorCode::kInvalidArgument, fmt::format("\"{}\" does not support thinking", request.model)};
   }
-  if (request.has_images) {
-    return Error{ErrorCode::kUnsupported, "this model is missing data required for image input"};
-  }
   return {};
 }
 
@@ -215,10 +213,12 @@ std::optional<Shape> shape_of(const OllamaCommon& request) {
 }
 
 void start(App& app, const ExchangePtr& exchange, const Lease& lease, Context context, std::vector<int32_t> prompt,
-           const chat::GenerationOptions& options, const OllamaCommon& request, bool trim) {
+           std::vector<ImageSpan> images, const chat::GenerationOptions& options, const OllamaCommon& request,
+           bool trim) {
   GenerationRequest generation;
   const int32_t room = std::max(0, context_of(*lease, options) - static_cast<int32_t>(prompt.size()));
   generation.request.prompt = std::move(prompt);
+  generation.request.images = std::move(images);
   generation.request.sampling = options.sampling;
   int32_t& most = generation.request.sampling.max_tokens;
   most = most < 0 ? room : std::min(most, room);
@@ -248,8 +248,30 @@ std::vector<int32_t> without_bos(const std::vector<int32_t>& ids, int32_t bos) {
   return {ids.begin() + (!ids.empty() && ids.front() == bos ? 1 : 0), ids.end()};
 }
 
+// `context` cannot hold pictures: the next request goes on without them.
+std::vector<int32_t> without_pictures(const ServedModel& model, std::vector<int32_t> ids) {
+  if (!model.pictures) return ids;
+  const VisionConfig& config = model.pictures->config();
+  std::erase_if(ids, [&](int32_t id) { return id == config.begin_id || id == config.soft_id || id == config.end_id; });
+  return ids;
+}
+
+// [img-0], [img-1] and so on are the pictures; those that the prompt does not name come first.
+std::string raw_prompt(std::string text, const SeenPictures& seen) {
+  std::string before;
+  for (size_t i = 0; i < seen.size(); ++i) {
+    const std::string mark = fmt::format("[img-{}]", i);
+    const size_t at = text.find(mark);
+    if (at == std::string::npos)
+      before += seen[i].text;
+    else
+      text.replace(at, mark.size(), seen[i].text);
+  }
+  return before + text;
+}
+
 void generate_with(App& app, const ExchangePtr& exchange, const OllamaGenerate& request, const Lease& lease,
-                   Context context) {
+                   Context context, const SeenPictures& seen) {
   const auto refuse = [&](const Error& error) { exchange->respond(ollama_error(error)); };
   chat::GenerationOptions options = lease->defaults;
   if (const Status status = apply_ollama_options(options, request.options); !status.ok()) return refuse(status.error());
@@ -263,15 +285,17 @@ void generate_with(App& app, const ExchangePtr& exchange, const OllamaGenerate& 
   const int32_t bos = lease->config().bos_id;
   std::vector<int32_t> ids;
   if (request.raw) {
-    ids = encode_text_prompt(*lease, request.prompt, true);
+    ids = encode_text_prompt(*lease, raw_prompt(request.prompt, seen), true);
+    expand_pictures(*lease, seen, ids);
   } else {
     ChatPrompt prompt;
     const std::string& system = request.has_system ? request.system : lease->model.resolved.system;
     if (!system.empty()) prompt.messages.push_back(ChatMessage::of_text("system", system));
-    prompt.messages.push_back(ChatMessage::of_text("user", request.prompt));
+    prompt.messages.push_back(chat::message_with(seen, request.prompt));
     auto encoded = encode_chat_prompt(*lease, format, prompt);
     if (!encoded) return refuse(encoded.error());
     ids = std::move(*encoded);
+    expand_pictures(*lease, seen, ids);
     if (!request.context.empty()) {
       std::vector<int32_t> whole;
       if (lease->config().adds_bos && request.context.front() != bos) whole.push_back(bos);
@@ -281,16 +305,21 @@ void generate_with(App& app, const ExchangePtr& exchange, const OllamaGenerate& 
       ids = std::move(whole);
     }
     context.gives_context = true;
-    context.context = request.context.empty() || request.context.front() != bos ? without_bos(ids, bos) : ids;
+    context.context = without_pictures(
+        *lease, request.context.empty() || request.context.front() != bos ? without_bos(ids, bos) : ids);
   }
   // Too long: the first few tokens and the last ones stay, as Ollama has it.
   const auto room = static_cast<size_t>(context_of(*lease, options)) - 1;
   if (ids.size() > room) {
-    if (!request.truncate) return refuse({ErrorCode::kTooLong, "the input length exceeds the context length"});
+    if (!request.truncate || !seen.empty()) {
+      return refuse({ErrorCode::kTooLong, "the input length exceeds the context length"});
+    }
     const size_t kept = std::min<size_t>(5, room / 2);
     ids.erase(ids.begin() + static_cast<ptrdiff_t>(kept), ids.end() - static_cast<ptrdiff_t>(room - kept));
   }
-  start(app, exchange, lease, std::move(context), std::move(ids), options, request,
+  auto images = place_pictures(*lease, seen.size(), seen, ids);
+  if (!images) return refuse(images.error());
+  start(app, exchange, lease, std::move(context), std::move(ids), std::move(*images), options, request,
         !request.raw && !request.prompt_template && format.trims_leading_space());
 }
 
@@ -323,7 +352,11 @@ void generate(App& app, const ExchangePtr& exchange) {
                        [&app, exchange, request, context](const Result<Lease>& lease) mutable {
                          if (!lease) return exchange->respond(ollama_error(lease.error()));
                          context.load_seconds = std::chrono::duration<double>(Clock::now() - context.began).count();
-                         generate_with(app, exchange, *request, *lease, std::move(context));
+                         look(app, *lease, request->pictures,
+                              [&app, exchange, request, context, lease = *lease](const Result<SeenPictures>& seen) {
+                                if (!seen) return exchange->respond(ollama_error(seen.error()));
+                                generate_with(app, exchange, *request, lease, context, *seen);
+                              });
                        });
 }
 
@@ -339,7 +372,8 @@ std::vector<ChatMessage> whole_conversation(const OllamaChat& request, const Res
   return all;
 }
 
-void chat_with(App& app, const ExchangePtr& exchange, const OllamaChat& request, const Lease& lease, Context context) {
+void chat_with(App& app, const ExchangePtr& exchange, const OllamaChat& request, const Lease& lease, Context context,
+               const SeenPictures& seen) {
   const auto refuse = [&](const Error& error) { exchange->respond(ollama_error(error)); };
   chat::GenerationOptions options = lease->defaults;
   if (const Status status = apply_ollama_options(options, request.options); !status.ok()) return refuse(status.error());
@@ -349,14 +383,18 @@ void chat_with(App& app, const ExchangePtr& exchange, const OllamaChat& request,
   if (!messages) return refuse(messages.error());
   prompt.messages = collated(std::move(*messages));
   prompt.continue_final = prompt.messages.back().role == "assistant";
+  describe_pictures(prompt.messages, seen);
   const auto room = static_cast<size_t>(context_of(*lease, options)) - 1;
   // Too long: the oldest turns go, two at a time so that the roles still alternate; the system text stays.
   while (true) {
     auto encoded = encode_chat_prompt(*lease, lease->format, prompt);
     if (!encoded) return refuse(encoded.error());
+    expand_pictures(*lease, seen, *encoded);
     const size_t first = prompt.messages.front().role == "system" ? 1 : 0;
     if (encoded->size() <= room) {
-      return start(app, exchange, lease, std::move(context), std::move(*encoded), options, request,
+      auto images = place_pictures(*lease, picture_parts(prompt.messages), seen, *encoded);
+      if (!images) return refuse(images.error());
+      return start(app, exchange, lease, std::move(context), std::move(*encoded), std::move(*images), options, request,
                    lease->format.trims_leading_space());
     }
     if (!request.truncate || prompt.messages.size() < first + 3) {
@@ -392,7 +430,11 @@ void chat(App& app, const ExchangePtr& exchange) {
                        [&app, exchange, request, context](const Result<Lease>& lease) mutable {
                          if (!lease) return exchange->respond(ollama_error(lease.error()));
                          context.load_seconds = std::chrono::duration<double>(Clock::now() - context.began).count();
-                         chat_with(app, exchange, *request, *lease, std::move(context));
+                         look(app, *lease, request->pictures,
+                              [&app, exchange, request, context, lease = *lease](const Result<SeenPictures>& seen) {
+                                if (!seen) return exchange->respond(ollama_error(seen.error()));
+                                chat_with(app, exchange, *request, lease, context, *seen);
+                              });
                        });
 }
 

@@ -188,6 +188,10 @@ Status read_common(GoFields& fields, OllamaCommon& out) {
       fields.wrong(*value, "options", "map[string]interface {}");
     } else {
       for (const auto& [name, option] : value->items()) CARAT_CHECK(read_option(name, option, out.options));
+      if (const auto pan = value->find("pan_and_scan"); pan != value->end() && !pan->is_null()) {
+        if (!pan->is_boolean()) return invalid("option \"pan_and_scan\" must be of type boolean");
+        out.pictures.pan_and_scan = pan->get<bool>();
+      }
     }
   }
   if (const Json* value = fields.find("format")) {
@@ -214,7 +218,31 @@ Status read_common(GoFields& fields, OllamaCommon& out) {
 
 bool has_items(const Json* value) { return value != nullptr && value->is_array() && !value->empty(); }
 
-Result<ChatMessage> read_message(const Json& json, bool& has_images) {
+// Go's []byte: base64, decoded with the rest of the JSON. Parts for them go before the text.
+Status read_images(GoFields& fields, const char* type, ChatMessage& message, std::vector<PictureSource>& out) {
+  const Json* images = fields.find("images");
+  if (images == nullptr) return {};
+  if (!images->is_array()) {
+    fields.wrong(*images, "images", "[]api.ImageData");
+    return fields.status();
+  }
+  for (const Json& image : *images) {
+    if (!image.is_string()) {
+      fields.wrong(image, "images", "[]uint8");
+      return fields.status();
+    }
+    auto source = picture_of_base64(image.get_ref<const std::string&>());
+    if (!source.ok()) {
+      return invalid(fmt::format("{}.images: {}", type, source.error().message));
+    }
+    if (message.role == "tool") return invalid("the result of a tool holds a picture: only texts are taken");
+    out.push_back(std::move(*source));
+    message.parts.insert(message.parts.end() - 1, {ChatPart::Kind::kImage, ""});
+  }
+  return {};
+}
+
+Result<ChatMessage> read_message(const Json& json, std::vector<PictureSource>& images) {
   if (!json.is_object()) {
     return invalid(fmt::format(
         "json: cannot unmarshal {} into Go struct field ChatRequest.messages of type api.Message", go_type(json)));
@@ -223,7 +251,6 @@ Result<ChatMessage> read_message(const Json& json, bool& has_images) {
   std::string role, content;
   fields.text("role", role);
   fields.text("content", content);
-  has_images |= has_items(fields.find("images"));
   CARAT_CHECK(fields.status());
   std::transform(role.begin(), role.end(), role.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
@@ -231,6 +258,7 @@ Result<ChatMessage> read_message(const Json& json, bool& has_images) {
     return invalid(fmt::format("role {} is not one of system, user, assistant, tool", Json(role).dump()));
   }
   ChatMessage message = ChatMessage::of_text(std::move(role), std::move(content));
+  CARAT_CHECK(read_images(fields, "ChatRequest.messages", message, images));
   fields.text("tool_name", message.tool_name);
   if (const Json* calls = fields.find("tool_calls")) {
     if (!calls->is_array()) fields.wrong(*calls, "tool_calls", "[]api.ToolCall");
@@ -259,7 +287,8 @@ Result<OllamaGenerate> parse_ollama_generate(const std::string& body) {
     if (!text.empty()) out.prompt_template = text;
   }
   fields.flag("raw", out.raw);
-  out.has_images = has_items(fields.find("images"));
+  ChatMessage parts = ChatMessage::of_text("user", "");
+  CARAT_CHECK(read_images(fields, "GenerateRequest", parts, out.pictures.sources));
   if (const Json* value = fields.find("context")) {
     if (!value->is_array())
       fields.wrong(*value, "context", "[]int");
@@ -287,7 +316,7 @@ Result<OllamaChat> parse_ollama_chat(const std::string& body) {
     } else {
       if (value->size() > kMostMessages) return invalid(fmt::format("more than {} messages", kMostMessages));
       for (const Json& message : *value) {
-        CARAT_TRY(ChatMessage read, read_message(message, out.has_images));
+        CARAT_TRY(ChatMessage read, read_message(message, out.pictures.sources));
         out.messages.push_back(std::move(read));
       }
     }
@@ -398,9 +427,10 @@ Result<OllamaCreate> parse_ollama_create(const std::string& body) {
     }
   }
   if (const Json* messages = fields.find("messages"); messages != nullptr && messages->is_array()) {
-    bool images = false;
+    std::vector<PictureSource> images;
     for (const Json& message : *messages) {
       CARAT_TRY(const ChatMessage read, read_message(message, images));
+      if (!images.empty()) return invalid("messages: a saved conversation holds no images");
       file.messages.push_back({read.role, read.parts.front().text});
     }
   }

@@ -11,6 +11,7 @@
 #include "chat/generation_options.h"
 #include "server/http.h"
 #include "server/models.h"
+#include "server/picture_source.h"
 #include "server/tools.h"
 #include "store/create.h"
 #include "tokenizer/chat_template.h"
@@ -30,7 +31,7 @@ struct OllamaCommon {
   bool truncate = true;
   bool logprobs = false;
   int32_t top_logprobs = 0;
-  bool has_images = false;
+  Pictures pictures;
   OfferedTools tools;  // of a chat
 };
 

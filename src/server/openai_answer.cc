@@ -514,6 +514,7 @@ void answer_openai(App& app, OpenAiContext context, std::vector<std::vector<int3
     const OpenAiCommon& asked = answer->context().request;
     GenerationRequest generation;
     generation.request.prompt = choice.prompt;
+    generation.request.images = answer->context().images;
     generation.request.sampling = options.sampling;
     generation.request.constraint = shapes[index];
     SamplingParams& sampling = generation.request.sampling;

@@ -28,6 +28,7 @@ struct OpenAiContext {
   std::string id;
   int64_t created = 0;
   std::string fingerprint;
+  std::vector<ImageSpan> images;  // of its prompt
 };
 
 // One choice of the answer, from its prompt to its end.

@@ -4,6 +4,7 @@
 #include "server/embedding.h"
 #include "server/model_info.h"
 #include "server/openai_answer.h"
+#include "server/pictures.h"
 #include "server/prompts.h"
 
 namespace carat::server {
@@ -19,50 +20,50 @@ void truncate(std::vector<int32_t>& prompt, const std::optional<int64_t>& most) 
   prompt.erase(prompt.begin(), prompt.end() - static_cast<ptrdiff_t>(std::max<int64_t>(*most, 1)));
 }
 
-// What the parser cannot know: the model and the flags that need one.
-bool refused_early(App& app, const ExchangePtr& exchange, const OpenAiCommon& request, bool has_images) {
-  if (const auto error = missing_model(app, request.model)) {
-    refuse(app, exchange, *error);
-  } else if (has_images) {
-    refuse(app, exchange, {400, fmt::format("{} is not a multimodal model", request.model), "", ""});
-  } else {
-    return false;
+void chat_with(App& app, const ExchangePtr& exchange, ChatRequest& request, const Lease& model,
+               const SeenPictures& seen) {
+  chat::GenerationOptions options = model->defaults;
+  if (const auto error = apply_sampling(options, request.sampling, model->config().vocabulary)) {
+    return refuse(app, exchange, *error);
   }
-  return true;
+  auto messages = with_tools(*model, std::move(request.messages), request.tools, request.shape);
+  if (!messages) return refuse(app, exchange, {400, messages.error().message, "tools", ""});
+  ChatPrompt prompt{std::move(*messages), request.add_generation_prompt, request.continue_final,
+                    request.tools.answer_begins()};
+  describe_pictures(prompt.messages, seen);
+  auto ids = encode_chat_prompt(*model, model->format, prompt);
+  if (!ids) return refuse(app, exchange, {400, ids.error().message, "", ""});
+  expand_pictures(*model, seen, *ids);
+  truncate(*ids, request.truncate_prompt);
+  auto images = place_pictures(*model, seen.size(), seen, *ids);
+  if (!images) return refuse(app, exchange, {400, images.error().message, "", ""});
+  const Room room = room_for(*model, ids->size(), request.sampling.max_tokens, false);
+  if (room.error) return refuse(app, exchange, *room.error);
+  options.sampling.max_tokens = room.max_tokens;
+  OpenAiContext context{exchange, model, request, app.flavor(), true, "", 0, "", std::move(*images)};
+  std::vector<std::vector<int32_t>> prompts;
+  prompts.push_back(std::move(*ids));
+  answer_openai(app, std::move(context), std::move(prompts), options);
 }
 
 void chat(App& app, const ExchangePtr& exchange) {
   auto parsed = parse_chat(app.flavor(), exchange->request().body, app.options().max_logprobs);
   if (parsed.malformed) return refuse(app, exchange, *parsed.error);
-  if (refused_early(app, exchange, parsed.request, parsed.request.has_images)) return;
+  if (const auto error = missing_model(app, parsed.request.model)) return refuse(app, exchange, *error);
   if (parsed.error) return refuse(app, exchange, *parsed.error);
   auto request = std::make_shared<ChatRequest>(std::move(parsed.request));
-  acquire_openai(app, exchange, request->model, [&app, exchange, request](Lease model) {
-    chat::GenerationOptions options = model->defaults;
-    if (const auto error = apply_sampling(options, request->sampling, model->config().vocabulary)) {
-      return refuse(app, exchange, *error);
-    }
-    auto messages = with_tools(*model, std::move(request->messages), request->tools, request->shape);
-    if (!messages) return refuse(app, exchange, {400, messages.error().message, "tools", ""});
-    ChatPrompt prompt{std::move(*messages), request->add_generation_prompt, request->continue_final,
-                      request->tools.answer_begins()};
-    auto ids = encode_chat_prompt(*model, model->format, prompt);
-    if (!ids) return refuse(app, exchange, {400, ids.error().message, "", ""});
-    truncate(*ids, request->truncate_prompt);
-    const Room room = room_for(*model, ids->size(), request->sampling.max_tokens, false);
-    if (room.error) return refuse(app, exchange, *room.error);
-    options.sampling.max_tokens = room.max_tokens;
-    OpenAiContext context{exchange, model, *request, app.flavor(), true, "", 0, ""};
-    std::vector<std::vector<int32_t>> prompts;
-    prompts.push_back(std::move(*ids));
-    answer_openai(app, std::move(context), std::move(prompts), options);
+  acquire_openai(app, exchange, request->model, [&app, exchange, request](const Lease& model) {
+    look(app, model, std::move(request->pictures), [&app, exchange, request, model](const Result<SeenPictures>& seen) {
+      if (!seen) return refuse(app, exchange, {http_status(seen.error().code), seen.error().message, "", ""});
+      chat_with(app, exchange, *request, model, *seen);
+    });
   });
 }
 
 void completions(App& app, const ExchangePtr& exchange) {
   auto parsed = parse_completion(app.flavor(), exchange->request().body, app.options().max_logprobs);
   if (parsed.malformed) return refuse(app, exchange, *parsed.error);
-  if (refused_early(app, exchange, parsed.request, false)) return;
+  if (const auto error = missing_model(app, parsed.request.model)) return refuse(app, exchange, *error);
   if (parsed.error) return refuse(app, exchange, *parsed.error);
   auto request = std::make_shared<CompletionRequest>(std::move(parsed.request));
   acquire_openai(app, exchange, request->model, [&app, exchange, request](const Lease& model) {
@@ -90,7 +91,7 @@ void completions(App& app, const ExchangePtr& exchange) {
       options.sampling.max_tokens = room.max_tokens;
       prompts.push_back(std::move(ids));
     }
-    OpenAiContext context{exchange, model, *request, app.flavor(), false, "", 0, ""};
+    OpenAiContext context{exchange, model, *request, app.flavor(), false, "", 0, "", {}};
     answer_openai(app, std::move(context), std::move(prompts), options);
   });
 }

@@ -123,6 +123,11 @@ void read_common(Fields& fields, OpenAiCommon& out) {
     if (!out.stream) fields.rule("stream_options", "Stream options can only be defined when `stream=True`.");
   }
   read_sampling(fields, out.sampling);
+  if (const Json* processor = fields.object("mm_processor_kwargs")) {
+    Fields inner(*processor, "'mm_processor_kwargs', ");
+    inner.flag("do_pan_and_scan", out.pictures.pan_and_scan);
+    fields.merge(inner);
+  }
   if (const Json* format = fields.object("response_format")) {
     if (!read_format(*format, "response_format", out)) {
       const std::string type = text_member(*format, "type");
@@ -258,7 +263,7 @@ Parsed<ChatRequest> parse_chat(Flavor flavor, const std::string& body, int32_t m
   if (request.continue_final && request.add_generation_prompt && fields.find("add_generation_prompt") != nullptr) {
     fields.rule("", "Cannot set both `continue_final_message` and `add_generation_prompt` to True.");
   }
-  read_messages(fields, fields.list("messages", true), request.messages, request.has_images);
+  read_messages(fields, fields.list("messages", true), request.messages, request.pictures.sources);
   offer_tools(fields, request.tools);
   if (fields.find("chat_template") != nullptr || fields.find("chat_template_kwargs") != nullptr) {
     fields.rule("chat_template", "templates of requests are not run");
@@ -315,7 +320,7 @@ Parsed<ResponsesRequest> parse_responses(Flavor flavor, const std::string& body,
   } else if (input->is_string()) {
     request.messages.push_back(ChatMessage::of_text("user", input->get<std::string>()));
   } else {
-    read_messages(fields, fields.list("input", true), request.messages, request.has_images);
+    read_messages(fields, fields.list("input", true), request.messages, request.pictures.sources);
   }
   if (const Json* text = fields.object("text"); text != nullptr && text->contains("format")) {
     const Json& format = (*text)["format"];
@@ -348,13 +353,13 @@ Parsed<MessagesRequest> parse_messages(Flavor flavor, const std::string& body, b
   fields.texts("stop_sequences", request.sampling.stops);
   if (!counting && fields.find("max_tokens") == nullptr) fields.missing("max_tokens");
   ChatMessage system{"system", {}};
-  if (const Json* text = fields.find("system")) read_content(*text, system, request.has_images, fields);
+  if (const Json* text = fields.find("system")) read_content(*text, system, request.pictures.sources, fields);
   if (!system.parts.empty()) {
     std::string whole;
     for (const ChatPart& part : system.parts) whole += part.text;
     request.messages.push_back(ChatMessage::of_text("system", whole));
   }
-  read_messages(fields, fields.list("messages", true), request.messages, request.has_images);
+  read_messages(fields, fields.list("messages", true), request.messages, request.pictures.sources);
   offer_tools(fields, request.tools);
   out.malformed = !fields.ok();
   if (out.malformed) out.error = fields.error();
@@ -374,7 +379,7 @@ Parsed<TokenizeRequest> parse_tokenize(Flavor flavor, const std::string& body, b
     if (fields.list("tokens", true) != nullptr) fields.ids("tokens", request.tokens);
   } else {
     request.is_chat = fields.find("messages") != nullptr;
-    bool images = false;
+    std::vector<PictureSource> images;
     if (request.is_chat)
       read_messages(fields, fields.list("messages", true), request.messages, images);
     else if (fields.find("prompt") == nullptr)

@@ -10,6 +10,7 @@
 
 #include "chat/generation_options.h"
 #include "server/errors.h"
+#include "server/picture_source.h"
 #include "server/shape.h"
 #include "server/tools.h"
 #include "tokenizer/chat_template.h"
@@ -40,6 +41,7 @@ struct OpenAiCommon {
   std::optional<int64_t> logprobs;         // how many alternatives with each token
   std::optional<int64_t> prompt_logprobs;  // and with each of the prompt's
   std::optional<int64_t> truncate_prompt;
+  Pictures pictures;  // of its messages
   int32_t priority = 0;
   std::string cache_salt;
   std::optional<Shape> shape;
@@ -51,7 +53,6 @@ struct OpenAiCommon {
 struct ChatRequest : OpenAiCommon {
   std::vector<ChatMessage> messages;
   bool add_generation_prompt = true, continue_final = false;
-  bool has_images = false;
 };
 
 using Prompt = std::variant<std::string, std::vector<int32_t>>;
@@ -63,12 +64,10 @@ struct CompletionRequest : OpenAiCommon {
 struct ResponsesRequest : OpenAiCommon {
   std::vector<ChatMessage> messages;
   std::string instructions;
-  bool has_images = false;
 };
 
 struct MessagesRequest : OpenAiCommon {
   std::vector<ChatMessage> messages;
-  bool has_images = false;
 };
 
 struct TokenizeRequest {

@@ -3,6 +3,7 @@
 
 #include "server/framing.h"
 #include "server/openai_answer.h"
+#include "server/pictures.h"
 #include "server/prompts.h"
 
 namespace carat::server {
@@ -286,46 +287,55 @@ class Answer final : public GenerationSink {
   bool begun_ = false;
 };
 
+void respond_with(App& app, const ExchangePtr& exchange, ResponsesRequest& request, const Lease& model,
+                  const SeenPictures& seen) {
+  chat::GenerationOptions options = model->defaults;
+  if (const auto error = apply_sampling(options, request.sampling, model->config().vocabulary)) {
+    return refuse(app, exchange, *error);
+  }
+  auto messages = with_tools(*model, std::move(request.messages), request.tools, request.shape);
+  if (!messages) return refuse(app, exchange, {400, messages.error().message, "tools", ""});
+  ChatPrompt prompt{collated(std::move(*messages)), true, false, request.tools.answer_begins()};
+  describe_pictures(prompt.messages, seen);
+  auto ids = encode_chat_prompt(*model, model->format, prompt);
+  if (!ids) return refuse(app, exchange, {400, ids.error().message, "", ""});
+  expand_pictures(*model, seen, *ids);
+  auto images = place_pictures(*model, seen.size(), seen, *ids);
+  if (!images) return refuse(app, exchange, {400, images.error().message, "", ""});
+  const Room room = room_for(*model, ids->size(), request.sampling.max_tokens, false);
+  if (room.error) return refuse(app, exchange, *room.error);
+  options.sampling.max_tokens = room.max_tokens;
+  GenerationRequest generation;
+  generation.request.prompt = std::move(*ids);
+  generation.request.images = std::move(*images);
+  generation.request.sampling = options.sampling;
+  generation.stops = options.stops;
+  generation.trim_leading_space = model->format.trims_leading_space();
+  generation.client = exchange->request().account;
+  generation.request.cache_salt = cache_salt(exchange->request(), request.cache_salt);
+  const char* part = request.shape ? "text.format" : "tools";
+  const auto whole = request.tools.shape(request.shape);
+  if (!whole) return refuse(app, exchange, {400, whole.error().message, part, ""});
+  if (*whole) {
+    auto shape = model->begin(**whole);
+    if (!shape) return refuse(app, exchange, {400, "Grammar error: " + shape.error().message, part, ""});
+    generation.request.constraint = std::move(*shape);
+  }
+  Context context{exchange, model, request, options.sampling, app.flavor()};
+  const auto id = model->generations->start(std::move(generation), std::make_shared<Answer>(std::move(context)), model);
+  if (!id) return exchange->respond(too_busy(app.flavor(), "/v1/"));
+  exchange->on_gone([model, id = *id] { model->generations->cancel(id); });
+}
+
 void responses(App& app, const ExchangePtr& exchange) {
   auto parsed = parse_responses(app.flavor(), exchange->request().body, app.options().max_logprobs);
   if (parsed.error) return refuse(app, exchange, *parsed.error);
   auto request = std::make_shared<ResponsesRequest>(std::move(parsed.request));
-  if (request->has_images) {
-    return refuse(app, exchange, {400, fmt::format("{} is not a multimodal model", request->model), "", ""});
-  }
   acquire_openai(app, exchange, request->model, [&app, exchange, request](const Lease& model) {
-    chat::GenerationOptions options = model->defaults;
-    if (const auto error = apply_sampling(options, request->sampling, model->config().vocabulary)) {
-      return refuse(app, exchange, *error);
-    }
-    auto messages = with_tools(*model, std::move(request->messages), request->tools, request->shape);
-    if (!messages) return refuse(app, exchange, {400, messages.error().message, "tools", ""});
-    auto ids = encode_chat_prompt(*model, model->format,
-                                  {collated(std::move(*messages)), true, false, request->tools.answer_begins()});
-    if (!ids) return refuse(app, exchange, {400, ids.error().message, "", ""});
-    const Room room = room_for(*model, ids->size(), request->sampling.max_tokens, false);
-    if (room.error) return refuse(app, exchange, *room.error);
-    options.sampling.max_tokens = room.max_tokens;
-    GenerationRequest generation;
-    generation.request.prompt = std::move(*ids);
-    generation.request.sampling = options.sampling;
-    generation.stops = options.stops;
-    generation.trim_leading_space = model->format.trims_leading_space();
-    generation.client = exchange->request().account;
-    generation.request.cache_salt = cache_salt(exchange->request(), request->cache_salt);
-    const char* part = request->shape ? "text.format" : "tools";
-    const auto whole = request->tools.shape(request->shape);
-    if (!whole) return refuse(app, exchange, {400, whole.error().message, part, ""});
-    if (*whole) {
-      auto shape = model->begin(**whole);
-      if (!shape) return refuse(app, exchange, {400, "Grammar error: " + shape.error().message, part, ""});
-      generation.request.constraint = std::move(*shape);
-    }
-    Context context{exchange, model, std::move(*request), options.sampling, app.flavor()};
-    const auto id =
-        model->generations->start(std::move(generation), std::make_shared<Answer>(std::move(context)), model);
-    if (!id) return exchange->respond(too_busy(app.flavor(), "/v1/"));
-    exchange->on_gone([model, id = *id] { model->generations->cancel(id); });
+    look(app, model, std::move(request->pictures), [&app, exchange, request, model](const Result<SeenPictures>& seen) {
+      if (!seen) return refuse(app, exchange, {http_status(seen.error().code), seen.error().message, "", ""});
+      respond_with(app, exchange, *request, model, *seen);
+    });
   });
 }
 

@@ -3,19 +3,34 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <iterator>
 
 namespace carat::server {
 namespace {
 
 constexpr std::string_view kEndOfTurn = "<end_of_turn>\n";
 
+// The parts of `from` behind those of `to`; two texts that meet become one, with an empty line in between.
+void append(ChatMessage& to, ChatMessage from) {
+  auto next = from.parts.begin();
+  if (next != from.parts.end() && !to.parts.empty() && next->kind == ChatPart::Kind::kText &&
+      to.parts.back().kind == ChatPart::Kind::kText) {
+    to.parts.back().text += "\n\n" + next->text;
+    ++next;
+  }
+  to.parts.insert(to.parts.end(), std::make_move_iterator(next), std::make_move_iterator(from.parts.end()));
+}
+
 // A base model that only completes has no place for a system text: it stands before everything else.
 std::vector<ChatMessage> without_system(std::vector<ChatMessage> messages) {
   if (messages.size() < 2 || messages.front().role != "system") return messages;
   const std::string system = text_of(messages.front());
   messages.erase(messages.begin());
-  if (!system.empty())
-    messages.front() = ChatMessage::of_text(messages.front().role, system + "\n\n" + text_of(messages.front()));
+  if (!system.empty()) {
+    ChatMessage first = ChatMessage::of_text(messages.front().role, system);
+    append(first, std::move(messages.front()));
+    messages.front() = std::move(first);
+  }
   return messages;
 }
 
@@ -52,7 +67,7 @@ std::vector<ChatMessage> collated(std::vector<ChatMessage> messages) {
   std::vector<ChatMessage> out;
   for (ChatMessage& message : messages) {
     if (!out.empty() && out.back().role == message.role) {
-      out.back() = ChatMessage::of_text(message.role, text_of(out.back()) + "\n\n" + text_of(message));
+      append(out.back(), std::move(message));
     } else {
       out.push_back(std::move(message));
     }

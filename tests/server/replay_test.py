@@ -15,7 +15,7 @@ OLLAMA_DIFFERENT = {
     "generate_num_predict_0": ("the real one never ends; ours answers at once", None),
     "generate_bad_option_type": ("a wrong type is the client's fault: 400, the same text", 400),
     "generate_bad_format": ("the client's fault: 400, the same text", 400),
-    "generate_image_no_vision": ("the client's fault: 400, and without the runner's inner words", 400),
+    "generate_image_no_vision": ("the client's fault: 400, and names models that see", 400),
     "chat_bad_role": ("the real one drops the message silently; ours says what is wrong", 400),
     "ps_unloaded": ("the real one still lists it for a moment", 200),
     "push_missing": ("404, in the words of the others; the real one names its own folders", 404),
@@ -29,6 +29,7 @@ OLLAMA_DIFFERENT = {
 VLLM_DIFFERENT = {
     "get_": ("/ is the page, or Ollama's greeting", 200),
     "models_one": ("one model can be asked for, as OpenAI has it", 200),
+    "chat_image_no_vision": ("names models that see", 400),
     "chat_structured_bad_regex": ("the grammar engine's words, in one line", 400),
     "chat_json_schema_bad": ("the grammar engine's words, in one line", 400),
     "chat_response_format_bad": ("one finding that says what is known, not six of the real one's types", 400),
