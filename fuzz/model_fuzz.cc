@@ -1,7 +1,6 @@
 // What a model is made of beside its tensors, out of any bytes: as a GGUF's metadata, and as each of the JSON files of a
 // directory. Whatever is accepted makes sense, and every refusal is one line.
-#include <nlohmann/json.hpp>
-
+#include "base/json.h"
 #include "formats/gguf_writer.h"
 #include "formats/json_guard.h"
 #include "fuzz.h"

@@ -64,8 +64,9 @@ struct VisionWeights {
 struct VisionTower {
   VisionConfig config;
   VisionWeights weights;
-  uint64_t bytes = 0;  // of its tensors in the file
-  FileMaps maps;       // keeps the mapped files alive
+  uint64_t bytes = 0;                   // of its tensors in the file
+  FileMaps maps;                        // keeps the mapped files alive
+  std::shared_ptr<const void> storage;  // and what lies in no file: random weights
 };
 
 enum class VisionNaming : uint8_t { kHuggingFace, kMmproj, kOllama };

@@ -102,7 +102,7 @@ std::shared_ptr<const VisionTower> random_tower(const VisionConfig& c, DType typ
   w.soft_norm = make.norm(width).weight;
   w.projection = make.matrix(c.text_width, width).weight;
   for (const auto& data : *storage) tower->bytes += data.size();
-  tower->maps = std::move(storage);
+  tower->storage = std::move(storage);
   return tower;
 }
 

@@ -216,8 +216,6 @@ Status read_common(GoFields& fields, OllamaCommon& out) {
   return {};
 }
 
-bool has_items(const Json* value) { return value != nullptr && value->is_array() && !value->empty(); }
-
 // Go's []byte: base64, decoded with the rest of the JSON. Parts for them go before the text.
 Status read_images(GoFields& fields, const char* type, ChatMessage& message, std::vector<PictureSource>& out) {
   const Json* images = fields.find("images");

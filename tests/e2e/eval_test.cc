@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <nlohmann/json.hpp>
+#include "base/json.h"
 #include <sstream>
 
 #include "formats/safetensors.h"

@@ -58,7 +58,7 @@ SAYS_IT_ITSELF = {"src/cli/output.cc", "src/cli/report.cc"}
 
 # Ways to open what a path names without looking at what it is (a FIFO waits for ever, /dev/zero never ends), and who may.
 OPENS_ANYTHING = re.compile(r"\b(?:std::)?(?:i?fstream\b|fopen\s*\()")
-OPENS_IT_ITSELF = {path: "the kernel's own files" for path in ("src/server/app.cc", "src/base/topology.cc", "src/base/cgroup.cc")}
+OPENS_IT_ITSELF = {path: "the kernel's own files" for path in ("src/server/app.cc", "src/base/machine.cc", "src/base/sys_files.cc", "src/base/cgroup.cc")}
 
 MAX_LINES = 600
 LONGER = {}  # path: why one long file reads better than two

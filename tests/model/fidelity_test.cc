@@ -4,7 +4,7 @@
 #include <cmath>
 #include <fstream>
 #include <iostream>
-#include <nlohmann/json.hpp>
+#include "base/json.h"
 #include <numeric>
 
 #include "model/fixture.h"

@@ -4,7 +4,7 @@
 
 #include <array>
 #include <functional>
-#include <nlohmann/json.hpp>
+#include "base/json.h"
 
 #include "formats/dequant.h"
 #include "model/fixture.h"

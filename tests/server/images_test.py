@@ -198,8 +198,8 @@ class Store(unittest.TestCase):
             run("synth", "siglip-tiny", "--type", "q8_0", "--text-width", "256", str(tower))
             modelfile.write_text(f"FROM {server.folder}/tiny-it.gguf\nFROM {tower}\n")
             run("create", "eyes", "-f", str(modelfile))
-            self.assertEqual(server.post("/api/show", {"model": "eyes"}).json()["capabilities"], ["completion", "vision"])
-            self.assertEqual(server.post("/api/show", {"model": "it"}).json()["capabilities"], ["completion"])
+            self.assertEqual(server.post("/api/show", {"model": "eyes"}).json()["capabilities"], ["completion", "vision", "tools"])
+            self.assertNotIn("vision", server.post("/api/show", {"model": "it"}).json()["capabilities"])
             self.assertIn("vision", run("show", "eyes").stdout)
             self.assertNotIn("vision", run("show", "it").stdout)
             ask = lambda model: server.post("/api/chat", {"model": model, "stream": False, "options": {"num_predict": 2},

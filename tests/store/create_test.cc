@@ -147,43 +147,46 @@ TEST_F(CreateTest, WhatIsRefused) {
 TEST_F(CreateTest, QuantisedOnTheWay) {
   const auto shape = *synth_shape("tiny");
   const fs::path wide = folder_.path() / "wide.gguf";
-  for (const char* source : {"bf16", "f32"}) {
+  for (const auto& [source, name, embedding, other, file_type] :
+       {std::tuple("f32", "Q8_0", DType::kQ8_0, DType::kQ8_0, 7u),
+        std::tuple("bf16", "q4_K_M", DType::kQ6_K, DType::kQ4_K, 15u),
+        std::tuple("bf16", "q4_0", DType::kQ6_K, DType::kQ4_0, 2u)}) {
     ASSERT_TRUE(write_synth(wide, shape, *weight_recipe(source), invented_vocabulary(shape.vocabulary), {}).ok());
     const auto from = GgufFile::open(wide);
     ASSERT_TRUE(from.ok());
-    for (const auto& [name, embedding, other, file_type] :
-         {std::tuple("Q8_0", DType::kQ8_0, DType::kQ8_0, 7u), std::tuple("q4_K_M", DType::kQ6_K, DType::kQ4_K, 15u),
-          std::tuple("q4_0", DType::kQ6_K, DType::kQ4_0, 2u)}) {
-      SCOPED_TRACE(name);
-      const Status created = create("small", "FROM ./wide.gguf\nSYSTEM Short.", name);
-      ASSERT_TRUE(created.ok()) << created.error().message;
-      const auto small = store_.resolve("small");
-      ASSERT_TRUE(small.ok());
-      EXPECT_EQ(small->system, "Short.");
-      const auto to = GgufFile::open(small->path);
-      ASSERT_TRUE(to.ok()) << to.error().message;
-      ASSERT_TRUE(ModelFile::open(small->path).ok());
-      EXPECT_EQ(*to->find_u32("general.file_type"), file_type);
-      for (const GgufValue& value : from->values()) {
-        if (value.key == "general.file_type" || value.key == "general.quantization_version") continue;
-        const GgufValue* same = to->find(value.key);
-        ASSERT_NE(same, nullptr) << value.key;
-        EXPECT_TRUE(std::equal(value.bytes.begin(), value.bytes.end(), same->bytes.begin(), same->bytes.end()))
-            << value.key;
+    SCOPED_TRACE(name);
+    const Status created = create("small", "FROM ./wide.gguf\nSYSTEM Short.", name);
+    ASSERT_TRUE(created.ok()) << created.error().message;
+    const auto small = store_.resolve("small");
+    ASSERT_TRUE(small.ok());
+    EXPECT_EQ(small->system, "Short.");
+    const auto to = GgufFile::open(small->path);
+    ASSERT_TRUE(to.ok()) << to.error().message;
+    ASSERT_TRUE(ModelFile::open(small->path).ok());
+    EXPECT_EQ(*to->find_u32("general.file_type"), file_type);
+    for (const GgufValue& value : from->values()) {
+      if (value.key == "general.file_type" || value.key == "general.quantization_version") continue;
+      const GgufValue* same = to->find(value.key);
+      ASSERT_NE(same, nullptr) << value.key;
+      EXPECT_TRUE(std::equal(value.bytes.begin(), value.bytes.end(), same->bytes.begin(), same->bytes.end()))
+          << value.key;
+    }
+    ASSERT_EQ(to->tensors().size(), from->tensors().size());
+    for (const TensorView& tensor : from->tensors()) {
+      const TensorView* got = to->find_tensor(tensor.name);
+      ASSERT_NE(got, nullptr) << tensor.name;
+      const bool is_kept = tensor.rows == 1;
+      EXPECT_EQ(got->type == DType::kF32, is_kept) << tensor.name;
+      if (tensor.name == "token_embd.weight") {
+        EXPECT_EQ(got->type, embedding);
+      } else if (tensor.name == "blk.0.attn_q.weight") {
+        EXPECT_EQ(got->type, other);
       }
-      ASSERT_EQ(to->tensors().size(), from->tensors().size());
-      for (const TensorView& tensor : from->tensors()) {
-        const TensorView* got = to->find_tensor(tensor.name);
-        ASSERT_NE(got, nullptr) << tensor.name;
-        if (tensor.name == "token_embd.weight") EXPECT_EQ(got->type, embedding);
-        if (tensor.name == "blk.0.attn_q.weight") EXPECT_EQ(got->type, other);
-        if (tensor.rows == 1) EXPECT_EQ(got->type, DType::kF32) << tensor.name;
-        std::vector<float> values(static_cast<size_t>(tensor.rows * tensor.columns));
-        dequantize(tensor.type, tensor.data.data(), values.data(), tensor.rows * tensor.columns);
-        std::vector<std::byte> wanted(got->data.size());
-        quantize(got->type, values.data(), wanted.data(), tensor.rows * tensor.columns);
-        EXPECT_TRUE(std::equal(wanted.begin(), wanted.end(), got->data.begin())) << tensor.name;
-      }
+      std::vector<float> values(static_cast<size_t>(tensor.rows * tensor.columns));
+      dequantize(tensor.type, tensor.data.data(), values.data(), tensor.rows * tensor.columns);
+      std::vector<std::byte> wanted(got->data.size());
+      quantize(got->type, values.data(), wanted.data(), tensor.rows * tensor.columns);
+      EXPECT_TRUE(std::equal(wanted.begin(), wanted.end(), got->data.begin())) << tensor.name;
     }
   }
   // From a name, and from a blob that was sent: that one goes when it is not needed any more.

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
-#include <nlohmann/json.hpp>
+#include "base/json.h"
 
 #include "model/fixture.h"
 #include "store/image_manifest.h"

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
+#include "base/json.h"
 
 #include "tokenizer/gemma_vocabulary.h"
 #include "tokenizer/small_vocabulary.h"

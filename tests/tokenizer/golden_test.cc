@@ -1,7 +1,7 @@
 // Every golden text, from each kind of vocabulary: Hugging Face's ids, its decoded text, and the same text as a stream.
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
+#include "base/json.h"
 #include <sstream>
 
 #include "base/utf8.h"

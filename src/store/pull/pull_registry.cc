@@ -23,7 +23,7 @@ Status pull_registry(const Store& store, const ModelName& name, const std::strin
                    [](const BlobRef& a, const BlobRef& b) { return a.size_bytes < b.size_bytes; });
   std::vector<StoredBlob> fetched;  // their locks last until the manifest names them
   bool is_known = false;
-  const auto check_family = [&]() -> Status {
+  const auto check = [&]() -> Status {
     CARAT_TRY(const Manifest manifest, manifest_of(image, "the manifest", [&](const BlobRef& blob, size_t limit) {
                 return store.read_text(blob, limit);
               }));
@@ -33,12 +33,12 @@ Status pull_registry(const Store& store, const ModelName& name, const std::strin
   constexpr uint64_t kSmall = 1 << 20;
   for (const BlobRef& blob : blobs) {
     // Every text that the check reads is small, so they are all there before the first large blob.
-    if (blob.size_bytes > kSmall && !is_known) CARAT_CHECK(check_family());
+    if (blob.size_bytes > kSmall && !is_known) CARAT_CHECK(check());
     CARAT_TRY(StoredBlob stored, download_blob(store.blobs(), http, registry.blob(blob.digest), blob.digest,
                                                blob.size_bytes, observer, options.limits));
     fetched.push_back(std::move(stored));
   }
-  if (!is_known) CARAT_CHECK(check_family());
+  if (!is_known) CARAT_CHECK(check());
   observer.on_status("verifying sha256 digest");
   observer.on_status("writing manifest");
   const auto before = store.find(name);

@@ -120,6 +120,29 @@ TEST_F(ReplSession, WhatIsNotThereYetSaysSo) {
   leave();
 }
 
+TEST_F(ReplSession, PicturesAreSeenAndStayInTheConversation) {
+  const std::string tower = (home() / "tower.gguf").string();
+  ASSERT_EQ(test::run_carat({"synth", "siglip-tiny", "--type", "f16", "--text-width", "256", tower}).exit_code, 0);
+  const Store store(home());
+  Manifest chat = manifest("tiny");
+  chat.prompt_template = "<start_of_turn>user\n{{ .Prompt }}<end_of_turn>\n<start_of_turn>model\n";
+  ASSERT_TRUE(store.save(ModelName::parse("chat").value(), chat).ok());
+  const std::string picture = std::string(kSourceDir) + "/tests/golden/images/small.png";
+  std::string question = "'" + picture + "'";
+  for (int i = 0; i < 40; ++i) question += " word";
+
+  start({"chat", "--mmproj", tower, "--verbose", "--temp", "0", "-n", "4"}, {}, 400);
+  const std::string answer = reply(question);
+  EXPECT_NE(answer.find("Added image '" + picture + "'\n"), std::string::npos) << answer;
+  const int first = prompt_count(answer);
+  EXPECT_GT(first, 60);
+  EXPECT_LT(prompt_count(reply("word")), first);
+  const std::string again = reply("word " + picture + " " + picture);
+  EXPECT_GT(prompt_count(again), 32) << again;
+  EXPECT_NE(reply((home() / "tower.gguf").string() + " and /tmp/none.png").find("Unknown command"), std::string::npos);
+  leave();
+}
+
 TEST_F(ReplSession, AModelWithoutATowerSaysSo) {
   start({"tiny"});
   const std::filesystem::path picture = home() / "cat.png";

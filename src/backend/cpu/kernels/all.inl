@@ -34,6 +34,7 @@
 
 // clang-format off
 #include "backend/cpu/kernels/math.inl"
+#include "backend/cpu/kernels/decode_blocks.inl"
 #if defined(CARAT_PLANES)
 #include "backend/cpu/kernels/layout_planes.inl"
 #else

@@ -1,7 +1,5 @@
 // Packing: blocks of a file's rows to panels, and one row of a panel back to floats.
 
-#include "backend/cpu/kernels/decode_blocks.inl"
-
 // Whether an f16 is NaN or infinity.
 static inline bool bad_half(uint16_t half) { return (half & 0x7c00) == 0x7c00; }
 
