@@ -4,8 +4,8 @@
 
 #include <filesystem>
 #include <fstream>
-#include "base/json.h"
 
+#include "base/json.h"
 #include "model/fixture.h"
 #include "store/store.h"
 #include "support/paths.h"
@@ -121,8 +121,8 @@ TEST_F(StoreCommands, AnEditedManifestIsOneLine) {
   const auto shown = carat({"show", "my:tag"});
   EXPECT_EQ(shown.exit_code, 1);
   EXPECT_EQ(std::count(shown.err.begin(), shown.err.end(), '\n'), 1) << shown.err;
-  EXPECT_NE(shown.err.find("'schema' is missing"), std::string::npos) << shown.err;
-  EXPECT_NE(carat({"list"}).err.find("'schema' is missing"), std::string::npos);
+  EXPECT_NE(shown.err.find("'schemaVersion' is not 2"), std::string::npos) << shown.err;
+  EXPECT_NE(carat({"list"}).err.find("'schemaVersion' is not 2"), std::string::npos);
 }
 
 TEST_F(StoreCommands, OtherWeightsAreRefusedByName) {
@@ -164,7 +164,7 @@ TEST_F(StoreCommands, VersionsAgree) {
 // What bash offers after `line`, one a line: the script is sourced by a real bash.
 std::string bash_offers(const test::ProcessResult& script, const std::string& line, const fs::path& home) {
   const std::string path = fs::path(kCaratBinary).parent_path().string();
-  const std::string ask = "cd '" + home.string() + "'; export CARAT_HOME='" + home.string() + "' PATH='" + path +
+  const std::string ask = "cd '" + home.string() + "/blobs'; export CARAT_HOME='" + home.string() + "' PATH='" + path +
                           "':$PATH\n" + script.out + "\nCOMP_LINE='" + line +
                           "' COMP_POINT=${#COMP_LINE}\nread -ra COMP_WORDS <<<\"$COMP_LINE.\"\n" +
                           "COMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n_carat\nprintf '%s\\n' \"${COMPREPLY[@]}\"\n";

@@ -159,7 +159,8 @@ class Listening(unittest.TestCase):
         self.assertIn("--insecure", self.refused("--host", "::"))
         self.assertIn("--insecure", self.refused(environment={"OLLAMA_HOST": "0.0.0.0"}))
         self.assertIn("--ssl-keyfile", self.refused("--ssl-certfile", "x"))
-        self.assertIn("holds no key", self.refused("--api-key-file", "/dev/null"))
+        with tempfile.NamedTemporaryFile() as keys:
+            self.assertIn("holds no key", self.refused("--api-key-file", keys.name))
 
     def test_loopback_by_default(self):
         with Server("ollama") as server:
