@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run.sh python|hub|node FOLDER: installs the official clients into FOLDER, once for each content of their lists, and runs the
+# run.sh python|hub|node|schemas FOLDER: installs the official clients into FOLDER, once for each content of their lists, and runs the
 # tests that use them. Exit code 77: they cannot be had here.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -19,6 +19,19 @@ case $kind in
     test=$here/python_test.py
     [[ $kind == python ]] || test=$here/../../e2e/hub_client_test.py
     exec "$folder/venv/bin/python" "$test"
+    ;;
+  schemas)
+    if ! cmp -s "$here/schemas_requirements.txt" "$folder/installed"; then
+      rm -rf "$folder/venv" "$folder"/jsonschema-*
+      python3 -m venv "$folder/venv" || exit 77
+      "$folder/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/schemas_requirements.txt" || exit 77
+      # The source distribution holds JSON-Schema-Test-Suite.
+      (cd "$folder" && "$folder/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --no-binary :all: \
+        "$(grep ^jsonschema "$here/schemas_requirements.txt")") || exit 77
+      cp "$here/schemas_requirements.txt" "$folder/installed"
+    fi
+    flock -u 9
+    exec "$folder/venv/bin/python" "$here/schemas_test.py" "$folder"
     ;;
   node)
     command -v npm >/dev/null || exit 77
