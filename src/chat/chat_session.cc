@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/memory.h"
+#include "chat/grammars.h"
 #include "store/store.h"
 
 namespace carat::chat {
@@ -139,6 +140,7 @@ Result<ChatSession::Reply> ChatSession::ask(const std::string& question, const C
 Result<ChatSession::Reply> ChatSession::stream(const Cancelled& cancelled, const Sink& sink, const Sink& notice,
                                                std::string& text) {
   Reply reply;
+  CARAT_TRY(const std::shared_ptr<Constraint> constraint, begin_answer());
   while (true) {
     const int32_t wanted = options_.sampling.max_tokens;
     const int64_t left = wanted < 0 ? context_limit() : wanted - reply.usage.generated_tokens;
@@ -151,6 +153,7 @@ Result<ChatSession::Reply> ChatSession::stream(const Cancelled& cancelled, const
     CARAT_TRY(Engine * engine, engine_for(left));
     CARAT_TRY(AnswerRequest asked, next_request());
     asked.request.sampling = options_.sampling;
+    asked.request.constraint = constraint;
     const int64_t limit = std::min<int64_t>(context_limit(), engine->options().context);
     asked.request.sampling.max_tokens =
         static_cast<int32_t>(std::min(left, limit - static_cast<int64_t>(asked.request.prompt.size())));
@@ -163,7 +166,18 @@ Result<ChatSession::Reply> ChatSession::stream(const Cancelled& cancelled, const
     reply.cancelled = answer.finish == FinishReason::kCancelled;
     const bool has_all = wanted >= 0 && reply.usage.generated_tokens >= wanted;
     if (answer.finish != FinishReason::kLength || has_all) return reply;
+    if (constraint && !answer.tokens.empty())
+      CARAT_CHECK(constraint->accept(answer.tokens.back()));  // the engine had no use for it
   }
+}
+
+// Nothing where answers have no shape.
+Result<std::shared_ptr<Constraint>> ChatSession::begin_answer() {
+  if (!shape_) return std::shared_ptr<Constraint>();
+  if (!grammars_) {
+    CARAT_TRY(grammars_, make_grammars(tokenizer_, loaded_.config().eos_ids));
+  }
+  return begin_shape(*grammars_, *shape_);
 }
 
 int64_t ChatSession::context_limit() const {

@@ -15,6 +15,7 @@
 #include "chat/generation_options.h"
 #include "chat/loaded_model.h"
 #include "chat/model_facts.h"
+#include "chat/shape.h"
 #include "engine/request.h"
 #include "store/model_name.h"
 #include "tokenizer/tokenizer.h"
@@ -53,6 +54,8 @@ class ChatSession {
   // Errors: kInvalidArgument in Ollama's words; nothing has changed then.
   Status set_parameter(const std::string& name, const std::vector<std::string>& values);
   Status set_system(std::string text) { return conversation_.set_system(std::move(text)); }
+  // Of the answers from now on; what is wrong with it, the next one says.
+  void set_shape(std::optional<Shape> shape) { shape_ = std::move(shape); }
   void clear() { conversation_.clear(); }
 
   struct Reply {
@@ -84,6 +87,7 @@ class ChatSession {
   Result<Engine*> engine_for(int64_t answer_tokens);
   Status warm_up(const Cancelled& cancelled);
   Result<AnswerRequest> next_request() const;
+  Result<std::shared_ptr<Constraint>> begin_answer();
 
   std::string name_;
   LoadedModel loaded_;
@@ -96,6 +100,8 @@ class ChatSession {
   std::string mmproj_;
   bool pan_and_scan_ = false;
   std::optional<PictureEncoder> pictures_;  // once there has been a picture
+  std::optional<Shape> shape_;
+  std::shared_ptr<Grammars> grammars_;  // made for the first answer that has a shape
 };
 
 }  // namespace carat::chat

@@ -17,4 +17,9 @@ Result<std::shared_ptr<Grammars>> make_grammars(const Tokenizer& tokenizer, std:
                           limits);
 }
 
+Result<std::shared_ptr<Constraint>> begin_shape(Grammars& grammars, const Shape& shape) {
+  CARAT_TRY(Constraint constraint, grammars.start(shape.kind, shape.text));
+  return std::make_shared<Constraint>(std::move(constraint));
+}
+
 }  // namespace carat::chat

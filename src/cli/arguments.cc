@@ -28,8 +28,9 @@ std::vector<std::string> shielded(int argc, char** argv) {
       only_values = true;
     } else if (!only_values && is_flag(argument)) {
       if (argument.find('=') != std::string::npos) argument += kMark;
-    } else if (!has_command || (i == 2 && arguments[0] == "bench" &&
-                                (argument == "serve" || argument == "vision"))) {  // the one that has two
+    } else if (!has_command ||
+               (i == 2 && arguments[0] == "bench" &&
+                (argument == "serve" || argument == "structured" || argument == "vision"))) {  // the ones that have two
       has_command = true;
     } else {
       argument += kMark;

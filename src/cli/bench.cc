@@ -257,6 +257,7 @@ void add_bench(CLI::App& app, Action& action) {
   command->footer("Example:\n  carat bench gemma3:270m-pt -p 128,512 -n 64 -d 0,2048 --stages");
   command->add_option("MODEL", flags->model, "A name, a GGUF file or a Hugging Face directory");
   const CLI::App* serve = add_bench_serve(*command, action);
+  const CLI::App* structured = add_bench_structured(*command, action);
   const CLI::App* vision = add_bench_vision(*command, action);
   add_numbers(*command, "-p,--prompt", flags->prompts, 0, kMostTokens, "Prefill lengths in tokens; 0: none");
   add_number(*command, "-n,--generate", flags->generate, 0, kMostTokens, "Tokens to decode; 0: none");
@@ -265,8 +266,8 @@ void add_bench(CLI::App& app, Action& action) {
   command->add_flag("--stages", flags->stages, "Show where the time goes");
   command->add_flag("--json", flags->json, "Print the results as JSON");
   add_model_flags(*command, flags->loading);
-  command->callback([&action, flags, serve, vision] {
-    if (serve->parsed() || vision->parsed()) return;
+  command->callback([&action, flags, serve, structured, vision] {
+    if (serve->parsed() || structured->parsed() || vision->parsed()) return;
     action = [flags] {
       return run_and_report([&]() -> Status {
         if (flags->model.empty()) return Error{ErrorCode::kInvalidArgument, "MODEL is required"};

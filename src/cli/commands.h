@@ -10,8 +10,9 @@ namespace carat::cli {
 using Action = std::function<int()>;  // returns the exit code
 
 void add_bench(CLI::App& app, Action& action);
-CLI::App* add_bench_serve(CLI::App& bench, Action& action);   // `carat bench serve`
-CLI::App* add_bench_vision(CLI::App& bench, Action& action);  // `carat bench vision`
+CLI::App* add_bench_serve(CLI::App& bench, Action& action);       // `carat bench serve`
+CLI::App* add_bench_structured(CLI::App& bench, Action& action);  // `carat bench structured`
+CLI::App* add_bench_vision(CLI::App& bench, Action& action);      // `carat bench vision`
 void add_completion(CLI::App& app, Action& action);
 void add_cp(CLI::App& app, Action& action);
 void add_create(CLI::App& app, Action& action);
@@ -31,5 +32,6 @@ void add_synth(CLI::App& app, Action& action);
 void add_tokenize(CLI::App& app, Action& action);
 void add_verify(CLI::App& app, Action& action);
 void add_version(CLI::App& app, Action& action);
+std::string version_text();
 
 }  // namespace carat::cli

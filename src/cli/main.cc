@@ -58,7 +58,7 @@ int usage_error(const CLI::App& app, const std::string& message) {
 int parse_and_run(int argc, char** argv) {
   CLI::App app{"Carat runs Google's Gemma 3, on whatever this machine has.", "carat"};
   app.require_subcommand(0, 1);
-  app.set_version_flag("-v,--version", "carat version " CARAT_VERSION);
+  app.set_version_flag("-v,--version", version_text());
   app.footer("Use \"carat [command] --help\" for more information about a command.");
 
   Action action;

@@ -9,6 +9,7 @@
 
 #include "chat/answer.h"
 #include "chat/generation_options.h"
+#include "chat/grammars.h"
 #include "chat/human.h"
 #include "chat/loaded_model.h"
 #include "chat/pictures.h"
@@ -24,6 +25,7 @@
 #include "cli/output.h"
 #include "cli/repl/repl.h"
 #include "cli/report.h"
+#include "cli/shape_flags.h"
 #include "cli/verbose_stats.h"
 
 namespace carat::cli {
@@ -32,7 +34,8 @@ namespace {
 struct RunFlags {
   std::string model;
   std::vector<std::string> prompt;
-  std::string system, format, think, mmproj;
+  std::string system, think, mmproj;
+  ShapeFlags shape;
   std::optional<std::string> prompt_template;
   bool has_system = false, pan_and_scan = false, raw = false, verbose = false, no_word_wrap = false, insecure = false;
   chat::LoadOptions loading;
@@ -81,8 +84,9 @@ Status check_tower_fits(const chat::PictureEncoder& pictures, const std::string&
                            budget.whose, chat::human_bytes(budget.bytes))};
 }
 
-Status converse(const RunFlags& flags) {
+Status converse(const RunFlags& flags, const std::optional<chat::Shape>& shape) {
   ReplOptions options;
+  options.shape = shape;
   options.chat.loading = flags.loading;
   options.chat.generation = flags.generation;
   if (flags.has_system) options.chat.system = flags.system;
@@ -102,10 +106,8 @@ Status run(const RunFlags& flags, bool& interrupted) {
   const auto seconds_so_far = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
-  if (!flags.format.empty()) {
-    return Error{ErrorCode::kUnsupported, "--format is for structured output, which Carat does not have yet"};
-  }
-  if (flags.prompt.empty() && ::isatty(STDIN_FILENO) == 1 && output_is_terminal()) return converse(flags);
+  CARAT_TRY(const std::optional<chat::Shape> shape, shape_of(flags.shape));
+  if (flags.prompt.empty() && ::isatty(STDIN_FILENO) == 1 && output_is_terminal()) return converse(flags, shape);
   CARAT_TRY(const std::string prompt, whole_prompt(flags));
   if (prompt.empty() && !flags.raw) {
     return Error{ErrorCode::kInvalidArgument, "no prompt: give one after the model's name, or on standard input"};
@@ -146,6 +148,10 @@ Status run(const RunFlags& flags, bool& interrupted) {
   asked.request.sampling = options.sampling;
   if (!flags.raw || !flags.generation.empty()) asked.stops = options.stops;
   asked.trim_leading_space = format.trims_leading_space();
+  if (shape) {
+    CARAT_TRY(const auto grammars, chat::make_grammars(tokenizer, model.file.config.eos_ids));
+    CARAT_TRY(asked.request.constraint, chat::begin_shape(*grammars, *shape));
+  }
 
   CARAT_TRY(chat::LoadedModel loaded, chat::LoadedModel::load(std::move(model), flags.loading));
   const int64_t context = context_of(options, asked.request.prompt.size(), loaded.config());
@@ -167,6 +173,9 @@ Status run(const RunFlags& flags, bool& interrupted) {
   CARAT_CHECK(finish_output());
   CARAT_CHECK(file.whole());
   interrupted = answer.finish == FinishReason::kCancelled;
+  if (shape && answer.finish == FinishReason::kLength) {
+    note("note: the answer was cut off after {} tokens: it has not all of its shape\n", answer.usage.generated_tokens);
+  }
   stats.total_seconds = seconds_so_far();
   stats.usage = answer.usage;
   if (flags.verbose) note("\n{}", format_verbose(stats));
@@ -194,6 +203,7 @@ void add_run(CLI::App& app, Action& action) {
       "  carat run gemma3:270m-pt \"What is the capital of France?\"\n"
       "  carat run ./model.gguf --raw --temp 0 -n 50 \"Once upon a time\"\n"
       "  carat run gemma3:4b \"What is this? ./cat.jpg\"\n"
+      "  carat run gemma3:1b --format person.json \"Who wrote Hamlet?\"\n"
       "  cat notes.txt | carat run gemma3:270m-pt \"Summarise:\"");
   command->add_option("MODEL", flags->model, "A name (gemma3:270m-pt), a GGUF file or a Hugging Face directory")
       ->required();
@@ -212,7 +222,7 @@ void add_run(CLI::App& app, Action& action) {
   command->add_flag("--verbose", flags->verbose, "Print eight figures about time and speed to standard error");
   command->add_flag("--nowordwrap", flags->no_word_wrap, "Do not wrap the answers of a conversation");
   command->add_flag("--insecure", flags->insecure, "Pull from a registry without TLS");
-  command->add_option("--format", flags->format, "json: not there yet");
+  add_shape_flags(*command, flags->shape);
   add_generation_flags(*command, flags->generation);
   add_model_flags(*command, flags->loading);
   add_accepted_flags(*command, *flags);

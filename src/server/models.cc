@@ -24,8 +24,7 @@ Result<std::shared_ptr<Constraint>> ServedModel::begin(const Shape& shape) {
       CARAT_TRY(grammars, chat::make_grammars(*tokenizer, config().eos_ids));
     }
   }
-  CARAT_TRY(Constraint constraint, grammars->start(shape.kind, shape.text));
-  return std::make_shared<Constraint>(std::move(constraint));
+  return chat::begin_shape(*grammars, shape);
 }
 
 // Freed on the loader's thread, where unmapping a model keeps nobody waiting but the next load, which needs its memory;

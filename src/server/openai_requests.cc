@@ -59,8 +59,8 @@ void read_structured(const std::string& name, const Json& value, const std::stri
   } else if (name == "regex" && value.is_string()) {
     take_shape(out, GrammarKind::kRegex, value.get<std::string>());
   } else if (name == "grammar" && value.is_string()) {
-    const auto text = value.get<std::string>();
-    take_shape(out, text.find("::=") == std::string::npos ? GrammarKind::kLark : GrammarKind::kGbnf, text);
+    Shape shape = chat::shape_of_grammar(value.get<std::string>());
+    take_shape(out, shape.kind, std::move(shape.text));
   } else if (name == "structural_tag" && (value.is_object() || value.is_string())) {
     take_shape(out, GrammarKind::kStructuralTag, value.is_string() ? value.get<std::string>() : value.dump());
   } else if (name == "choice" && value.is_array() && !value.empty() &&

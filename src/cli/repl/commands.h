@@ -15,7 +15,7 @@ struct ReplState {
   bool history = true;
   bool word_wrap = true;
   bool verbose = false;
-  bool json_format = false;
+  std::optional<chat::Shape> shape;  // of the answers
 };
 
 enum class CommandResult { kDone, kLeave };

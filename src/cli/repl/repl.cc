@@ -154,10 +154,6 @@ bool Repl::handle(const std::string& line) {
 
 void Repl::send(const std::string& message) {
   if (strip_whitespace(message).empty()) return;
-  if (state_.json_format) {
-    return print_error(
-        {ErrorCode::kUnsupported, "structured output is not there yet; /set noformat goes back to plain answers"});
-  }
   const auto start = std::chrono::steady_clock::now();
   chat::TypedPrompt typed = chat::split_typed_prompt(message, home_folder());
   std::vector<chat::PromptPicture> pictures;
@@ -176,6 +172,7 @@ void Repl::send(const std::string& message) {
     if (!shown.empty()) at_line_start = shown.back() == '\n';
   };
   const auto notice = [&](std::string_view text) { write(fmt::format("{}[{}]\n", at_line_start ? "" : "\n", text)); };
+  state_.session->set_shape(state_.shape);
   const auto reply = state_.session->ask(typed.text, InterruptGuard::interrupted, write, notice, std::move(pictures));
   if (!reply.ok()) return print_error(reply.error());
   write(at_line_start ? "\n" : "\n\n");
@@ -192,6 +189,7 @@ Status run_repl(chat::OpenModel model, const std::string& name, const ReplOption
   ReplState state;
   state.options = options.chat;
   state.word_wrap = options.word_wrap;
+  state.shape = options.shape;
   state.verbose = options.verbose;
   state.history = !is_set("CARAT_NOHISTORY") && !is_set("OLLAMA_NOHISTORY");
   {

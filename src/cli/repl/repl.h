@@ -9,6 +9,7 @@ namespace carat::cli {
 
 struct ReplOptions {
   chat::ChatOptions chat;
+  std::optional<chat::Shape> shape;  // of its answers
   bool word_wrap = true;
   bool verbose = false;
 };

@@ -32,7 +32,7 @@ void set_format(const Words& words, ReplState& state) {
     say("Invalid or missing format. For 'json' mode use '/set format json'\n");
     return;
   }
-  state.json_format = true;
+  state.shape = chat::any_json_object();
   say("Set format to 'json' mode.\n");
 }
 
@@ -61,7 +61,7 @@ void run_set(const Words& words, ReplState& state) {
   } else if (what == "format") {
     set_format(words, state);
   } else if (what == "noformat") {
-    state.json_format = false;
+    state.shape.reset();
     say("Disabled format.\n");
   } else if (what == "think" || what == "nothink") {
     if (what == "think") {
