@@ -3,6 +3,8 @@ async. run.sh makes the environment that they are installed in.
 """
 
 import asyncio
+import enum
+import json
 import pathlib
 import sys
 import unittest
@@ -12,11 +14,54 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import anthropic
 import ollama
 import openai
+import pydantic
 
 import harness
 from harness import SERVED, Server
 
 HELLO = [{"role": "user", "content": "Hello"}]
+
+
+class Mood(str, enum.Enum):
+    good = "good"
+    bad = "bad"
+
+
+class Home(pydantic.BaseModel, extra="forbid"):
+    zip: int = pydantic.Field(ge=0, le=99999)
+
+
+class Person(pydantic.BaseModel, extra="forbid"):
+    name: str = pydantic.Field(max_length=8)
+    mood: Mood
+    homes: list[Home] = pydantic.Field(max_length=2)
+    nick: str | None = pydantic.Field(max_length=4)
+
+
+class GetWeather(pydantic.BaseModel, extra="forbid"):
+    """The weather of a city."""
+    city: str = pydantic.Field(max_length=10)
+    unit: Mood
+
+
+def get_weather(city: str, days: int) -> str:
+    """
+    The weather of a city.
+
+    Args:
+        city: Its name
+        days: How many
+
+    Returns:
+        str: the weather
+    """
+    return f"{city}: {days} days of sun"
+
+
+def without_grammars(error):
+    if "built without constrained output" in str(error):
+        raise unittest.SkipTest("built without the grammar engine")
+    raise error
 
 
 class OpenAi(unittest.TestCase):
@@ -83,6 +128,66 @@ class OpenAi(unittest.TestCase):
         self.assertEqual(text, made.output_text)
         self.assertEqual(final.output_text, made.output_text)
 
+    def test_parse(self):
+        """Answers as pydantic models, and the strict schemas that the client makes of them."""
+        for seed in range(3):
+            try:
+                made = self.client.chat.completions.parse(model=SERVED, messages=HELLO, max_tokens=400, seed=seed, response_format=Person)
+            except openai.BadRequestError as error:
+                without_grammars(error)
+            person = made.choices[0].message.parsed
+            self.assertIsInstance(person, Person)
+            self.assertLessEqual(len(person.homes), 2)
+        with self.client.chat.completions.stream(model=SERVED, messages=HELLO, max_tokens=400, seed=1, response_format=Person) as stream:
+            kinds = {event.type for event in stream}
+            final = stream.get_final_completion().choices[0].message.parsed
+        self.assertIn("content.delta", kinds)
+        self.assertIsInstance(final, Person)
+        made = self.client.responses.parse(model=SERVED, input="Who?", max_output_tokens=400, text_format=Person)
+        self.assertIsInstance(made.output_parsed, Person)
+
+    def test_tools(self):
+        tools = [openai.pydantic_function_tool(GetWeather)]
+        ask = {"model": SERVED, "messages": HELLO, "max_tokens": 120, "seed": 2, "tools": tools, "tool_choice": "required", "parallel_tool_calls": False}
+        try:
+            made = self.client.chat.completions.parse(**ask)
+        except openai.BadRequestError as error:
+            without_grammars(error)
+        self.assertEqual(made.choices[0].finish_reason, "tool_calls")
+        parsed = made.choices[0].message.tool_calls[0].function.parsed_arguments
+        self.assertIsInstance(parsed, GetWeather)
+        with self.client.chat.completions.stream(**ask) as stream:
+            events = list(stream)
+            final = stream.get_final_completion().choices[0].message.tool_calls[0].function
+        deltas = [event for event in events if event.type == "tool_calls.function.arguments.delta"]
+        done = [event for event in events if event.type == "tool_calls.function.arguments.done"]
+        self.assertGreater(len(deltas), 3)
+        self.assertEqual("".join(event.arguments_delta for event in deltas), done[0].arguments)
+        self.assertEqual(done[0].parsed_arguments, parsed)
+        self.assertEqual(final.parsed_arguments, parsed)
+        call = made.choices[0].message
+        again = self.client.chat.completions.create(model=SERVED, max_tokens=3, tools=tools, tool_choice="none",
+                                                    messages=[*HELLO, call, {"role": "tool", "tool_call_id": call.tool_calls[0].id, "content": "sunny"}])
+        self.assertEqual(again.usage.completion_tokens, 3)
+        named = self.client.chat.completions.parse(**{**ask, "tool_choice": {"type": "function", "function": {"name": "GetWeather"}}})
+        self.assertIsInstance(named.choices[0].message.tool_calls[0].function.parsed_arguments, GetWeather)
+
+    def test_tools_of_responses(self):
+        tools = [{"type": "function", "name": "w", "description": "", "strict": True,
+                  "parameters": {"type": "object", "properties": {"x": {"enum": ["a", "b"]}}, "required": ["x"], "additionalProperties": False}}]
+        ask = {"model": SERVED, "input": "Weather?", "tools": tools, "tool_choice": "required", "parallel_tool_calls": False, "max_output_tokens": 120}
+        try:
+            made = self.client.responses.create(**ask)
+        except openai.BadRequestError as error:
+            without_grammars(error)
+        self.assertEqual(made.output[0].type, "function_call")
+        self.assertIn(json.loads(made.output[0].arguments)["x"], ["a", "b"])
+        with self.client.responses.stream(**ask) as stream:
+            kinds = [event.type for event in stream]
+            final = stream.get_final_response()
+        self.assertIn("response.function_call_arguments.done", kinds)
+        self.assertIn(json.loads(final.output[0].arguments)["x"], ["a", "b"])
+
     def test_errors(self):
         with self.assertRaises(openai.NotFoundError):
             self.client.chat.completions.create(model="nope", messages=HELLO)
@@ -134,6 +239,26 @@ class Anthropic(unittest.TestCase):
                 anthropic.Anthropic(base_url=server.url, api_key="x", max_retries=0).messages.create(model=SERVED, max_tokens=1, messages=HELLO)
 
 
+class AnthropicTools(unittest.TestCase):
+    def test_tools(self):
+        tools = [{"name": "w", "description": "", "input_schema": {"type": "object", "properties": {"x": {"enum": ["a", "b"]}}, "required": ["x"],
+                                                                  "additionalProperties": False}}]
+        with Server("vllm") as server:
+            client = anthropic.Anthropic(base_url=server.url, api_key="none", max_retries=0)
+            ask = {"model": SERVED, "max_tokens": 120, "messages": HELLO, "tools": tools, "tool_choice": {"type": "any", "disable_parallel_tool_use": True}}
+            try:
+                made = client.messages.create(**ask)
+            except anthropic.BadRequestError as error:
+                without_grammars(error)
+            self.assertEqual((made.stop_reason, made.content[0].type), ("tool_use", "tool_use"))
+            with client.messages.stream(**ask) as stream:
+                final = stream.get_final_message()
+            self.assertIn(final.content[0].input["x"], ["a", "b"])
+            result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": made.content[0].id, "content": "sunny"}]}
+            again = client.messages.create(model=SERVED, max_tokens=3, tools=tools, messages=[*HELLO, {"role": "assistant", "content": made.content}, result])
+            self.assertEqual(again.usage.output_tokens, 3)
+
+
 class Ollama(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -159,6 +284,36 @@ class Ollama(unittest.TestCase):
         text = "".join(part.message.content for part in self.client.chat("g270", HELLO, options=options, stream=True))
         self.assertEqual(text, whole.message.content)
         self.assertEqual(len(whole.logprobs), 8)
+
+    def test_structured_outputs(self):
+        """As https://ollama.com/blog/structured-outputs shows it."""
+        for seed in range(3):
+            try:
+                answer = self.client.chat("it", HELLO, format=Person.model_json_schema(), options={"seed": seed, "num_predict": 400})
+            except ollama.ResponseError as error:
+                without_grammars(error)
+            self.assertIsInstance(Person.model_validate_json(answer.message.content), Person)
+
+    def test_tools(self):
+        """As https://ollama.com/blog/functions-as-tools shows it. A model of random weights calls nothing by itself: a format makes it."""
+        call = {"type": "array", "minItems": 1, "maxItems": 1,
+                "items": {"type": "object", "properties": {"name": {"const": "get_weather"}, "parameters": {
+                    "type": "object", "properties": {"city": {"enum": ["Oslo"]}, "days": {"enum": [1, 2]}}, "required": ["city", "days"],
+                    "additionalProperties": False}}, "required": ["name", "parameters"], "additionalProperties": False}, "x-guidance": {"whitespace_flexible": False}}
+        try:
+            answer = self.client.chat("it", HELLO, tools=[get_weather], format=call, options={"num_predict": 200})
+        except ollama.ResponseError as error:
+            without_grammars(error)
+        called = answer.message.tool_calls[0].function
+        self.assertEqual(called.name, "get_weather")
+        self.assertIsInstance(called.arguments, dict)
+        streamed = [c for part in self.client.chat("it", HELLO, tools=[get_weather], format=call, options={"num_predict": 200}, stream=True)
+                    for c in part.message.tool_calls or []]
+        self.assertEqual({c.function.name for c in streamed}, {"get_weather"})
+        again = self.client.chat("it", [*HELLO, answer.message, {"role": "tool", "tool_name": "get_weather", "content": "sunny"}], tools=[get_weather],
+                                 options={"num_predict": 3})
+        self.assertEqual(again.eval_count, 3)
+        self.assertIn("tools", self.client.show("it").capabilities)
 
     def test_store(self):
         names = lambda: {model.model for model in self.client.list().models}
