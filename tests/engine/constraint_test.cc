@@ -354,6 +354,19 @@ TEST_F(ConstraintTest, HostileGrammarsAreErrorsInTime) {
       {GrammarKind::kGbnf, "root ::= \"a"},
       {GrammarKind::kGbnf, "root ::= nobody"},
       {GrammarKind::kGbnf, "start ::= \"a\""},
+      {GrammarKind::kTextOrSchema, million},
+      {GrammarKind::kTextOrSchema, "{\"not\": {}}"},
+      {GrammarKind::kStructuralTag, ""},
+      {GrammarKind::kStructuralTag, "{\"format\": {\"type\": \"any\"}}"},
+      {GrammarKind::kStructuralTag, repeated("{\"format\":", 30000) + "1" + repeated("}", 30000)},
+      {GrammarKind::kStructuralTag, R"({"format":)" + repeated(R"({"type":"sequence","elements":[)", 50) +
+                                        R"({"type":"any_text"})" + repeated("]}", 50) + "}"},
+      {GrammarKind::kStructuralTag, R"({"format": {"type": "regex", "pattern": "a/ b: \"c\" {1,1000000000}"}})"},
+      {GrammarKind::kStructuralTag,
+       R"({"structures": [{"begin": "<a>", "schema": {}, "end": ""}], "triggers": ["<b>"]})"},
+      {GrammarKind::kStructuralTag, R"({"structures": [{"begin": "<a>", "schema": {}, "end": ""}], "triggers": [""]})"},
+      {GrammarKind::kStructuralTag,
+       R"({"structures": [{"begin": "<a>", "schema": {"maxItems": 4294967296}, "end": ""}], "triggers": ["<"]})"},
       {GrammarKind::kJsonSchema, million},
       {GrammarKind::kJsonSchema, chain},
       {GrammarKind::kJsonSchema, repeated("{\"items\":", 30000) + "{}" + repeated("}", 30000)},
@@ -395,6 +408,46 @@ TEST_F(ConstraintTest, HostileGrammarsAreErrorsInTime) {
   EXPECT_TRUE(patient->start(GrammarKind::kRegex, "(a*)*b"));  // harmless here: nothing backs up
   EXPECT_TRUE(
       patient->start(GrammarKind::kJsonSchema, R"({"type": "object", "properties": {"child": {"$ref": "#"}}})"));
+}
+
+// A text in which "a" opens a tag: what follows must be the tag's, to its end.
+TEST_F(ConstraintTest, StructuralTagsHoldWhereTheirTriggerCame) {
+  const auto compiled = grammars();
+  Result<Constraint> started =
+      compiled->start(GrammarKind::kStructuralTag,
+                      R"({"structures": [{"begin": "a[", "schema": {"const": true}, "end": "]"}], "triggers": ["a"]})");
+  ASSERT_TRUE(started) << started.error().message;
+  const auto say = [&](const std::string& text) {
+    for (const char c : text) {
+      const Bits bits = mask_of(*started);
+      if (!allows(bits, id_of(std::string(1, c)))) return false;
+      EXPECT_TRUE(started->accept(id_of(std::string(1, c))));
+    }
+    return true;
+  };
+  EXPECT_TRUE(say("well, "));
+  EXPECT_TRUE(started->is_complete());
+  EXPECT_TRUE(say("a"));
+  EXPECT_FALSE(started->is_complete());
+  EXPECT_FALSE(say("b"));
+  EXPECT_TRUE(say("[true]"));
+  EXPECT_TRUE(started->is_complete());
+  EXPECT_TRUE(say(" and a[true]"));
+  EXPECT_FALSE(say("a]"));
+}
+
+TEST_F(ConstraintTest, ATextOrASchemasValue) {
+  const auto compiled = grammars();
+  for (const auto& [text, complete] : {std::pair<std::string, bool>{"hello [1", true}, {"[12]", true}, {"[1", false}}) {
+    Result<Constraint> started =
+        compiled->start(GrammarKind::kTextOrSchema, R"({"type": "array", "items": {"const": 12}, "minItems": 1})");
+    ASSERT_TRUE(started) << started.error().message;
+    for (const char c : text) ASSERT_TRUE(started->accept(id_of(std::string(1, c)))) << text << " " << c;
+    EXPECT_EQ(started->is_complete(), complete) << text;
+  }
+  Result<Constraint> started = compiled->start(GrammarKind::kTextOrSchema, R"({"type": "array"})");
+  ASSERT_TRUE(started);
+  EXPECT_FALSE(started->accept(id_of("{"))) << "neither";
 }
 
 TEST_F(ConstraintTest, CompiledGrammarsAreKeptTheLeastRecentlyUsedGoFirst) {

@@ -4,6 +4,7 @@ is not enforced is refused by name; others are not disturbed."""
 import concurrent.futures
 import json
 import re
+import time
 import unittest
 
 import harness
@@ -111,6 +112,33 @@ class Shapes(unittest.TestCase):
                 self.assertEqual(reply.result().json()["choices"][0]["token_ids"], alone)
             for choices in shaped:
                 self.check_person(self.text_of(choices.result()))
+
+    def test_hostile_shapes_disturb_nobody(self):
+        ask = {"model": SERVED, "prompt": "the of and", "max_tokens": 200, "temperature": 0, "return_token_ids": True, "ignore_eos": True}
+        alone = self.server.post("/v1/completions", ask).json()["choices"][0]["token_ids"]
+        hostile = [{"guided_regex": "(" * 30000 + "a" + ")" * 30000}, {"guided_regex": "a{1,1000000000}"}, {"guided_regex": "a" * (1 << 20)},
+                   {"guided_json": {"enum": list(range(1000000))}}, {"guided_json": {"$ref": "#"}}, {"guided_json": {"$ref": "http://127.0.0.1/x"}},
+                   {"guided_json": {"$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}, "$ref": "#/$defs/a"}}, {"guided_json": {"maxItems": 2 ** 32}},
+                   {"guided_json": {"pattern": "a" * (1 << 20)}}, {"guided_json": {"pattern": "(" * 30000}}, {"guided_grammar": "start: " + "(" * 30000},
+                   {"structured_outputs": {"structural_tag": {"format": {"type": "regex", "pattern": "(" * 30000}}}},
+                   {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"maxItems": 2 ** 32}}}], "tool_choice": "required"}]
+        before = self.server.resident_bytes()
+        slowest = 0
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            for shape in hostile:
+                beside = pool.submit(self.server.post, "/v1/completions", ask)
+                body = json.dumps({"model": SERVED, "messages": ASK, "max_tokens": 5, **shape})
+                began = time.monotonic()
+                reply = self.server.post("/v1/chat/completions", body, headers={"Content-Type": "application/json"})
+                slowest = max(slowest, time.monotonic() - began)
+                self.assertEqual(reply.status, 400, json.dumps(shape)[:100])
+                self.assertLess(len(reply.body), 2000)
+                self.assertEqual(beside.result().json()["choices"][0]["token_ids"], alone)
+        # 200 ms for the grammar, and a machine that has other work; the body of 7 MB is JSON to be read, too.
+        self.assertLess(slowest, 3)
+        self.assertLess(self.server.resident_bytes() - before, 160 << 20)
+        harmless = self.chat(max_tokens=20, guided_regex="(a*)*b")[0]["message"]["content"]  # nothing backs up here
+        self.assertRegex(harmless, "^a*b?$")
 
     def test_refused_by_name(self):
         refused = [({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"uniqueItems": True}}}}, "uniqueItems"),
