@@ -432,7 +432,7 @@ TEST_F(ConstraintTest, StructuralTagsHoldWhereTheirTriggerCame) {
   EXPECT_FALSE(say("b"));
   EXPECT_TRUE(say("[true]"));
   EXPECT_TRUE(started->is_complete());
-  EXPECT_TRUE(say(" and a[true]"));
+  EXPECT_TRUE(say(" or a[true]"));
   EXPECT_FALSE(say("a]"));
 }
 
