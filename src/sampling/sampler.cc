@@ -29,15 +29,16 @@ double sum(std::span<const double> weights) {
   return total;
 }
 
-void penalize(std::span<const int32_t> sorted_window, const SamplingParams& params, std::vector<float>& logits) {
+void penalize(std::span<const uint32_t> sorted_window, const SamplingParams& params, std::vector<float>& logits) {
   for (size_t i = 0; i < sorted_window.size();) {
-    const int32_t id = sorted_window[i];
-    size_t end = i;
-    while (end < sorted_window.size() && sorted_window[end] == id) ++end;
-    float& logit = logits[static_cast<size_t>(id)];
+    const uint32_t id = sorted_window[i] / 2;
+    int counted = 0;
+    for (; i < sorted_window.size() && sorted_window[i] / 2 == id; ++i) {
+      if (!params.count_answer_only || sorted_window[i] % 2 == 1) ++counted;
+    }
+    float& logit = logits[id];
     logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
-    logit -= params.frequency_penalty * static_cast<float>(end - i) + params.presence_penalty;
-    i = end;
+    if (counted > 0) logit -= params.frequency_penalty * static_cast<float>(counted) + params.presence_penalty;
   }
 }
 
@@ -89,17 +90,20 @@ Sampled Sampler::sample(std::span<const float> logits, const SampleSpec& spec, i
   return sampled;
 }
 
-// The ids that penalties count, sorted; none where no penalty asks for them.
+// None where no penalty asks for them. The newest `generated` tokens, the row's own included, are the answer's.
 void Sampler::collect_window(const SampleSpec& spec, int32_t own_token) {
   const SamplingParams& params = *spec.params;
   window_.clear();
   if (!params.has_penalty() || params.repeat_last_n == 0) return;
-  if (own_token >= 0) window_.push_back(own_token);
-  size_t count = spec.history.size();
-  if (params.repeat_last_n > 0) count = std::min(count, static_cast<size_t>(params.repeat_last_n) - window_.size());
-  const auto recent = spec.history.last(count);
-  window_.insert(window_.end(), recent.begin(), recent.end());
-  std::erase_if(window_, [&](int32_t id) { return id < 0; });
+  const size_t most = params.repeat_last_n > 0 ? static_cast<size_t>(params.repeat_last_n) : SIZE_MAX;
+  int32_t answer = spec.generated;
+  const auto add = [&](int32_t id) {
+    const bool of_answer = answer-- > 0;
+    if (id >= 0) window_.push_back(2 * static_cast<uint32_t>(id) + (of_answer ? 1 : 0));
+  };
+  if (own_token >= 0) add(own_token);
+  const size_t count = std::min(spec.history.size(), most - window_.size());
+  for (size_t i = 1; i <= count; ++i) add(spec.history[spec.history.size() - i]);
   std::sort(window_.begin(), window_.end());
 }
 

@@ -64,7 +64,7 @@ class Sampler {
   int32_t draw(float temperature, double uniform);
 
   std::vector<float> logits_;          // [V] a changed copy, only where mask, bias or penalties ask for one
-  std::vector<int32_t> window_;        // sorted ids that penalties count
+  std::vector<uint32_t> window_;       // what penalties count, sorted: 2 * id, and 1 where it is the answer's
   std::vector<Candidate> candidates_;  // what the filters have left
   std::vector<double> weights_;        // of the candidates, relative to the first
 };

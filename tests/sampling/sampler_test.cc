@@ -268,5 +268,31 @@ TEST(Sampler, TheRowsOwnTokenCountsAsTheLastOfTheHistory) {
   EXPECT_EQ(sampler.sample(logits, {&params, history, 0, 0, {}, {}}, -1).token, 0);  // only the history
 }
 
+// vLLM's presence and frequency penalties know the answer alone, its repetition penalty the prompt too.
+TEST(Penalties, MayCountTheAnswerOnly) {
+  const std::vector<float> logits{2.0f, 1.9f, 1.8f};
+  const std::vector<int32_t> history{0, 0, 1};  // the prompt is 0 0, the answer 1 and the own token
+  SamplingParams params = plain();
+  params.temperature = 0;
+  params.repeat_last_n = -1;
+  params.presence_penalty = 0.5f;
+  Sampler sampler;
+  const auto token = [&](int32_t generated, int32_t own) {
+    return sampler.sample(logits, {&params, history, generated, 0, {}, {}}, own).token;
+  };
+  EXPECT_EQ(token(2, 2), 0);  // all three are penalised alike
+  params.count_answer_only = true;
+  EXPECT_EQ(token(2, 2), 0);
+  EXPECT_EQ(token(4, 2), 0);  // all of it is the answer
+  params.presence_penalty = 0;
+  params.frequency_penalty = 0.5f;
+  EXPECT_EQ(token(2, 0), 2);  // 0 and 1 once each
+  EXPECT_EQ(token(1, 0), 1);
+  EXPECT_EQ(token(0, 0), 0);  // nothing is the answer yet
+  params.frequency_penalty = 0;
+  params.repetition_penalty = 2;
+  EXPECT_EQ(token(0, 1), 2);
+}
+
 }  // namespace
 }  // namespace carat
