@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <optional>
@@ -106,6 +108,11 @@ Status run(const RunFlags& flags, bool& interrupted) {
   const auto seconds_so_far = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
+  constexpr std::array<std::string_view, 7> kThink{"", "true", "false", "high", "medium", "low", "max"};
+  if (std::find(kThink.begin(), kThink.end(), flags.think) == kThink.end()) {
+    return Error{ErrorCode::kInvalidArgument,
+                 fmt::format("--think is '{}', expected true, false, high, medium, low or max", flags.think)};
+  }
   CARAT_TRY(const std::optional<chat::Shape> shape, shape_of(flags.shape));
   if (flags.prompt.empty() && ::isatty(STDIN_FILENO) == 1 && output_is_terminal()) return converse(flags, shape);
   CARAT_TRY(const std::string prompt, whole_prompt(flags));

@@ -273,6 +273,7 @@ Result<std::string> Store::license_text(const std::optional<BlobRef>& license) c
 }
 
 Status Store::save(const ModelName& name, const Manifest& manifest, unsigned mode) const {
+  if (!manifest.messages.empty()) mode = kForOwner;  // what somebody said
   CARAT_CHECK(make_folders(blobs_.folder()));
   // Nobody deletes blobs meanwhile, so the texts that are put here are still there when the manifest names them.
   CARAT_TRY(const FileLock lock, FileLock::acquire(blobs_.folder(), LockMode::kShared));
@@ -287,6 +288,7 @@ Status Store::save_image(const ModelName& name, std::string_view text, unsigned 
   CARAT_CHECK(make_folders(blobs_.folder()));
   CARAT_TRY(const FileLock lock, FileLock::acquire(blobs_.folder(), LockMode::kShared));
   CARAT_TRY(const Manifest manifest, parse(text, "the manifest"));
+  if (!manifest.messages.empty()) mode = kForOwner;
   return write_manifest(name, manifest, text, mode);
 }
 

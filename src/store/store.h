@@ -94,7 +94,7 @@ class Store {
   Result<std::string> license_text(const std::optional<BlobRef>& license) const;  // "" if there is none
 
   // Names these blobs. Error: kNotFound if one is not in the store.
-  // `mode`: kForOwner for what holds a conversation.
+  // `mode`: kForOwner for what holds a conversation; one with messages is so in any case.
   Status save(const ModelName& name, const Manifest& manifest, unsigned mode = kForEverybody) const;
   // The same with a registry's manifest, byte for byte.
   Status save_image(const ModelName& name, std::string_view text, unsigned mode = kForEverybody) const;

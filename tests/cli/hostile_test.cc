@@ -192,6 +192,29 @@ TEST_F(Hostile, OnlyRegularFilesAreModels) {
   }
 }
 
+TEST_F(Hostile, NoInputIsWaitedForForEver) {
+  ASSERT_EQ(::mkfifo(path("nobody").c_str(), 0600), 0);
+  ASSERT_EQ(::mkfifo(path("nobody.png").c_str(), 0600), 0);
+  const std::string vision = std::string(kSourceDir) + "/tests/golden/gemma3-tiny-vision ";
+  for (const std::string& arguments :
+       {std::string("eval model.gguf nobody"), std::string("perplexity model.gguf nobody"),
+        std::string("create x -f nobody"), std::string("serve --port 0 --api-key-file nobody"),
+        std::string("serve --port 0 --api-key-file /dev/zero"),
+        std::string("serve --port 0 --ssl-certfile nobody --ssl-keyfile nobody"), "eval " + vision + "picture.jsonl",
+        "eval " + vision + "pixels.jsonl",
+        "run model.gguf --mmproj nobody what is " + std::string(kSourceDir) + "/tests/golden/images/square.jpg"}) {
+    SCOPED_TRACE(arguments);
+    shell(R"(echo '{"messages": [{"role": "user", "content": "x"}], "images": ["nobody.png"]}' >picture.jsonl)");
+    shell(R"(echo '{"ids": [2], "pixels": "nobody.png"}' >pixels.jsonl)");
+    expect_one_error(shell("timeout 20 $C " + arguments + " </dev/null"), 1, "");
+  }
+  EXPECT_EQ(shell("(sleep 0.5; cat lines.jsonl >nobody) & timeout 20 $C eval model.gguf nobody").exit_code, 0)
+      << "whoever writes may come a moment later";
+  expect_one_error(carat("create x -f lines.jsonl"), 2, "");
+  shell("echo 'FROM ./nothing.gguf' >Modelfile");
+  expect_one_error(carat("create x"), 1, "nothing.gguf: no such file or folder");
+}
+
 TEST_F(Hostile, OnlyFilesAreReplaced) {
   ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0600), 0);
   for (const char* target : {"/dev/null", "fifo", "folder", "/dev/stdout"}) {

@@ -111,6 +111,9 @@ TEST_F(CreateTest, FromAFileAndFromAName) {
   EXPECT_EQ(poet->stops, (std::vector<std::string>{"A", "B"}));
   EXPECT_EQ(poet->parameters, (Pairs{{"temperature", "1.2"}}));
   EXPECT_EQ(poet->messages.size(), 2u);
+  const fs::perms of_its_owner = fs::perms::owner_read | fs::perms::owner_write;
+  const fs::path saved = folder_.path() / "home" / "manifests" / ModelName::parse("poet")->path();
+  EXPECT_EQ(fs::status(saved).permissions(), of_its_owner) << "somebody said that";
   EXPECT_EQ(*store_.license_text(poet->license), "Mine\nall mine");
   EXPECT_EQ(store_.find(*ModelName::parse("poet"))->manifest.quantisation, "Q4_0");
 
