@@ -40,14 +40,15 @@ std::optional<Range> parse_range(std::string_view text, uint64_t size) {
   return Range{first, last >= size ? size : last + 1};
 }
 
-void send_blob(const ExchangePtr& exchange, SharedBlob blob, const Digest& digest) {
+void send_blob(const ExchangePtr& exchange, SharedBlob blob, const std::string& repository, const Digest& digest) {
   const uint64_t size = blob.size_bytes;
   Range range{0, size};
   HttpResponse response;
   response.content_type = "application/octet-stream";
   // Ollama asks for the address that the parts come from, and takes it from this header of a 200 too.
-  response.headers = {
-      {"Docker-Content-Digest", digest.text()}, {"Accept-Ranges", "bytes"}, {"Location", exchange->request().target}};
+  response.headers = {{"Docker-Content-Digest", digest.text()},
+                      {"Accept-Ranges", "bytes"},
+                      {"Location", fmt::format("/v2/{}/blobs/{}", repository, digest.text())}};
   if (const auto asked = parse_range(exchange->request().header("range"), size)) {
     if (asked->begin >= size) {
       response.status = 416;
@@ -87,7 +88,7 @@ void registry(App& app, const ExchangePtr& exchange) {
   if (!digest) return refuse(exchange, 404, "NAME_UNKNOWN", "only manifests and blobs are shared");
   auto blob = shared_blob(app.store(), parts->first, *digest);
   if (!blob) return refuse(exchange, 404, "BLOB_UNKNOWN", "blob unknown to registry");
-  send_blob(exchange, std::move(*blob), *digest);
+  send_blob(exchange, std::move(*blob), parts->first, *digest);
 }
 
 void ping(App&, const ExchangePtr& exchange) { exchange->respond({200, "application/json", "{}", {}}); }

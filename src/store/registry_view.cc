@@ -15,11 +15,11 @@ Error unknown(std::string_view repository) {
 
 // The names of a repository, whatever registry they came from: that of the default registry first.
 Result<std::vector<StoredModel>> models_of(const Store& store, std::string_view repository) {
-  CARAT_TRY(StoreListing listing, store.list());
+  // Of this store alone: what lies in other programs' folders is theirs to share, and is not looked through for each piece.
+  CARAT_TRY(StoreListing listing, Store(store.home()).list());
   std::vector<StoredModel> models;
   for (StoredModel& model : listing.models) {
-    if (model.place.empty() && model.name.space + "/" + model.name.model == repository)
-      models.push_back(std::move(model));
+    if (model.name.space + "/" + model.name.model == repository) models.push_back(std::move(model));
   }
   std::stable_partition(models.begin(), models.end(),
                         [](const StoredModel& model) { return model.name.host == kDefaultHost; });
