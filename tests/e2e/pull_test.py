@@ -177,6 +177,32 @@ class PullTest(StoreTest):
             self.assertEqual((answer.status, answer.read()), (206, self.weights[5:10]))
             self.assertEqual(answer.headers["Content-Range"], f"bytes 5-9/{len(self.weights)}")
 
+    def test_create_quantises(self):
+        """By the command, and over the API from a blob that was sent."""
+        wide = self.folder / "wide.gguf"
+        subprocess.run([CARAT, "synth", "tiny", "--type", "bf16", str(wide)], check=True, capture_output=True)
+        (self.folder / "Modelfile").write_text("FROM ./wide.gguf\nPARAMETER seed 1\n")
+        self.carat("create", "small", "-f", str(self.folder / "Modelfile"), "-q", "q4_K_M")
+        self.assertEqual(json.loads(self.carat("show", "small", "--json").stdout)["details"]["quantization_level"], "Q4_K_M")
+        self.assertNotEqual(self.carat("run", "small", "-n", "2", "--threads", "1", "hello").stdout, "")
+        said = self.carat("create", "x", "-f", str(self.folder / "Modelfile"), "-q", "q9", code=2).stderr
+        self.assertIn("unsupported quantization type q9 - supported types are", said)
+        address = self.serve()
+        digest = "sha256:" + hashlib.sha256(wide.read_bytes()).hexdigest()
+        ask = lambda method, path, data: urllib.request.urlopen(
+            urllib.request.Request(f"http://{address}{path}", data=data, method=method), timeout=60)
+        self.assertEqual(ask("POST", f"/api/blobs/{digest}", wide.read_bytes()).status, 201)
+        self.assertEqual(ask("HEAD", f"/api/blobs/{digest}", None).status, 200)
+        body = {"model": "sent", "files": {"wide.gguf": digest}, "quantize": "q4_K_M", "parameters": {"seed": 1}}
+        lines = [json.loads(line) for line in ask("POST", "/api/create", json.dumps(body).encode()).read().splitlines()]
+        self.assertEqual(lines[-1], {"status": "success"})
+        self.assertIn({"status": "quantizing model to q4_K_M"}, lines)
+        models = {model["name"]: model for model in json.loads(self.carat("list", "--json").stdout)["models"]}
+        path = lambda name: self.carat("show", name, "--path").stdout
+        self.assertEqual(path("sent:latest"), path("small:latest"), "the same bytes")
+        self.assertEqual(sorted(models), ["sent:latest", "small:latest"])
+        self.assertFalse((self.home / "blobs" / digest.replace(":", "-")).exists(), "what was sent is not needed any more")
+
     def test_nothing_is_shared_unasked(self):
         self.carat("pull", "gemma3:1b")
         with self.assertRaises(urllib.error.HTTPError) as caught:

@@ -220,13 +220,16 @@ class CpuVision final : public VisionEncoder {
     CARAT_CHECK(describe(projection, pack_.projection.weight));
     CARAT_TRY(weights_, Arena::allocate(bytes_, "the vision tower"));
     size_t offset = 0;
+    std::vector<PackJob> jobs;
     const auto place = [&](const TensorView& tensor, PackedMatrix& matrix) -> Status {
       matrix.data = weights_.data() + offset;
       offset += round_up<size_t>(matrix.bytes(), 64);
-      return pack_matrix(kernels_, *team_, tensor, matrix, false);
+      jobs.push_back({&tensor, &matrix});
+      return {};
     };
     CARAT_CHECK(each_matrix(w, pack_, layers_, place));
-    return place(projection, pack_.projection.weight);
+    CARAT_CHECK(place(projection, pack_.projection.weight));
+    return pack_matrices(kernels_, *team_, jobs, false);
   }
 
   const Kernels& kernels_;

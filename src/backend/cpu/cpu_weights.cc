@@ -6,14 +6,6 @@
 #include "base/checked.h"
 
 namespace carat::cpu {
-namespace {
-
-struct PackJob {
-  const TensorView* tensor;
-  PackedMatrix* matrix;
-};
-
-}  // namespace
 
 ModelPack CpuWeights::shape_of(const ModelConfig& config) {
   ModelPack model{};
@@ -110,8 +102,8 @@ Result<CpuWeights> CpuWeights::pack(const ModelConfig& config, const Weights& we
   for (const PackJob& job : jobs) {
     job.matrix->data = out.arena_.data() + offset;
     offset += round_up<size_t>(job.matrix->bytes(), 64);
-    CARAT_CHECK(pack_matrix(kernels, team, *job.tensor, *job.matrix, weights.maps != nullptr));
   }
+  CARAT_CHECK(pack_matrices(kernels, team, jobs, weights.maps != nullptr));
   if (tied) out.model.head = out.model.embedding;
   out.bytes = offset;
   const auto reads = [&](Stage stage, const PackedMatrix& matrix) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <limits>
+#include <vector>
 
 #include "base/file_map.h"
 #include "model/weights.h"
@@ -30,49 +31,66 @@ Result<PackedMatrix> describe_packed(const TensorView& tensor, int64_t rows) {
 
 namespace {
 
-// Packs in pieces; a piece's pages of the file are released as soon as it is packed.
+constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
+
+// About a megabyte of a matrix's rows in the file.
+struct PackPiece {
+  size_t job;
+  int64_t begin, end;  // panels
+};
+
 struct PackRun {
   const Kernels* kernels;
   Team* team;
-  const TensorView* tensor;
-  const PackedMatrix* matrix;
+  std::span<const PackJob> jobs;
   bool release;
-  std::atomic<int64_t> bad_row{std::numeric_limits<int64_t>::max()};  // the first one
-
-  void found_bad(int64_t row) {
-    int64_t before = bad_row.load();
-    while (row < before && !bad_row.compare_exchange_weak(before, row)) {
-    }
-  }
+  std::vector<PackPiece> pieces;
+  std::vector<std::atomic<int64_t>> bad_rows;  // [jobs]: the first one that is not finite
 
   static void run(void* argument, int) {
     auto& self = *static_cast<PackRun*>(argument);
-    const int64_t panels = self.matrix->panels();
-    const auto row_bytes = static_cast<int64_t>(self.tensor->row_bytes());
-    const int64_t chunk = std::max<int64_t>(1, (int64_t{1} << 20) / (row_bytes * kPanelRows));
-    for (;;) {
-      const int64_t begin = self.team->claim(0, chunk, panels);
-      if (begin >= panels) return;
-      const int64_t end = std::min(begin + chunk, panels);
-      const int64_t bad =
-          self.kernels->pack(*self.matrix, reinterpret_cast<const uint8_t*>(self.tensor->data.data()),
-                             static_cast<size_t>(row_bytes), const_cast<uint8_t*>(self.matrix->data), begin, end);
-      if (bad >= 0) self.found_bad(bad);
-      if (!self.release) continue;
-      const int64_t first = begin * kPanelRows * row_bytes;
-      const int64_t last = std::min(end * kPanelRows, self.matrix->rows) * row_bytes;
-      release_pages(self.tensor->data.subspan(static_cast<size_t>(first), static_cast<size_t>(last - first)));
+    const auto count = static_cast<int64_t>(self.pieces.size());
+    for (int64_t i; (i = self.team->claim(0, 1, count)) < count;) self.pack(self.pieces[static_cast<size_t>(i)]);
+  }
+
+  void pack(const PackPiece& piece) {
+    const TensorView& tensor = *jobs[piece.job].tensor;
+    const PackedMatrix& matrix = *jobs[piece.job].matrix;
+    const auto row_bytes = static_cast<int64_t>(tensor.row_bytes());
+    const int64_t bad =
+        kernels->pack(matrix, reinterpret_cast<const uint8_t*>(tensor.data.data()), static_cast<size_t>(row_bytes),
+                      const_cast<uint8_t*>(matrix.data), piece.begin, piece.end);
+    if (bad >= 0) found_bad(bad_rows[piece.job], bad);
+    if (!release) return;
+    const int64_t first = piece.begin * kPanelRows * row_bytes;
+    const int64_t last = std::min(piece.end * kPanelRows, matrix.rows) * row_bytes;
+    release_pages(tensor.data.subspan(static_cast<size_t>(first), static_cast<size_t>(last - first)));
+  }
+
+  static void found_bad(std::atomic<int64_t>& first, int64_t row) {
+    int64_t before = first.load();
+    while (row < before && !first.compare_exchange_weak(before, row)) {
     }
   }
 };
 
 }  // namespace
 
-Status pack_matrix(const Kernels& kernels, Team& team, const TensorView& tensor, const PackedMatrix& matrix,
-                   bool release) {
-  PackRun run{&kernels, &team, &tensor, &matrix, release};
+Status pack_matrices(const Kernels& kernels, Team& team, std::span<const PackJob> jobs, bool release) {
+  PackRun run{&kernels, &team, jobs, release, {}, std::vector<std::atomic<int64_t>>(jobs.size())};
+  for (size_t job = 0; job < jobs.size(); ++job) {
+    run.bad_rows[job] = kNone;
+    const int64_t panels = jobs[job].matrix->panels();
+    const auto panel_bytes = static_cast<int64_t>(jobs[job].tensor->row_bytes()) * kPanelRows;
+    const int64_t step = std::max<int64_t>(1, (int64_t{1} << 20) / panel_bytes);
+    for (int64_t begin = 0; begin < panels; begin += step) {
+      run.pieces.push_back({job, begin, std::min(begin + step, panels)});
+    }
+  }
   team.run(&PackRun::run, &run);
-  if (run.bad_row.load() < matrix.rows) return not_finite(tensor, run.bad_row.load());
+  for (size_t job = 0; job < jobs.size(); ++job) {
+    if (run.bad_rows[job] < jobs[job].matrix->rows) return not_finite(*jobs[job].tensor, run.bad_rows[job]);
+  }
   return {};
 }
 

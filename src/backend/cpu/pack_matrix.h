@@ -1,5 +1,7 @@
-// From a matrix as a file holds it to the panels that the kernels read.
+// From matrices as a file holds them to the panels that the kernels read.
 #pragma once
+
+#include <span>
 
 #include "backend/cpu/kernels.h"
 #include "base/result.h"
@@ -12,9 +14,14 @@ namespace carat::cpu {
 // columns that are not whole blocks.
 Result<PackedMatrix> describe_packed(const TensorView& tensor, int64_t rows);
 
-// Packs into matrix.data with all workers. `release`: the tensor lies in a mapped file, whose pages are let go.
-// Errors: kCorruptFile for a weight that is not finite, naming the row.
-Status pack_matrix(const Kernels& kernels, Team& team, const TensorView& tensor, const PackedMatrix& matrix,
-                   bool release);
+struct PackJob {
+  const TensorView* tensor;
+  PackedMatrix* matrix;  // described, and placed
+};
+
+// Packs them all with all workers, without a wait between one matrix and the next. `release`: the tensors lie in mapped
+// files, whose pages are let go as soon as they are packed.
+// Errors: kCorruptFile for a weight that is not finite, naming the tensor and the row.
+Status pack_matrices(const Kernels& kernels, Team& team, std::span<const PackJob> jobs, bool release);
 
 }  // namespace carat::cpu
