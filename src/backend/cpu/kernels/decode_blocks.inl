@@ -31,11 +31,23 @@ static inline void k4_scale(const uint8_t* packed, int i, uint8_t* scale, uint8_
   }
 }
 
+static inline uint64_t load_u64(const uint8_t* p) {
+  uint64_t value;
+  __builtin_memcpy(&value, p, 8);
+  return value;
+}
+static inline void store_u64(uint8_t* p, uint64_t value) { __builtin_memcpy(p, &value, 8); }
+
+// `bits` bits of each of eight bytes, from bit `shift` on; compilers make a mess of the same in single bytes.
+static inline uint64_t bits_of(const uint8_t* eight, int shift, int bits) {
+  return load_u64(eight) >> shift & 0x0101010101010101u * ((1u << bits) - 1);
+}
+
 // Nibbles of a 32-column block: columns 0-15 are the low halves of 16 bytes, 16-31 the high halves.
 static inline void split_nibbles(const uint8_t* q, uint8_t* out) {
-  for (int i = 0; i < 16; ++i) {
-    out[i] = q[i] & 15;
-    out[16 + i] = q[i] >> 4;
+  for (int i = 0; i < 16; i += 8) {
+    store_u64(out + i, bits_of(q + i, 0, 4));
+    store_u64(out + 16 + i, bits_of(q + i, 4, 4));
   }
 }
 static inline void add_fifth_bits(uint32_t high, uint8_t* out) {
@@ -69,7 +81,7 @@ static inline void decode_block(const uint8_t* row, int64_t block, uint8_t* out,
   } else if constexpr (kType == DType::kQ8_0) {  // f16 d, 32 signed bytes
     const uint8_t* b = row + block * 34;
     s.scale = load_u16(b);
-    for (int i = 0; i < 32; ++i) out[i] = b[2 + i] ^ 0x80;
+    for (int i = 0; i < 32; i += 8) store_u64(out + i, load_u64(b + 2 + i) ^ 0x8080808080808080u);
   } else if constexpr (kType == DType::kQ2_K) {  // 16 x (4-bit scale, 4-bit min), 64 bytes of 2 bits, f16 d, f16 dmin
     const uint8_t* b = row + block / 8 * 84;
     s.scale = load_u16(b + 80);
@@ -79,7 +91,7 @@ static inline void decode_block(const uint8_t* row, int64_t block, uint8_t* out,
       s.sub_min[half] = b[2 * sub + half] >> 4;
     }
     const uint8_t* q = b + 16 + sub / 4 * 32;
-    for (int i = 0; i < 32; ++i) out[i] = (q[i] >> (2 * (sub % 4))) & 3;
+    for (int i = 0; i < 32; i += 8) store_u64(out + i, bits_of(q + i, 2 * (sub % 4), 2));
   } else if constexpr (kType ==
                        DType::kQ3_K) {  // 32 bytes of third bits, 64 bytes of 2 bits, 12 bytes of 6-bit scales, f16 d
     const uint8_t* b = row + block / 8 * 110;
@@ -92,25 +104,22 @@ static inline void decode_block(const uint8_t* row, int64_t block, uint8_t* out,
       s.sub_scale[half] = static_cast<uint8_t>((low | high << 4) - 32);
     }
     const uint8_t* q = b + 32 + sub / 4 * 32;
-    for (int i = 0; i < 32; ++i) {
-      out[i] = static_cast<uint8_t>(((q[i] >> (2 * (sub % 4))) & 3) | ((b[i] >> sub) & 1) << 2);
-    }
+    for (int i = 0; i < 32; i += 8) store_u64(out + i, bits_of(q + i, 2 * (sub % 4), 2) | bits_of(b + i, sub, 1) << 2);
   } else if constexpr (kType == DType::kQ4_K) {  // f16 d, f16 dmin, 12 bytes of scales, 128 bytes of nibbles
     const uint8_t* b = row + block / 8 * 144;
     s.scale = load_u16(b);
     s.min = load_u16(b + 2) ^ 0x8000;
     k4_scale(b + 4, sub, &s.sub_scale[0], &s.sub_min[0]);
     const uint8_t* q = b + 16 + sub / 2 * 32;
-    for (int i = 0; i < 32; ++i) out[i] = (q[i] >> (4 * (sub % 2))) & 15;
+    for (int i = 0; i < 32; i += 8) store_u64(out + i, bits_of(q + i, 4 * (sub % 2), 4));
   } else if constexpr (kType == DType::kQ5_K) {  // f16 d, f16 dmin, scales, 32 bytes of fifth bits, nibbles
     const uint8_t* b = row + block / 8 * 176;
     s.scale = load_u16(b);
     s.min = load_u16(b + 2) ^ 0x8000;
     k4_scale(b + 4, sub, &s.sub_scale[0], &s.sub_min[0]);
     const uint8_t* q = b + 48 + sub / 2 * 32;
-    for (int i = 0; i < 32; ++i) {
-      out[i] = static_cast<uint8_t>(((q[i] >> (4 * (sub % 2))) & 15) | ((b[16 + i] >> sub) & 1) << 4);
-    }
+    for (int i = 0; i < 32; i += 8)
+      store_u64(out + i, bits_of(q + i, 4 * (sub % 2), 4) | bits_of(b + 16 + i, sub, 1) << 4);
   } else if constexpr (kType ==
                        DType::kQ6_K) {  // 128 bytes of low nibbles, 64 bytes of high 2 bits, 16 i8 scales, f16 d
     const uint8_t* b = row + block / 8 * 210;
@@ -119,9 +128,8 @@ static inline void decode_block(const uint8_t* row, int64_t block, uint8_t* out,
     s.sub_scale[1] = b[192 + 2 * sub + 1];
     const uint8_t* low = b + sub / 4 * 64 + sub % 2 * 32;
     const uint8_t* high = b + 128 + sub / 4 * 32;
-    for (int i = 0; i < 32; ++i) {
-      out[i] = static_cast<uint8_t>(((low[i] >> (4 * (sub % 4 / 2))) & 15) | ((high[i] >> (2 * (sub % 4))) & 3) << 4);
-    }
+    for (int i = 0; i < 32; i += 8)
+      store_u64(out + i, bits_of(low + i, 4 * (sub % 4 / 2), 4) | bits_of(high + i, 2 * (sub % 4), 2) << 4);
   } else if constexpr (kType == DType::kIQ4_XS) {  // f16 d, u16 high bits of scales, 4 bytes of low bits, nibbles
     const uint8_t* b = row + block / 8 * 136;
     s.scale = load_u16(b);

@@ -34,11 +34,7 @@ static void pack_lanes(const uint8_t* values, uint32_t* words, int row) {
   if constexpr (kBits == 8) {
     for (int w = 0; w < 8; ++w) store(w, word_of_8(load_u32(values + 4 * w)));
   } else if constexpr (kBits == 4) {
-    for (int w = 0; w < 4; ++w) {
-      uint64_t eight;
-      __builtin_memcpy(&eight, values + 8 * w, 8);
-      store(w, word_of_4(eight));
-    }
+    for (int w = 0; w < 4; ++w) store(w, word_of_4(load_u64(values + 8 * w)));
   } else {
     constexpr int kPer = 16 / kBits;
     uint32_t pair[16];
