@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "base/json.h"
 #include "chat/grammars.h"
 #include "chat/loaded_model.h"
 #include "cli/commands.h"
@@ -126,7 +126,7 @@ Result<double> generate(Engine& engine, Grammars& grammars, const Subject* subje
 }
 
 Status bench(const Flags& flags) {
-  CARAT_TRY(chat::OpenModel model, chat::open_model(flags.model, fetch_missing));
+  CARAT_TRY(chat::OpenModel model, open_or_fetch(flags.model));
   const std::string quantisation = model.file.quantisation;
   CARAT_TRY(const Tokenizer tokenizer, chat::load_tokenizer(model.file));
   const auto began = Clock::now();
