@@ -208,7 +208,7 @@ TEST_F(Hostile, NoInputIsWaitedForForEver) {
     shell(R"(echo '{"ids": [2], "pixels": "nobody.png"}' >pixels.jsonl)");
     expect_one_error(shell("timeout 20 $C " + arguments + " </dev/null"), 1, "");
   }
-  EXPECT_EQ(shell("(sleep 0.5; cat lines.jsonl >nobody) & timeout 20 $C eval model.gguf nobody").exit_code, 0)
+  EXPECT_EQ(shell("{ (sleep 0.5; cat lines.jsonl >nobody) & timeout 20 $C eval model.gguf nobody; }").exit_code, 0)
       << "whoever writes may come a moment later";
   expect_one_error(carat("create x -f lines.jsonl"), 2, "");
   shell("echo 'FROM ./nothing.gguf' >Modelfile");

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <map>
+#include <thread>
 
 #include "engine/fake_backend.h"
 
@@ -49,8 +51,13 @@ class EngineThreadTest : public testing::Test {
  protected:
   void start(int32_t max_sequences, int32_t max_waiting = 100) {
     EngineOptions options;
-    options.context = 400;
+    options.context = 2000;
     options.max_sequences = max_sequences;
+    // An answer without an end takes a second, so that a test on a busy machine comes in time to cancel it.
+    backend_.fails = [](size_t) {
+      std::this_thread::sleep_for(std::chrono::microseconds(500));
+      return false;
+    };
     engine_ = std::move(Engine::create(backend_, config_, options).value());
     thread_ = std::make_unique<EngineThread>(*engine_, max_waiting, listener_.publish());
   }
