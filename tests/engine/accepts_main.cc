@@ -1,8 +1,8 @@
 // constraint_accepts: which texts a schema lets through, byte for byte, with no tokenizer between. Standard input has pairs of lines: a
 // schema, and a JSON list of texts. Standard output has a line for each pair: "refused MESSAGE", or a '1' or '0' for each text.
 #include <iostream>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "engine/constraint.h"
 #include "formats/json_guard.h"
 
