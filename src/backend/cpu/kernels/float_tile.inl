@@ -2,12 +2,15 @@
 // over weights that have been widened to float32 once for all rows. Each output is the one chain of all.inl,
 // acc = fma(w, x, acc), column after column, whatever the tile.
 
-// Twelve chains that hide each other's latency, and no memory.
+// As many chains as registers hold (those of a narrow tile), so that they hide each other's latency and none waits for
+// memory.
 static float multiply_add(int64_t rounds) {
-  F acc[kPeakOperations / 32];
+  constexpr int kTurns = kPeakOperations / 32 / kNarrowRows;
+  static_assert(kTurns * kNarrowRows * 32 == kPeakOperations);
+  F acc[kNarrowRows];
   for (F& a : acc) a = f_set(1.0f);
-  F w = f_set(0.999f);
-  for (int64_t round = 0; round < rounds; ++round) {
+  const F w = f_set(0.999f);
+  for (int64_t round = 0; round < rounds * kTurns; ++round) {
     for (F& a : acc) a = f_fma(a, w, w);
   }
   F sum = f_set(0.0f);
