@@ -149,14 +149,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return self.file(path, rule, {"Content-Type": MANIFEST_TYPE})
 
     def upload(self, repository, upload, query, body):
+        base = f"http://{self.headers['Host']}/v2/{repository}/blobs/uploads/"  # whole: Ollama takes nothing less
         if self.command == "POST":
             name = hashlib.sha1(os.urandom(8)).hexdigest()
             UPLOADS[name] = {}  # parts by where they begin
-            return self.send(202, {"Location": f"/v2/{repository}/blobs/uploads/{name}"}, b"")
+            return self.send(202, {"Location": base + name}, b"")
         if upload not in UPLOADS:
             return self.send(404, {}, b"no such upload")
         parts = UPLOADS[upload]
-        where = f"/v2/{repository}/blobs/uploads/{upload}"
+        where = base + upload
         if self.command == "PATCH":
             begin, end = map(int, self.headers["Content-Range"].split("-"))
             if (FOLDER / "storage").exists() and self.headers.get("X-Redirect-Uploads"):
