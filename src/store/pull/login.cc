@@ -70,7 +70,7 @@ Result<std::string> login_in(std::string_view docker_config, std::string_view ho
         text = base64(json_text(login, "username") + ":" + json_text(login, "password"));
       }
       const auto plain = from_base64(text);
-      if (plain && plain->find(':') != std::string::npos) return "Basic " + text;
+      if (plain && plain->find(':') != std::string::npos) return "Basic " + base64(*plain);  // in one line
     }
   }
   const Json* helpers = json_find(json, "credHelpers");

@@ -24,7 +24,8 @@ TEST(Base64, BothWays) {
   for (const std::string text : {"", "a", "ab", "abc", "abcd", "\xff\x00\xfe"})
     EXPECT_EQ(from_base64(base64(text)), text);
   EXPECT_EQ(base64("user:pass"), "dXNlcjpwYXNz");
-  for (const char* bad : {"a", "ab", "abc", "=abc", "====", "a===", "a b=", "\xff\xff\xff\xff"}) EXPECT_FALSE(from_base64(bad)) << bad;
+  for (const char* bad : {"a", "ab", "abc", "=abc", "====", "a===", "a b=", "\xff\xff\xff\xff"})
+    EXPECT_FALSE(from_base64(bad)) << bad;
 }
 
 TEST(OllamaKey, SignsAsOpensslDoes) {
@@ -77,10 +78,11 @@ TEST(Login, DockersFile) {
   };
   const char* config =
       R"({"auths":{"https://registry.example:5000/v1/":{"auth":"dXNlcjpwYXNz"},"Other.example":{"username":"u","password":"p"},
-                          "empty.example":{},"bad.example":{"auth":"!"},"list.example":[1]}})";
+                          "lines.example":{"auth":"dXNl\ncjpw\r\nYXNz"},"empty.example":{},"bad.example":{"auth":"!"},"list.example":[1]}})";
   EXPECT_EQ(login(config, "registry.example:5000"), "Basic dXNlcjpwYXNz");
   EXPECT_EQ(login(config, "REGISTRY.example:5000"), "Basic dXNlcjpwYXNz");
   EXPECT_EQ(login(config, "other.example"), "Basic dTpw");
+  EXPECT_EQ(login(config, "lines.example"), "Basic dXNlcjpwYXNz") << "a header is one line";
   for (const char* host : {"registry.example", "registry.example:5001", "example:5000", "empty.example", "bad.example",
                            "list.example", ""}) {
     EXPECT_EQ(login(config, host), "") << host;
