@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -18,9 +19,11 @@ class VisionEncoder {
  public:
   virtual ~VisionEncoder() = default;
   // pixels: [3][S][S], normalised to -1 .. 1. -> [tokens][D]. One call at a time. `hidden`, where wanted, becomes the
-  // states of the patches after the tower's last norm, [N][C].
-  // Errors: kInvalidArgument for another number of pixels; kCorruptFile when the tower computed no numbers.
-  virtual Result<std::vector<float>> encode(std::span<const float> pixels, std::vector<float>* hidden = nullptr) = 0;
+  // states of the patches after the tower's last norm, [N][C]. `cancelled` may be null; it is asked now and then, by
+  // any thread.
+  // Errors: kInvalidArgument for another number of pixels; kCorruptFile when the tower computed no numbers; kCancelled.
+  virtual Result<std::vector<float>> encode(std::span<const float> pixels, const std::function<bool()>& cancelled = {},
+                                            std::vector<float>* hidden = nullptr) = 0;
   virtual std::string name() const = 0;  // of the kernels, as backends are named
   virtual uint64_t bytes() const = 0;    // resident: weights and working memory
   // Multiplications and additions of float32 a second that the hardware does at most, measured now; 0: not known.

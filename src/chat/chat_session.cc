@@ -92,11 +92,12 @@ Status ChatSession::open_eyes() {
   return loaded_.room_for(bytes, "the vision tower");
 }
 
-Result<std::vector<PromptPicture>> ChatSession::look_at(const std::vector<std::string>& paths) {
+Result<std::vector<PromptPicture>> ChatSession::look_at(const std::vector<std::string>& paths,
+                                                        const Cancelled& cancelled) {
   CARAT_CHECK(open_eyes());
   std::vector<PromptPicture> seen;
   for (const std::string& path : paths) {
-    auto picture = pictures_->encode_file(path, pan_and_scan_);
+    auto picture = pictures_->encode_file(path, pan_and_scan_, cancelled);
     if (!picture.ok()) {
       pictures_->unload_after({});
       return picture.error();

@@ -66,7 +66,7 @@ class ChatSession {
   Status open_eyes();
   // The pictures of the next question, encoded; the tower's memory is free again then. Errors: those of open_eyes and
   // of PictureEncoder::encode_file.
-  Result<std::vector<PromptPicture>> look_at(const std::vector<std::string>& paths);
+  Result<std::vector<PromptPicture>> look_at(const std::vector<std::string>& paths, const Cancelled& cancelled);
 
   // Streams the answer to `sink`; `cancelled` ends it, and the conversation goes on from what was said. A full context drops
   // the oldest turns, which `notice` is told in a sentence. Errors: those of Engine::submit and of

@@ -116,34 +116,35 @@ void PictureEncoder::unload_after(std::chrono::steady_clock::duration idle) {
   if (encoder_ && std::chrono::steady_clock::now() - last_used_ >= idle) encoder_.reset();
 }
 
-Result<PromptPicture> PictureEncoder::encode_file(const fs::path& path, bool pan_and_scan) {
+Result<PromptPicture> PictureEncoder::encode_file(const fs::path& path, bool pan_and_scan, const Cancelled& cancelled) {
   CARAT_TRY(const std::vector<uint8_t> bytes, read_picture(path));
-  auto picture = encode_bytes(bytes, pan_and_scan);
+  auto picture = encode_bytes(bytes, pan_and_scan, cancelled);
   if (!picture.ok() && picture.error().code == ErrorCode::kInvalidArgument) {
     return Error{picture.error().code, fmt::format("{}: {}", path.string(), picture.error().message)};
   }
   return picture;
 }
 
-Result<PromptPicture> PictureEncoder::encode_bytes(std::span<const uint8_t> bytes, bool pan_and_scan) {
+Result<PromptPicture> PictureEncoder::encode_bytes(std::span<const uint8_t> bytes, bool pan_and_scan,
+                                                   const Cancelled& cancelled) {
   CARAT_TRY(const Picture picture, decode_picture(bytes));
   PromptPicture result;
   for (const auto& pixels : image_tensors(picture, config().image_size, pan_and_scan)) {
-    CARAT_TRY(EncodedImage image, encode_pixels(pixels));
+    CARAT_TRY(EncodedImage image, encode_pixels(pixels, cancelled));
     result.images.push_back(std::move(image));
   }
   result.text = picture_text(result.images.size());
   return result;
 }
 
-Result<EncodedImage> PictureEncoder::encode_pixels(std::span<const float> pixels) {
+Result<EncodedImage> PictureEncoder::encode_pixels(std::span<const float> pixels, const Cancelled& cancelled) {
   const uint64_t hash = hash_of(pixels);
   const auto known = std::find_if(known_.begin(), known_.end(), [&](const auto& image) { return image.hash == hash; });
   if (known != known_.end()) return *known;
   if (!encoder_) {
     CARAT_TRY(encoder_, with_memory([&] { return create_vision_encoder(options_, tower_); }));
   }
-  CARAT_TRY(std::vector<float> features, with_memory([&] { return encoder_->encode(pixels); }));
+  CARAT_TRY(std::vector<float> features, with_memory([&] { return encoder_->encode(pixels, cancelled); }));
   last_used_ = std::chrono::steady_clock::now();
   known_.push_front({hash, std::make_shared<const std::vector<float>>(std::move(features))});
   if (known_.size() > kKnownImages) known_.pop_back();

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -52,10 +53,14 @@ class PictureEncoder {
   void take_ids_of(const Tokenizer& tokenizer);
 
   // Errors: kNotFound, kIo; those of decode_picture and create_vision_encoder, the file's name first.
-  Result<PromptPicture> encode_file(const std::filesystem::path& path, bool pan_and_scan);
-  Result<PromptPicture> encode_bytes(std::span<const uint8_t> bytes, bool pan_and_scan);
+  // kCancelled once `cancelled`, which may be null, says so.
+  using Cancelled = std::function<bool()>;
+  Result<PromptPicture> encode_file(const std::filesystem::path& path, bool pan_and_scan,
+                                    const Cancelled& cancelled = {});
+  Result<PromptPicture> encode_bytes(std::span<const uint8_t> bytes, bool pan_and_scan,
+                                     const Cancelled& cancelled = {});
   // pixels: [3][S][S], normalised.
-  Result<EncodedImage> encode_pixels(std::span<const float> pixels);
+  Result<EncodedImage> encode_pixels(std::span<const float> pixels, const Cancelled& cancelled = {});
 
   // What the tower takes once it is loaded. Errors: those of vision_encoder_bytes.
   Result<uint64_t> needed_bytes() const { return vision_encoder_bytes(options_, *tower_); }

@@ -139,8 +139,14 @@ Status run(const RunFlags& flags, bool& interrupted) {
       CARAT_CHECK(check_tower_fits(*pictures, flags.loading.memory));
     }
     note("Added image '{}'\n", path);
-    CARAT_TRY(chat::PromptPicture picture, pictures->encode_file(path, flags.pan_and_scan));
-    seen.push_back(std::move(picture));
+    const InterruptGuard interrupt;
+    auto picture = pictures->encode_file(path, flags.pan_and_scan, InterruptGuard::interrupted);
+    if (!picture.ok() && picture.error().code == ErrorCode::kCancelled) {
+      interrupted = true;
+      return {};
+    }
+    CARAT_TRY(chat::PromptPicture found, std::move(picture));
+    seen.push_back(std::move(found));
   }
   std::vector<chat::EncodedImage> images;
   for (const chat::PromptPicture& picture : seen) {

@@ -225,7 +225,7 @@ void prepare(App& app, const ExchangePtr& exchange, bool counting,
       if (!(*lease)->pictures) return refuse_for((*lease)->refuses_pictures);
       return encode(*lease, unseen_pictures(**lease, count));
     }
-    look(app, *lease, std::move(request->pictures),
+    look(app, exchange, *lease, std::move(request->pictures),
          [exchange, encode, model = *lease](const Result<SeenPictures>& seen) {
            if (!seen) return refuse(exchange, {http_status(seen.error().code), seen.error().message, "", ""});
            encode(model, *seen);

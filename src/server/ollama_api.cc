@@ -352,7 +352,7 @@ void generate(App& app, const ExchangePtr& exchange) {
                        [&app, exchange, request, context](const Result<Lease>& lease) mutable {
                          if (!lease) return exchange->respond(ollama_error(lease.error()));
                          context.load_seconds = std::chrono::duration<double>(Clock::now() - context.began).count();
-                         look(app, *lease, request->pictures,
+                         look(app, exchange, *lease, request->pictures,
                               [&app, exchange, request, context, lease = *lease](const Result<SeenPictures>& seen) {
                                 if (!seen) return exchange->respond(ollama_error(seen.error()));
                                 generate_with(app, exchange, *request, lease, context, *seen);
@@ -430,7 +430,7 @@ void chat(App& app, const ExchangePtr& exchange) {
                        [&app, exchange, request, context](const Result<Lease>& lease) mutable {
                          if (!lease) return exchange->respond(ollama_error(lease.error()));
                          context.load_seconds = std::chrono::duration<double>(Clock::now() - context.began).count();
-                         look(app, *lease, request->pictures,
+                         look(app, exchange, *lease, request->pictures,
                               [&app, exchange, request, context, lease = *lease](const Result<SeenPictures>& seen) {
                                 if (!seen) return exchange->respond(ollama_error(seen.error()));
                                 chat_with(app, exchange, *request, lease, context, *seen);

@@ -53,10 +53,11 @@ void chat(App& app, const ExchangePtr& exchange) {
   if (parsed.error) return refuse(app, exchange, *parsed.error);
   auto request = std::make_shared<ChatRequest>(std::move(parsed.request));
   acquire_openai(app, exchange, request->model, [&app, exchange, request](const Lease& model) {
-    look(app, model, std::move(request->pictures), [&app, exchange, request, model](const Result<SeenPictures>& seen) {
-      if (!seen) return refuse(app, exchange, {http_status(seen.error().code), seen.error().message, "", ""});
-      chat_with(app, exchange, *request, model, *seen);
-    });
+    look(app, exchange, model, std::move(request->pictures),
+         [&app, exchange, request, model](const Result<SeenPictures>& seen) {
+           if (!seen) return refuse(app, exchange, {http_status(seen.error().code), seen.error().message, "", ""});
+           chat_with(app, exchange, *request, model, *seen);
+         });
   });
 }
 

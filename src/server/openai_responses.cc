@@ -332,10 +332,11 @@ void responses(App& app, const ExchangePtr& exchange) {
   if (parsed.error) return refuse(app, exchange, *parsed.error);
   auto request = std::make_shared<ResponsesRequest>(std::move(parsed.request));
   acquire_openai(app, exchange, request->model, [&app, exchange, request](const Lease& model) {
-    look(app, model, std::move(request->pictures), [&app, exchange, request, model](const Result<SeenPictures>& seen) {
-      if (!seen) return refuse(app, exchange, {http_status(seen.error().code), seen.error().message, "", ""});
-      respond_with(app, exchange, *request, model, *seen);
-    });
+    look(app, exchange, model, std::move(request->pictures),
+         [&app, exchange, request, model](const Result<SeenPictures>& seen) {
+           if (!seen) return refuse(app, exchange, {http_status(seen.error().code), seen.error().message, "", ""});
+           respond_with(app, exchange, *request, model, *seen);
+         });
   });
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 
 #include "server/app.h"
@@ -13,10 +14,11 @@ namespace {
 
 constexpr size_t kMostPictures = 64;  // of a request
 
-Result<SeenPictures> encode(const Lease& model, const Pictures& pictures) {
+Result<SeenPictures> encode(const Lease& model, const Pictures& pictures, const std::atomic<bool>& gone) {
   SeenPictures seen;
   for (const PictureSource& source : pictures.sources) {
-    CARAT_TRY(chat::PromptPicture picture, model->pictures->encode_bytes(source.bytes, pictures.pan_and_scan));
+    CARAT_TRY(chat::PromptPicture picture,
+              model->pictures->encode_bytes(source.bytes, pictures.pan_and_scan, [&] { return gone.load(); }));
     seen.push_back(std::move(picture));
   }
   return seen;
@@ -32,7 +34,8 @@ Status fetch_all(App& app, Pictures& pictures) {
 
 }  // namespace
 
-void look(App& app, const Lease& model, Pictures pictures, std::function<void(Result<SeenPictures>)> ready) {
+void look(App& app, const ExchangePtr& exchange, const Lease& model, Pictures pictures,
+          std::function<void(Result<SeenPictures>)> ready) {
   if (pictures.empty()) return ready(SeenPictures());
   if (!model->pictures) return ready(model->refuses_pictures);
   if (pictures.sources.size() > kMostPictures) {
@@ -40,18 +43,22 @@ void look(App& app, const Lease& model, Pictures pictures, std::function<void(Re
                                                                 pictures.sources.size(), kMostPictures)});
   }
   struct Work {
+    Work(App& its_app, Lease its_model, Pictures its_pictures, std::function<void(Result<SeenPictures>)> its_ready)
+        : app(its_app), model(std::move(its_model)), pictures(std::move(its_pictures)), ready(std::move(its_ready)) {}
     App& app;
     Lease model;
     Pictures pictures;
     std::function<void(Result<SeenPictures>)> ready;
+    std::atomic<bool> gone{false};
     void answer(Result<SeenPictures> result) {
       app.workers().post([ready = std::move(ready), result = std::make_shared<Result<SeenPictures>>(
                                                         std::move(result))] { ready(std::move(*result)); });
     }
   };
   pictures.pan_and_scan |= app.models().options().pan_and_scan;
-  auto work = std::make_shared<Work>(Work{app, model, std::move(pictures), std::move(ready)});
-  const auto encode_them = [work] { work->answer(encode(work->model, work->pictures)); };
+  auto work = std::make_shared<Work>(app, model, std::move(pictures), std::move(ready));
+  exchange->on_gone([work] { work->gone = true; });
+  const auto encode_them = [work] { work->answer(encode(work->model, work->pictures, work->gone)); };
   const bool fetches = std::any_of(work->pictures.sources.begin(), work->pictures.sources.end(),
                                    [](const PictureSource& source) { return !source.url.empty(); });
   if (!fetches) return app.models().eyes().post(encode_them);

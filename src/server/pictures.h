@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "chat/pictures.h"
 #include "engine/request.h"
+#include "server/http.h"
 #include "server/models.h"
 #include "server/picture_source.h"
 #include "tokenizer/chat_template.h"
@@ -21,9 +22,11 @@ class App;
 
 using SeenPictures = std::vector<chat::PromptPicture>;
 
-// Calls `ready` with all pictures encoded: at once where there are none, else on a worker.
+// Calls `ready` with all pictures encoded: at once where there are none, else on a worker. When the client goes away
+// before, they are given up.
 // Errors: kUnsupported for a model that has no tower; those of fetch_media and of PictureEncoder.
-void look(App& app, const Lease& model, Pictures pictures, std::function<void(Result<SeenPictures>)> ready);
+void look(App& app, const ExchangePtr& exchange, const Lease& model, Pictures pictures,
+          std::function<void(Result<SeenPictures>)> ready);
 
 // The text that stands for each picture, into the messages' image parts: the last of `seen` belong to them, where
 // messages have been left out at the beginning.

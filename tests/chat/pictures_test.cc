@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "model/vision_synth.h"
 #include "support/paths.h"
 
 namespace carat::chat {
@@ -49,6 +50,35 @@ TEST(Pictures, EmbeddingsGoWhereSoftTokensStand) {
   EXPECT_EQ(request.images[0].hash, 1u);
   EXPECT_EQ(request.images[1].begin, 6);
   EXPECT_EQ(request.images[1].embeddings, b.embeddings);
+}
+
+TEST(Pictures, TheSamePictureIsLookedAtOnceAndTheTowerGoesWhenIdle) {
+  PictureEncoder encoder({}, random_tower(tiny_vision_config(64), DType::kF16, 1));
+  EXPECT_GT(encoder.needed_bytes().value(), 500'000u);
+  EXPECT_FALSE(encoder.is_loaded());
+  const std::string folder = std::string(kSourceDir) + "/tests/golden/images/";
+  const auto first = encoder.encode_file(folder + "small.png", false);
+  ASSERT_TRUE(first.ok()) << first.error().message;
+  ASSERT_EQ(first->images.size(), 1u);
+  EXPECT_TRUE(encoder.is_loaded());
+  encoder.unload_after(std::chrono::hours(1));
+  EXPECT_TRUE(encoder.is_loaded());
+  encoder.unload_after({});
+  EXPECT_FALSE(encoder.is_loaded());
+  const auto again = encoder.encode_file(folder + "small.png", false);
+  ASSERT_TRUE(again.ok());
+  EXPECT_FALSE(encoder.is_loaded());
+  EXPECT_EQ(again->images[0].hash, first->images[0].hash);
+  EXPECT_EQ(again->images[0].embeddings, first->images[0].embeddings);  // the very same
+  const auto other = encoder.encode_file(folder + "wide.png", true);
+  ASSERT_TRUE(other.ok());
+  EXPECT_TRUE(encoder.is_loaded());
+  EXPECT_GT(other->images.size(), 2u);
+  EXPECT_NE(other->images[0].hash, first->images[0].hash);
+  encoder.unload_after({});
+  const auto given_up = encoder.encode_file(folder + "tall.jpg", false, [] { return true; });
+  ASSERT_FALSE(given_up.ok());
+  EXPECT_EQ(given_up.error().code, ErrorCode::kCancelled);
 }
 
 TEST(Pictures, AsManySoftTokensAsImages) {

@@ -207,6 +207,9 @@ class Store(unittest.TestCase):
             self.assertEqual(ask("eyes").status, 200, ask("eyes").body)
             text = run("run", "eyes", "-n", "3", "--temp", "0", f"what is {PICTURES}/small.png").stdout
             self.assertTrue(text)
+            refused = subprocess.run([CARAT, "run", "eyes", "--memory", "100K", f"what is {PICTURES}/small.png"],
+                                     capture_output=True, env=environment, text=True)
+            self.assertIn("not enough memory: the vision tower needs", refused.stderr)
 
     def test_a_model_without_a_tower_names_one_that_has_it(self):
         picture = [{"role": "user", "content": [image_part(RED), {"type": "text", "text": "x"}]}]

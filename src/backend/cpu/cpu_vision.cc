@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstring>
@@ -151,12 +152,18 @@ class CpuVision final : public VisionEncoder {
     return {};
   }
 
-  Result<std::vector<float>> encode(std::span<const float> pixels, std::vector<float>* hidden) override {
+  Result<std::vector<float>> encode(std::span<const float> pixels, const std::function<bool()>& cancelled,
+                                    std::vector<float>* hidden) override {
     CARAT_CHECK(check_pixels(tower_->config, pixels));
     std::vector<float> features(to_size(tower_->config.tokens) * to_size(tower_->config.text_width));
     context_.pixels = pixels.data();
     context_.features = features.data();
+    cancelled_ = &cancelled;
+    stopped_ = false;
+    context_.cancelled = [](void* self) { return static_cast<CpuVision*>(self)->stops(); };
+    context_.user = this;
     team_->run([](void* self, int worker) { static_cast<CpuVision*>(self)->run(worker); }, this);
+    if (stopped_) return Error{ErrorCode::kCancelled, "the picture was given up"};
     if (hidden != nullptr) hidden->assign(context_.hidden, context_.hidden + pack_.patches() * pack_.width);
     CARAT_CHECK(check_features(features));
     return features;
@@ -174,6 +181,12 @@ class CpuVision final : public VisionEncoder {
 
  private:
   void run(int worker) { kernels_.vision(context_, worker); }
+
+  // Once one worker has stopped, all do.
+  bool stops() {
+    if (!stopped_ && *cancelled_ && (*cancelled_)()) stopped_ = true;
+    return stopped_;
+  }
 
   const float* keep(std::vector<float> values) {
     vectors_.push_back(std::move(values));
@@ -241,6 +254,8 @@ class CpuVision final : public VisionEncoder {
   std::vector<std::vector<float>> vectors_;
   std::vector<VisionScratch> scratch_;
   VisionContext context_{};
+  const std::function<bool()>* cancelled_ = nullptr;
+  std::atomic<bool> stopped_{false};
   Arena weights_, memory_;
   uint64_t bytes_ = 0;  // of both
 };

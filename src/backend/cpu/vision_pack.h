@@ -63,14 +63,16 @@ struct VisionScratch {
 struct VisionContext {
   const VisionPack* model;
   Team* team;
-  const VisionScratch* scratch;  // [workers]
-  int64_t tile;                  // rows that a worker takes at a time
-  const float* pixels;           // [3][S][S]
-  float* hidden;                 // [N][C]; in the end after the last norm
-  float* query;                  // [N][C]; attention's result takes the place of what it was made from
-  float* keys;                   // [heads][key_groups][E][kGroup]
-  float* values;                 // [heads][N][value_columns]
-  float* features;               // [tokens][D]
+  const VisionScratch* scratch;   // [workers]
+  int64_t tile;                   // rows that a worker takes at a time
+  const float* pixels;            // [3][S][S]
+  float* hidden;                  // [N][C]; in the end after the last norm
+  float* query;                   // [N][C]; attention's result takes the place of what it was made from
+  float* keys;                    // [heads][key_groups][E][kGroup]
+  float* values;                  // [heads][N][value_columns]
+  float* features;                // [tokens][D]
+  bool (*cancelled)(void* user);  // what is left is not computed once this says so
+  void* user;
 };
 
 }  // namespace carat::cpu

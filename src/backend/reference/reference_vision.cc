@@ -9,7 +9,8 @@ class ReferenceVision final : public VisionEncoder {
  public:
   explicit ReferenceVision(std::shared_ptr<const VisionTower> tower) : tower_(std::move(tower)) {}
 
-  Result<std::vector<float>> encode(std::span<const float> pixels, std::vector<float>* hidden) override {
+  Result<std::vector<float>> encode(std::span<const float> pixels, const std::function<bool()>&,
+                                    std::vector<float>* hidden) override {
     CARAT_CHECK(check_pixels(tower_->config, pixels));
     VisionResult result = vision_ref(*tower_, pixels);
     CARAT_CHECK(whole(tower_->maps));

@@ -160,8 +160,11 @@ void Repl::send(const std::string& message) {
   if (!typed.paths.empty()) {
     if (const Status can = state_.session->open_eyes(); !can.ok()) return print_error(can.error());
     for (const std::string& path : typed.paths) note("Added image '{}'\n", path);
-    auto seen = state_.session->look_at(typed.paths);
-    if (!seen.ok()) return print_error(seen.error());
+    auto seen = state_.session->look_at(typed.paths, InterruptGuard::interrupted);
+    if (!seen.ok()) {
+      if (seen.error().code != ErrorCode::kCancelled) print_error(seen.error());
+      return;
+    }
     pictures = std::move(*seen);
   }
   WordWrap wrap([&] { return state_.word_wrap ? terminal_columns() : 0; });

@@ -1,4 +1,5 @@
 // The vision tower on every instruction set: against Hugging Face's values, against the oracle, against itself.
+#include <atomic>
 #include <limits>
 #include <random>
 
@@ -61,7 +62,7 @@ TEST(CpuVisionTest, EveryInstructionSetAgreesWithHuggingFace) {
     const size_t image = (*tower)->config.pixels();
     for (size_t begin = 0; begin < pixels.size(); begin += image) {
       std::vector<float> hidden;
-      const auto features = vision->encode(std::span(pixels).subspan(begin, image), &hidden);
+      const auto features = vision->encode(std::span(pixels).subspan(begin, image), {}, &hidden);
       ASSERT_TRUE(features.ok()) << features.error().message;
       all_hidden.insert(all_hidden.end(), hidden.begin(), hidden.end());
       all_features.insert(all_features.end(), features->begin(), features->end());
@@ -130,6 +131,20 @@ TEST(CpuVisionTest, DamageIsAnErrorAndNotAPicture) {
   EXPECT_TRUE(fails_with(vision->encode(pixels), ErrorCode::kCorruptFile, {"no number"}));
   pixels.pop_back();
   EXPECT_TRUE(fails_with(vision->encode(pixels), ErrorCode::kInvalidArgument, {"expected"}));
+}
+
+TEST(CpuVisionTest, ItCanBeGivenUpAndGoesOnAfterwards) {
+  const VisionConfig config = tower_config();
+  const std::vector<float> pixels = random_pixels(config, 5);
+  const auto vision = encoder(random_tower(config, DType::kF32, 1), "cpu", 2);
+  const auto expected = vision->encode(pixels);
+  std::atomic<int> asked{0};
+  const auto given_up = vision->encode(pixels, [&] { return ++asked > 5; });
+  EXPECT_TRUE(fails_with(given_up, ErrorCode::kCancelled, {"given up"}));
+  EXPECT_LT(asked, 10);
+  const auto again = vision->encode(pixels);
+  ASSERT_TRUE(again.ok() && expected.ok());
+  EXPECT_EQ(*again, *expected);
 }
 
 TEST(CpuVisionTest, WidthsThatAreNotWholePanelsAreRefused) {

@@ -202,13 +202,14 @@ static void project_tokens(const VisionContext& c, VisionRange tokens, const Vis
   vision_affine(m.projection, s.wide, tokens.size(), c.features + tokens.begin * m.text_width, m.text_width, s);
 }
 
-// Runs body(range) for pieces of `piece` items that this worker claims, and meets the others.
+// Runs body(range) for pieces of `piece` items that this worker claims, and meets the others. Who finds the work
+// cancelled claims no more: the stages that are left are empty then.
 template <class Body>
 static void vision_stage(const VisionContext& c, int64_t& stage, int64_t count, int64_t piece, const Body& body) {
   const int64_t pieces = (count + piece - 1) / piece;
   for (;;) {
     const int64_t index = team_claim(*c.team, stage, 1, pieces);
-    if (index >= pieces) break;
+    if (index >= pieces || c.cancelled(c.user)) break;
     body(VisionRange{index * piece, least((index + 1) * piece, count)});
   }
   stage = team_next_stage(*c.team, stage, nullptr, nullptr);
