@@ -1,17 +1,9 @@
-// Attention: splits of 256 keys at multiples of 256, whatever the row, batch or chunk. Inside a split
-//   score   four chains over quarters of the head, ((c0 + c1) + c2) + c3
-//   weights max (NaN stays NaN), exp, 32 partial sums (key % 32), halves
-//   values  groups of 32 keys, a chain each, added in order
-// and between splits the usual rescaling, in order of position.
-#include "backend/cuda/device/rounding.cuh"
+// Attention of single rows: a block for a row and head (device/attention.cuh has the definition).
+#include "backend/cuda/device/attention.cuh"
 
 namespace carat::cuda {
 
 inline constexpr int kAttendThreads = 256;
-
-CARAT_DEVICE int first_key(const AttentionParams& p, int position) {
-  return p.global != 0 ? 0 : most(0, position - p.window + 1);
-}
 
 // Keys [lo, hi) that row sees of a split; scores and weights relative to the split's begin.
 struct Seen {
@@ -37,24 +29,22 @@ struct Running {
       empty = false;
       return;
     }
-    const float top = split_largest > largest ? split_largest : largest;
-    const float old_factor = exp_exact(largest - top);
-    const float new_factor = exp_exact(split_largest - top);
-    sum = fma_rn(sum, old_factor, split_sum * new_factor);
-    value = fma_rn(value, old_factor, split_value * new_factor);
-    largest = top;
+    const Rescale r = rescale(largest, split_largest);
+    sum = fma_rn(sum, r.old_factor, split_sum * r.new_factor);
+    value = fma_rn(value, r.old_factor, split_value * r.new_factor);
+    largest = r.largest;
   }
 };
 
 // One row and query head by a block: a thread is a key, then two columns of the head, then one column.
-// blockIdx: row, query head, and where p.splits is not 0 one split, counted from the row's first, into `partials`.
+// blockIdx: item (a row), query head, and where p.splits is not 0 one split, counted from the row's first, into `partials`.
 CARAT_KERNEL(attend_splits, AttentionParams, kAttendThreads, 1) {
   auto* query = reinterpret_cast<float*>(shared_memory());  // [E]
   float* weights = query + p.head_size;                     // [256]
   float* scratch = weights + kSplit;                        // [16]
   float* grouped = scratch + 16;                            // [8 groups][E]
   const int E = p.head_size;
-  const int row = static_cast<int>(blockIdx.x), head = static_cast<int>(blockIdx.y);
+  const int row = p.items[blockIdx.x], head = static_cast<int>(blockIdx.y);
   const RowInfo info = p.rows[row];
   const int kv_head = head / (p.heads / p.kv_heads);
   const int32_t* pages = p.pages + p.begin[info.seq];
@@ -97,15 +87,11 @@ CARAT_KERNEL(attend_splits, AttentionParams, kAttendThreads, 1) {
       score = total;
     }
 
-    // The largest: as integers whose order is the floats'; a NaN is the largest of all.
-    const uint32_t bits = float_bits(score);
-    const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-    uint32_t top = warp_max(nan ? ~0u : (bits >> 31) != 0 ? ~bits : bits | 0x80000000u);
+    uint32_t top = warp_max(order_of_score(score));
     if (lane == 0) scratch[warp] = bits_to_float(top);
     block_barrier();
     top = warp_max(float_bits(scratch[lane & 7]));
-    const uint32_t of_top = (top >> 31) != 0 ? top & 0x7fffffffu : ~top;
-    const float largest = bits_to_float(top == ~0u ? 0x7fc00000u : of_top);
+    const float largest = score_of_order(top);
     weights[i] = visible ? exp_exact(score - largest) : 0.0f;
     block_barrier();
     float sum = 0.0f;  // every warp computes it: keys lane, lane + 32, ...
@@ -138,7 +124,8 @@ CARAT_KERNEL(attend_splits, AttentionParams, kAttendThreads, 1) {
     if (i < E) p.out[(static_cast<int64_t>(row) * p.heads + head) * E + i] = div_rn(running.value, running.sum);
     return;
   }
-  const int64_t at = (static_cast<int64_t>(row) * p.heads + head) * p.splits + static_cast<int>(blockIdx.z);
+  const int64_t at =
+      (static_cast<int64_t>(blockIdx.x) * p.heads + head) * p.splits + static_cast<int>(blockIdx.z);
   float* out = p.partials + at * (E + 2);
   if (i < E) out[2 + i] = running.value;
   if (i == 0) {
@@ -147,14 +134,14 @@ CARAT_KERNEL(attend_splits, AttentionParams, kAttendThreads, 1) {
   }
 }
 
-// The splits of one row and head put together, in order: a thread is a column. blockIdx: row, head.
+// The splits of one row and head put together, in order: a thread is a column. blockIdx: item, head.
 CARAT_KERNEL(combine_splits, AttentionParams, kAttendThreads, 1) {
   const int E = p.head_size;
-  const int row = static_cast<int>(blockIdx.x), head = static_cast<int>(blockIdx.y);
+  const int row = p.items[blockIdx.x], head = static_cast<int>(blockIdx.y);
   const RowInfo info = p.rows[row];
   const int first = first_key(p, info.position) / kSplit;
   const int count = info.sees_until / kSplit - first + 1;
-  const float* parts = p.partials + (static_cast<int64_t>(row) * p.heads + head) * p.splits * (E + 2);
+  const float* parts = p.partials + (static_cast<int64_t>(blockIdx.x) * p.heads + head) * p.splits * (E + 2);
   const int e = thread_index();
   if (e >= E) return;
   Running running{0.0f, 0.0f, 0.0f, true};

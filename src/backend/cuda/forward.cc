@@ -9,7 +9,9 @@
 namespace carat::cuda {
 namespace {
 
-constexpr int64_t kSplitTaskRows = 64;  // with no more rows than this, splits of attention are blocks of their own
+constexpr size_t kSplitTaskRows = 64;  // with no more rows than this, splits of attention are blocks of their own
+constexpr int32_t kLeastTileRows = 4;      // of a sequence in a large step: so many attend as a tile
+constexpr size_t kPartialBytes = size_t{256} << 20;  // at most, of single rows' splits
 constexpr int64_t kLaneRows = 4;        // rows that are multiplied with a lane for each output
 constexpr int64_t kFragmentRows = 48;   // rows that are multiplied 8 outputs at a time; more go through shared memory
 
@@ -48,6 +50,7 @@ Status Forward::find_kernels() {
     CARAT_TRY(kernels_.product_1[type], device_.find("product_1_" + name));
     CARAT_TRY(kernels_.product_4[type], device_.find("product_4_" + name));
     CARAT_TRY(kernels_.product_fragments[type], device_.find("product_fragments_" + name));
+    CARAT_TRY(kernels_.gemm[type], device_.find("gemm_" + name));
     CARAT_TRY(kernels_.head_row[type], device_.find("head_row_" + name));
   }
   return {};
@@ -176,6 +179,41 @@ Status Forward::reserve(const KvPlan& plan) {
   return device_.finish();
 }
 
+// Which rows attend by themselves, and which in tiles: the largest first, then in turns, so that every multiprocessor gets
+// about the same.
+void Forward::plan_attention(const Step& step) {
+  single_plan_.clear();
+  tile_plan_.clear();
+  const int32_t at_once = kQueryRows / (config_.heads / config_.kv_heads);
+  std::vector<std::pair<int64_t, std::pair<int32_t, int32_t>>> tiles;  // keys, first row, rows
+  most_splits_[0] = most_splits_[1] = 0;
+  for (const SeqRows& seq : step.seqs) {
+    if (step.rows.size() > kSplitTaskRows && seq.end - seq.begin >= kLeastTileRows) {
+      for (int32_t r = seq.begin; r < seq.end; r += at_once) {
+        const int32_t count = std::min(at_once, seq.end - r);
+        tiles.push_back({-(int64_t{seq.past} + r - seq.begin), {r, count}});
+      }
+      continue;
+    }
+    for (int32_t r = seq.begin; r < seq.end; ++r) {
+      single_plan_.push_back(r);
+      const int32_t position = seq.past + r - seq.begin;
+      const int32_t splits = step.rows[static_cast<size_t>(r)].sees_until / kSplit + 1;
+      most_splits_[1] = std::max(most_splits_[1], splits);
+      most_splits_[0] = std::max(most_splits_[0], splits - std::max(0, position - config_.window + 1) / kSplit);
+    }
+  }
+  std::stable_sort(tiles.begin(), tiles.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (size_t first = 0, turn = 0; first < tiles.size(); first += multiprocessors_, ++turn) {
+    const size_t end = std::min<size_t>(first + multiprocessors_, tiles.size());
+    for (size_t i = first; i < end; ++i) {
+      const auto& tile = tiles[turn % 2 == 0 ? i : first + end - 1 - i].second;
+      tile_plan_.push_back(tile.first);
+      tile_plan_.push_back(tile.second);
+    }
+  }
+}
+
 // Rows, page tables, wanted rows, page copies and embeddings: one copy into one buffer, which grows.
 void Forward::upload_step(const Step& step, std::span<const int32_t> tokens, std::span<const int32_t> logits_rows,
                           std::span<const int32_t> hidden_rows) {
@@ -196,6 +234,9 @@ void Forward::upload_step(const Step& step, std::span<const int32_t> tokens, std
   }
   const size_t wanted_at = layout.add<int32_t>(logits_rows.size() + hidden_rows.size());
   const size_t pairs_at = layout.add<int32_t>(2 * step.copies.size());
+  plan_attention(step);
+  const size_t singles_at = layout.add<int32_t>(single_plan_.size());
+  const size_t tiles_at = layout.add<int32_t>(tile_plan_.size());
   const size_t embeddings_at = layout.add<float>(step.embeddings.size());
 
   if (host_.bytes() < layout.bytes()) {
@@ -212,7 +253,6 @@ void Forward::upload_step(const Step& step, std::span<const int32_t> tokens, std
   const auto* base = step_memory_.data();
   auto* rows = reinterpret_cast<RowInfo*>(to + rows_at);
   int32_t used[2] = {};
-  most_splits_[0] = most_splits_[1] = 0;
   for (size_t s = 0; s < S; ++s) {
     const SeqRows& seq = step.seqs[s];
     const std::span<const int32_t> pages[2] = {seq.local_pages, seq.global_pages};
@@ -227,9 +267,6 @@ void Forward::upload_step(const Step& step, std::span<const int32_t> tokens, std
       const int32_t position = seq.past + r - seq.begin;
       const int32_t until = step.rows[static_cast<size_t>(r)].sees_until;
       rows[r] = {tokens[static_cast<size_t>(r)], position, static_cast<int32_t>(s), until};
-      const int32_t splits = until / kSplit + 1;
-      most_splits_[1] = std::max(most_splits_[1], splits);
-      most_splits_[0] = std::max(most_splits_[0], splits - std::max(0, position - config_.window + 1) / kSplit);
     }
   }
   auto* wanted = reinterpret_cast<int32_t*>(to + wanted_at);
@@ -243,6 +280,8 @@ void Forward::upload_step(const Step& step, std::span<const int32_t> tokens, std
       *pairs++ = copy.to;
     }
   }
+  std::copy(single_plan_.begin(), single_plan_.end(), reinterpret_cast<int32_t*>(to + singles_at));
+  std::copy(tile_plan_.begin(), tile_plan_.end(), reinterpret_cast<int32_t*>(to + tiles_at));
   if (!step.embeddings.empty()) std::memcpy(to + embeddings_at, step.embeddings.data(), step.embeddings.size_bytes());
   device_.upload(step_memory_.data(), to, layout.bytes());
   rows_ = reinterpret_cast<const RowInfo*>(base + rows_at);
@@ -253,6 +292,10 @@ void Forward::upload_step(const Step& step, std::span<const int32_t> tokens, std
   }
   wanted_ = reinterpret_cast<const int32_t*>(base + wanted_at);
   pairs_ = reinterpret_cast<const int32_t*>(base + pairs_at);
+  single_rows_ = reinterpret_cast<const int32_t*>(base + singles_at);
+  tiles_ = reinterpret_cast<const int32_t*>(base + tiles_at);
+  single_count_ = single_plan_.size();
+  tile_count_ = tile_plan_.size() / 2;
   embeddings_ = embeddings_at;
 }
 
@@ -290,37 +333,20 @@ void Forward::product(const ProductPart& part, const Rounded& x, float* out, int
     const auto kernel = rows == 1 ? kernels_.product_1[type] : kernels_.product_4[type];
     launch(kernel, p, groups, 1, 1, warps * 32, warps * (rows == 1 ? 1 : 4) * 8 * sizeof(float));
   } else if (rows > kFragmentRows) {
-    const auto [kernel, shape] = gemm_of(part.matrix.type);
-    launch(kernel, p, div_ceil(groups, 8u), static_cast<uint32_t>(div_ceil<int64_t>(rows, shape.rows)), 1,
-           shape.threads, shape.shared_bytes);
+    const bool quantised = is_quantised(part.matrix);
+    const TileFormat format = tile_format(part.matrix.type);
+    const auto scales = static_cast<size_t>(quantised ? 2 * 128 * format.subs * (format.min ? 2 : 1) : 0);
+    const int32_t tall = 16 * (quantised ? kGemmTiles : kFloatTiles);
+    launch(kernels_.gemm[type], p, div_ceil(groups, static_cast<uint32_t>(quantised ? kGemmGroups : kFloatGroups)),
+           static_cast<uint32_t>(div_ceil<int64_t>(rows, tall)), 1, quantised ? kGemmThreads : kFloatThreads,
+           2 * static_cast<size_t>(gemm_stage_bytes(part.matrix.type)) + 128 + scales * sizeof(float));
   } else {
     launch(kernels_.product_fragments[type], p, groups, static_cast<uint32_t>(div_ceil<int64_t>(rows, 64)), 1,
            warps * 32, warps * 64 * 8 * sizeof(float));
   }
 }
 
-// The kernel for many rows, and its block (gemm.cu).
-std::pair<Device::Kernel, Forward::GemmShape> Forward::gemm_of(TileType type) const {
-  const TileFormat format = tile_format(type);
-  const auto tile_bytes = static_cast<size_t>(format.tile_bytes());
-  if (!format.quantised()) {
-    const auto kernel = type == TileType::kF32   ? kernels_.gemm_F32
-                        : type == TileType::kF16 ? kernels_.gemm_F16
-                                                 : kernels_.gemm_BF16;
-    return {kernel, {64, 128, 2 * (4 * 8192 + 8 * tile_bytes)}};
-  }
-  const auto subs = static_cast<size_t>(format.subs);
-  const bool plain = subs == 1 && !format.min;
-  const size_t tiles = plain ? 4 : 2;
-  const size_t stage = tiles * (4096 + 16 * 16 + 16 * 32) + 8 * tile_bytes;
-  const size_t scales = 64 * 4 * sizeof(float) * subs * (format.min ? 2 : 1);
-  const GemmShape shape{static_cast<int64_t>(16 * tiles), 64, 2 * stage + 8 * 1024 + scales};
-  if (plain) return {kernels_.gemm_plain, shape};
-  if (subs == 1) return {kernels_.gemm_min, shape};
-  return {format.min ? kernels_.gemm_subs_min : kernels_.gemm_subs, shape};
-}
-
-void Forward::attention(const CudaLayer& layer, size_t index, int64_t rows) {
+void Forward::attention(const CudaLayer& layer, size_t index) {
   const size_t kind = layer.global ? 1 : 0;
   const auto E = static_cast<size_t>(config_.head_size);
   AttentionParams p{};
@@ -337,13 +363,23 @@ void Forward::attention(const CudaLayer& layer, size_t index, int64_t rows) {
   p.head_size = config_.head_size;
   p.window = config_.window;
   p.global = layer.global ? 1 : 0;
-  p.splits = rows <= kSplitTaskRows && most_splits_[kind] > 1 ? most_splits_[kind] : 0;
+  const size_t part = config_.heads * (E + 2) * sizeof(float);
+  const auto splits = static_cast<size_t>(most_splits_[kind]);
+  p.splits = splits > 1 && single_count_ * splits * part <= partials_.bytes() ? most_splits_[kind] : 0;
   p.partials = reinterpret_cast<float*>(partials_.data());
-  const auto T = static_cast<uint32_t>(rows);
   const auto H = static_cast<uint32_t>(config_.heads);
-  launch(kernels_.attend_splits, p, T, H, static_cast<uint32_t>(std::max(1, p.splits)), 256,
-         (E + kSplit + 16 + 8 * E) * sizeof(float));
-  if (p.splits != 0) launch(kernels_.combine_splits, p, T, H, 1, 256, 0);
+  if (tile_count_ != 0) {
+    p.items = tiles_;
+    launch(kernels_.attend_tiles, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1, 256,
+           (kQueryRows * (E + 4 + kSplit + 4 + 8) + 16 * 32 * 20) * sizeof(float));
+  }
+  if (single_count_ != 0) {
+    const auto singles = static_cast<uint32_t>(single_count_);
+    p.items = single_rows_;
+    launch(kernels_.attend_splits, p, singles, H, static_cast<uint32_t>(std::max(1, p.splits)), 256,
+           (E + kSplit + 16 + 8 * E) * sizeof(float));
+    if (p.splits != 0) launch(kernels_.combine_splits, p, singles, H, 1, 256, 0);
+  }
 }
 
 void Forward::layer(size_t index, int64_t rows) {
@@ -378,7 +414,7 @@ void Forward::layer(size_t index, int64_t rows) {
   heads.epsilon = config_.norm_epsilon;
   launch(kernels_.prepare_heads, heads, T, 1, 1,
          static_cast<uint32_t>(std::min(16, config_.heads + config_.kv_heads)) * 32, 0);
-  attention(layer, index, rows);
+  attention(layer, index);
   const Rounded attended = rounded(attended_, rows);
   launch(kernels_.round_rows, RoundParams{at<float>(attention_), attended}, T, row_blocks(attended), 1, kRowThreads, 0);
   stage_done(Stage::kAttn);
@@ -475,13 +511,13 @@ Status Forward::run(const Step& step, std::span<const int32_t> tokens, const Wan
   mark_of_.clear();
   upload_step(step, tokens, wanted.logits_rows, wanted.hidden_rows);
   const bool one_launch = can_decode(step);
-  if (rows <= kSplitTaskRows && !one_launch) {
+  if (single_count_ != 0 && !one_launch) {
     const auto splits = static_cast<size_t>(std::max(most_splits_[0], most_splits_[1]));
-    const size_t bytes = static_cast<size_t>(rows) * static_cast<size_t>(config_.heads) * splits *
+    const size_t bytes = single_count_ * static_cast<size_t>(config_.heads) * splits *
                          (static_cast<size_t>(config_.head_size) + 2) * sizeof(float);
-    if (partials_.bytes() < bytes) {
+    if (partials_.bytes() < bytes && bytes <= kPartialBytes) {
       partials_ = {};
-      CARAT_TRY(partials_, DeviceMemory::allocate(device_, 2 * bytes, "attention"));
+      CARAT_TRY(partials_, DeviceMemory::allocate(device_, std::min(2 * bytes, kPartialBytes), "attention"));
     }
   }
   stage_done(Stage::kSample);  // where the clock starts

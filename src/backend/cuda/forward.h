@@ -54,7 +54,7 @@ class Forward {
 #define CARAT_KERNEL_HANDLE(name, params) Device::Kernel name = nullptr;
     CARAT_CUDA_KERNELS(CARAT_KERNEL_HANDLE)
 #undef CARAT_KERNEL_HANDLE
-    std::array<Device::Kernel, kTileTypes> product_1{}, product_4{}, product_fragments{}, head_row{};
+    std::array<Device::Kernel, kTileTypes> product_1{}, product_4{}, product_fragments{}, gemm{}, head_row{};
   };
 
   Status find_kernels();
@@ -62,16 +62,11 @@ class Forward {
   Rounded rounded(const RoundedPlace& at, int64_t rows) const;
   void upload_step(const Step& step, std::span<const int32_t> tokens, std::span<const int32_t> logits_rows,
                    std::span<const int32_t> hidden_rows);
+  void plan_attention(const Step& step);
   void copy_pages(const Step& step);
   void layer(size_t index, int64_t rows);
-  void attention(const CudaLayer& layer, size_t index, int64_t rows);
+  void attention(const CudaLayer& layer, size_t index);
   void product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows);
-  struct GemmShape {
-    int64_t rows;  // of a block
-    uint32_t threads;
-    size_t shared_bytes;
-  };
-  std::pair<Device::Kernel, GemmShape> gemm_of(TileType type) const;
   void embed(int64_t rows);
   void head(const Wanted& wanted, Results& results);
   // One row in one launch.
@@ -120,8 +115,12 @@ class Forward {
   const RowInfo* rows_ = nullptr;
   const int32_t *pages_[2] = {}, *page_begin_[2] = {}, *page_count_[2] = {};
   const int32_t *wanted_ = nullptr, *pairs_ = nullptr;
-  int32_t most_splits_[2] = {};  // of any row
+  // What attends: rows by themselves, and tiles of neighbours (pairs of a first row and how many).
+  const int32_t *single_rows_ = nullptr, *tiles_ = nullptr;
+  size_t single_count_ = 0, tile_count_ = 0;
+  int32_t most_splits_[2] = {};  // of any single row
   DeviceMemory step_memory_;     // grows
+  std::vector<int32_t> single_plan_, tile_plan_;
   std::vector<uint64_t> keys_, stamps_;
   int marks_ = 0;
   std::vector<std::pair<Stage, int>> mark_of_;

@@ -1,298 +1,180 @@
-// A matrix times many rows: 64 rows (32 of wider types) x 64 outputs a block, chunk after chunk of 128 columns through shared memory while the
-// next one is on its way. A chunk of weights is expanded once to bytes and float scales, whatever its type, and multiplied
-// with every row by mma.m16n8k32; a chunk is a segment of the definition, so its chain of fma lives and dies in registers.
-#include "backend/cuda/device/product.cuh"
+// A quantised matrix times many rows: 64 rows x 64 outputs a block of two warps, chunk after chunk of 128 columns through
+// shared memory while the next one is on its way. A warp multiplies all rows with its 32 outputs by mma.m16n8k32; a chunk
+// is a segment of the definition, so its chain of fma lives and dies in registers, and only totals live on.
+//   The low plane's mma starts from 128 * (the high plane's sums) - offset * (sums of activations): one instruction. Where no
+// sum reaches 2^22 it also starts from 0x4b400000, so that its result, read as a float, is 12582912 + the sum.
+#include "backend/cuda/device/gemm.cuh"
 
 namespace carat::cuda {
 
-inline constexpr int kGemmGroups = 8;  // of 8 outputs
-inline constexpr int kGemmTiles = 4;   // of 16 rows, of the float kernels
-inline constexpr int kGemmRows = 16 * kGemmTiles;
-
-// Offsets into shared memory.
-struct GemmLayout {
-  int fragments, scales, sums, weights, stage, expanded, w_scales, w_mins;
-};
-CARAT_DEVICE GemmLayout gemm_layout(int tiles, int tile_bytes, int subs) {
-  GemmLayout l{};
-  l.fragments = 0;
-  l.scales = tiles * 4096;
-  l.sums = l.scales + tiles * 16 * 16;
-  l.weights = l.sums + tiles * 16 * 32;
-  l.stage = l.weights + kGemmGroups * tile_bytes;
-  l.expanded = 2 * l.stage;
-  l.w_scales = l.expanded + kGemmGroups * 1024;
-  l.w_mins = l.w_scales + kGemmGroups * 8 * 4 * 4 * subs;
-  return l;
+constexpr bool gemm_sums_are_small(TileType type) {
+  return type == TileType::kQ4_0 || type == TileType::kQ2_K || type == TileType::kQ3_K;
 }
 
-// Bytes of every integer of the stage's tiles as B fragments [group][block][half][32 lanes][4], scales [block][sub][64].
-struct ExpandTiles {
-  const uint8_t* tiles;
-  uint32_t* bytes;
-  float *scales, *mins;
-
-  template <TileType kType>
-  CARAT_METHOD void run() const {
-    constexpr TileFormat kFormat = tile_format(kType);
-    if constexpr (kFormat.quantised()) {
-      const int threads = block_threads();
-      for (int i = thread_index(); i < kGemmGroups * 128; i += threads) {
-        const int group = i / 128, at = i % 128;  // at: block, row, word
-        const Words2 w = tile_words<kType>(tiles + group * kFormat.tile_bytes(), at / 32, at / 4 % 8, at % 4);
-        uint32_t* to = bytes + (group * 4 + at / 32) * 64 + at % 32;
-        to[0] = w.low;
-        to[32] = w.high;
-      }
-      for (int i = thread_index(); i < kGemmGroups * 32; i += threads) {
-        const int output = i % 64, b = i / 64;
-        const TileScales s = tile_scales<kType>(tiles + output / 8 * kFormat.tile_bytes(), b, output % 8);
-        CARAT_UNROLL for (int sub = 0; sub < kFormat.subs; ++sub) {
-          scales[(b * kFormat.subs + sub) * 64 + output] = s.scale[sub];
-          if constexpr (kFormat.min) mins[(b * kFormat.subs + sub) * 64 + output] = s.min[sub];
-        }
-      }
-    }
-  }
-};
-
-// kSubs: scales of a block; kMin: with minima; kTiles: of 16 rows, as many as registers hold.
-template <int kSubs, bool kMin, int kTiles>
+template <TileType kType>
 CARAT_DEVICE void gemm(const ProductParams& p) {
+  constexpr TileFormat kFormat = tile_format(kType);
+  constexpr int kSubs = kFormat.subs, kTileBytes = kFormat.tile_bytes();
+  constexpr bool kMin = kFormat.min;
+  constexpr bool kDirect = !kFormat.super && !kMin;  // scales are halves side by side: straight to registers
+  constexpr bool kSmall = gemm_sums_are_small(kType);
+  constexpr int kScales = kGemmTiles * 4096, kSums = kScales + kGemmTiles * 256, kWeights = kSums + kGemmTiles * 512;
+  constexpr int kStage = kWeights + kGemmGroups * kTileBytes;
+  static_assert(kStage == gemm_stage_bytes(kType) && kStage % 16 == 0, "as the host counts");
   uint8_t* shared = shared_memory();
-  const TileFormat format = tile_format(p.matrix.type);
-  const int tile_bytes = format.tile_bytes();
-  const GemmLayout l = gemm_layout(kTiles, tile_bytes, kSubs);
-  const int threads = block_threads(), thread = thread_index(), lane = lane_index(), warp = warp_index();
+  auto* arrivals = reinterpret_cast<uint64_t*>(shared + 2 * kStage);
+  auto* scales = reinterpret_cast<float*>(shared + 2 * kStage + 128);  // [warp][scale, min][block][sub][32 outputs]
+  const int lane = lane_index(), warp = warp_index();
   const int first_group = static_cast<int>(blockIdx.x) * kGemmGroups;
-  const int first_row = static_cast<int>(blockIdx.y) * kTiles * 16;
+  const int first_tile = static_cast<int>(blockIdx.y) * kGemmTiles;
   const int chunks = p.matrix.chunks;
   const Rounded& x = p.x;
+  const int tiles = least(kGemmTiles, x.rows16 / 16 - first_tile);
 
   const auto fetch = [&](int chunk, int stage) {
-    uint8_t* to = shared + stage * l.stage;
-    for (int i = thread; i < kTiles * 256; i += threads) {
-      const int m = least(first_row / 16 + i / 256, x.rows16 / 16 - 1);
-      const int64_t fragment = static_cast<int64_t>(chunk) * (x.rows16 / 16) + m;
-      copy_async_16(to + l.fragments + i * 16, x.planes + fragment * 4096 + i % 256 * 16);
+    uint8_t* to = shared + stage * kStage;
+    const int64_t tile = static_cast<int64_t>(chunk) * (x.rows16 / 16) + first_tile;
+    GemmPieces pieces{to, arrivals + stage};
+    pieces.expect(tiles * (4096 + 256 + 512) + kGemmGroups * kTileBytes);
+    pieces.copy(0, 0, x.planes + tile * 4096, tiles * 4096);
+    pieces.copy(1, kScales, x.scales + tile * 64, tiles * 256);
+    pieces.copy(2, kSums, x.sums + tile * 128, tiles * 512);
+    CARAT_UNROLL for (int i = 0; i < kGemmGroups; ++i) {
+      const int group = least(first_group + i, p.matrix.groups - 1);
+      pieces.copy(3 + i, kWeights + i * kTileBytes,
+                  p.matrix.data + (static_cast<int64_t>(group) * chunks + chunk) * kTileBytes, kTileBytes);
     }
-    for (int i = thread; i < kTiles * 16; i += threads) {
-      const int64_t row = static_cast<int64_t>(chunk) * x.rows16 + least(first_row + i, x.rows16 - 1);
-      copy_async_16(to + l.scales + i * 16, x.scales + row * 4);
-      copy_async_16(to + l.sums + i * 32, x.sums + row * 8);
-      copy_async_16(to + l.sums + i * 32 + 16, x.sums + row * 8 + 4);
-    }
-    const int words = tile_bytes / 16;
-    for (int group = 0; group < kGemmGroups; ++group) {
-      const uint8_t* tile = p.matrix.data + (static_cast<int64_t>(least(first_group + group, p.matrix.groups - 1)) * chunks + chunk) * tile_bytes;
-      for (int i = thread; i < words; i += threads) copy_async_16(to + l.weights + group * tile_bytes + i * 16, tile + i * 16);
-    }
-    copy_async_commit();
+    pieces.commit();
   };
+  gemm_begin(arrivals);
 
   const int g = lane >> 2, t = lane & 3;
-  float total[kTiles][4][4];  // tile of rows, group of this warp, element
-  CARAT_UNROLL for (int m = 0; m < kTiles; ++m) {
+  float total[kGemmTiles][4][4];  // tile of rows, group of this warp, element
+  CARAT_UNROLL for (int m = 0; m < kGemmTiles; ++m) {
     CARAT_UNROLL for (int n = 0; n < 4; ++n) {
       CARAT_UNROLL for (int e = 0; e < 4; ++e) total[m][n][e] = 0.0f;
     }
   }
   fetch(0, 0);
   for (int chunk = 0; chunk < chunks; ++chunk) {
-    const uint8_t* stage = shared + (chunk & 1) * l.stage;
-    copy_async_wait<0>();
-    block_barrier();  // this chunk is there, and nobody reads the one before
+    const uint8_t* stage = shared + (chunk & 1) * kStage;
+    gemm_wait(arrivals + (chunk & 1), (chunk >> 1) & 1);
+    block_barrier();  // nobody reads the chunk before
     if (chunk + 1 < chunks) fetch(chunk + 1, (chunk + 1) & 1);
-    auto* bytes = reinterpret_cast<uint32_t*>(shared + l.expanded);
-    auto* scales = reinterpret_cast<float*>(shared + l.w_scales);
-    auto* mins = reinterpret_cast<float*>(shared + l.w_mins);
-    for_type(p.matrix.type, ExpandTiles{stage + l.weights, bytes, scales, mins});
-    block_barrier();
 
-    constexpr bool kHold = kSubs == 1 && !kMin;  // the warp's weights of the chunk stay in registers
-    uint32_t w[kHold ? 4 : 1][4][2];
-    float ws[kHold ? 4 : 1][4][2];
-    if constexpr (kHold) {
-      CARAT_UNROLL for (int n = 0; n < 4; ++n) {
-        const int group = warp * 4 + n;
-        CARAT_UNROLL for (int b = 0; b < 4; ++b) {
-          w[n][b][0] = bytes[(group * 4 + b) * 64 + lane];
-          w[n][b][1] = bytes[(group * 4 + b) * 64 + 32 + lane];
-          ws[n][b][0] = scales[b * 64 + group * 8 + 2 * t];
-          ws[n][b][1] = scales[b * 64 + group * 8 + 2 * t + 1];
+    const uint8_t* weights = stage + kWeights + warp * 4 * kTileBytes;
+    float* own = scales + warp * (kMin ? 2 : 1) * kSubs * 128;
+    if constexpr (!kDirect) {
+      CARAT_UNROLL for (int b = 0; b < kTileBlocks; ++b) {
+        const TileScales s = tile_scales<kType>(weights + lane / 8 * kTileBytes, b, lane % 8);
+        CARAT_UNROLL for (int sub = 0; sub < kSubs; ++sub) {
+          own[(b * kSubs + sub) * 32 + lane] = s.scale[sub];
+          if constexpr (kMin) own[kSubs * 128 + (b * kSubs + sub) * 32 + lane] = s.min[sub];
+        }
+      }
+      warp_barrier();
+    }
+    uint32_t w[4][4][2];
+    float ws[kDirect ? 4 : 1][4][2];
+    CARAT_UNROLL for (int n = 0; n < 4; ++n) {
+      CARAT_UNROLL for (int b = 0; b < 4; ++b) {
+        const Words2 words = tile_words<kType>(weights + n * kTileBytes, b, g, t);
+        w[n][b][0] = words.low;
+        w[n][b][1] = words.high;
+        if constexpr (kDirect) {
+          const auto two = load<uint32_t>(weights + n * kTileBytes + kFormat.scale_at() + 2 * (b * kTileRows + 2 * t));
+          ws[n][b][0] = half_to_float(static_cast<uint16_t>(two));
+          ws[n][b][1] = half_to_float(static_cast<uint16_t>(two >> 16));
         }
       }
     }
-    CARAT_UNROLL for (int m = 0; m < kTiles; ++m) {
+    CARAT_UNROLL for (int m = 0; m < kGemmTiles; ++m) {
       uint32_t high[4][4], low[4][4];
-      float xs[2][4];
-      int sums[2][4][kSubs];
+      float xs[2][4], sums[2][4][kSubs];
+      int start[2][4][kSubs];  // of the low plane's mma
       CARAT_UNROLL for (int b = 0; b < 4; ++b) {
-        const Words4 h = load<Words4>(stage + l.fragments + m * 4096 + b * 512 + lane * 16);
-        const Words4 v = load<Words4>(stage + l.fragments + m * 4096 + 2048 + b * 512 + lane * 16);
+        const Words4 h = load<Words4>(stage + m * 4096 + b * 512 + lane * 16);
+        const Words4 v = load<Words4>(stage + m * 4096 + 2048 + b * 512 + lane * 16);
         high[b][0] = h.x, high[b][1] = h.y, high[b][2] = h.z, high[b][3] = h.w;
         low[b][0] = v.x, low[b][1] = v.y, low[b][2] = v.z, low[b][3] = v.w;
       }
       CARAT_UNROLL for (int half = 0; half < 2; ++half) {
         const int row = m * 16 + half * 8 + g;
-        const auto* x_scales = reinterpret_cast<const float*>(stage + l.scales) + row * 4;
-        const auto* x_sums = reinterpret_cast<const int32_t*>(stage + l.sums) + row * 8;
-        CARAT_UNROLL for (int b = 0; b < 4; ++b) {
-          xs[half][b] = x_scales[b];
-          if constexpr (kSubs == 1) {
-            sums[half][b][0] = x_sums[2 * b] + x_sums[2 * b + 1];
-          } else {
-            sums[half][b][0] = x_sums[2 * b];
-            sums[half][b][1] = x_sums[2 * b + 1];
+        const Words4 four = load<Words4>(stage + kScales + row * 16);
+        xs[half][0] = bits_to_float(four.x), xs[half][1] = bits_to_float(four.y);
+        xs[half][2] = bits_to_float(four.z), xs[half][3] = bits_to_float(four.w);
+        if constexpr (kMin || kFormat.offset != 0) {
+          const Words4 s0 = load<Words4>(stage + kSums + row * 32), s1 = load<Words4>(stage + kSums + row * 32 + 16);
+          const uint32_t of[8] = {s0.x, s0.y, s0.z, s0.w, s1.x, s1.y, s1.z, s1.w};
+          CARAT_UNROLL for (int b = 0; b < 4; ++b) {
+            CARAT_UNROLL for (int sub = 0; sub < kSubs; ++sub) {
+              const auto sum = static_cast<int>(kSubs == 1 ? of[2 * b] + of[2 * b + 1] : of[2 * b + sub]);
+              if constexpr (kMin) sums[half][b][sub] = static_cast<float>(sum);
+              start[half][b][sub] = (kSmall ? 0x4b400000 : 0) - kFormat.offset * sum;
+            }
+          }
+        } else {
+          CARAT_UNROLL for (int b = 0; b < 4; ++b) {
+            CARAT_UNROLL for (int sub = 0; sub < kSubs; ++sub) start[half][b][sub] = 0;
           }
         }
       }
       CARAT_UNROLL for (int n = 0; n < 4; ++n) {
-        const int group = warp * 4 + n;
         float acc[4] = {0.0f, 0.0f, 0.0f, 0.0f};
         CARAT_UNROLL for (int b = 0; b < 4; ++b) {
-          uint32_t w0, w1;
-          if constexpr (kHold) {
-            w0 = w[n][b][0];
-            w1 = w[n][b][1];
-          } else {
-            w0 = bytes[(group * 4 + b) * 64 + lane];
-            w1 = bytes[(group * 4 + b) * 64 + 32 + lane];
-          }
           int d[kSubs][4];
+          if constexpr (kSubs == 1) {
+            mma_k32_from(d[0], high[b], w[n][b][0], w[n][b][1], 0);
+          } else {
+            mma_k16_from(d[0], high[b][0], high[b][1], w[n][b][0], 0);
+            mma_k16_from(d[1], high[b][2], high[b][3], w[n][b][1], 0);
+          }
           CARAT_UNROLL for (int sub = 0; sub < kSubs; ++sub) {
-            CARAT_UNROLL for (int e = 0; e < 4; ++e) d[sub][e] = 0;
+            CARAT_UNROLL for (int e = 0; e < 4; ++e) d[sub][e] = d[sub][e] * 128 + start[e / 2][b][sub];
           }
           if constexpr (kSubs == 1) {
-            mma_k32(d[0], high[b], w0, w1);
+            mma_k32(d[0], low[b], w[n][b][0], w[n][b][1]);
           } else {
-            mma_k16(d[0], high[b][0], high[b][1], w0);
-            mma_k16(d[1], high[b][2], high[b][3], w1);
+            mma_k16(d[0], low[b][0], low[b][1], w[n][b][0]);
+            mma_k16(d[1], low[b][2], low[b][3], w[n][b][1]);
           }
           CARAT_UNROLL for (int sub = 0; sub < kSubs; ++sub) {
-            CARAT_UNROLL for (int e = 0; e < 4; ++e) d[sub][e] = d[sub][e] * 128 - format.offset * sums[e / 2][b][sub];
-          }
-          if constexpr (kSubs == 1) {
-            mma_k32(d[0], low[b], w0, w1);
-          } else {
-            mma_k16(d[0], low[b][0], low[b][1], w0);
-            mma_k16(d[1], low[b][2], low[b][3], w1);
-          }
-          CARAT_UNROLL for (int sub = 0; sub < kSubs; ++sub) {
-            const int at = (b * kSubs + sub) * 64 + group * 8 + 2 * t;
+            float scale[2], min[2];
+            if constexpr (kDirect) {
+              scale[0] = ws[n][b][0], scale[1] = ws[n][b][1];
+            } else {
+              const float* at = own + (b * kSubs + sub) * 32 + n * 8 + 2 * t;
+              scale[0] = at[0], scale[1] = at[1];
+              if constexpr (kMin) min[0] = at[kSubs * 128], min[1] = at[kSubs * 128 + 1];
+            }
             CARAT_UNROLL for (int e = 0; e < 4; ++e) {
-              const float scale = kHold ? ws[kHold ? n : 0][b][e % 2] : scales[at + e % 2];
-              acc[e] = fma_rn(static_cast<float>(d[sub][e]), scale * xs[e / 2][b], acc[e]);
-              if constexpr (kMin) {
-                acc[e] = fma_rn(static_cast<float>(sums[e / 2][b][sub]), mins[at + e % 2] * xs[e / 2][b], acc[e]);
-              }
+              const float isum = kSmall ? bits_to_float(static_cast<uint32_t>(d[sub][e])) - 12582912.0f
+                                        : static_cast<float>(d[sub][e]);
+              acc[e] = fma_rn(isum, scale[e % 2] * xs[e / 2][b], acc[e]);
+              if constexpr (kMin) acc[e] = fma_rn(sums[e / 2][b][sub], min[e % 2] * xs[e / 2][b], acc[e]);
             }
           }
         }
         CARAT_UNROLL for (int e = 0; e < 4; ++e) total[m][n][e] = total[m][n][e] + acc[e];
-        if constexpr (!kHold) keep_order();
+        if constexpr (!kDirect) keep_order();
       }
     }
   }
-  CARAT_UNROLL for (int m = 0; m < kTiles; ++m) {
+  CARAT_UNROLL for (int m = 0; m < kGemmTiles; ++m) {
     CARAT_UNROLL for (int half = 0; half < 2; ++half) {
-      const int row = first_row + m * 16 + half * 8 + g;
+      const int row = (first_tile + m) * 16 + half * 8 + g;
       if (row >= p.rows) continue;
       const float factor = x.factors[row];
       CARAT_UNROLL for (int n = 0; n < 4; ++n) {
-        const int group = first_group + warp * 4 + n;
-        float* out = p.out + static_cast<int64_t>(row) * p.out_stride + (group * p.group_step + p.group_first) * kTileRows + 2 * t;
-        CARAT_UNROLL for (int e = 0; e < 2; ++e) {
-          if (group * kTileRows + 2 * t + e < p.matrix.rows) out[e] = factor * total[m][n][2 * half + e];
-        }
+        gemm_store(p, row, first_group + warp * 4 + n, t, factor * total[m][n][2 * half], factor * total[m][n][2 * half + 1]);
       }
     }
   }
 }
 
-CARAT_KERNEL(gemm_plain, ProductParams, 64, 4) { gemm<1, false, 4>(p); }
-CARAT_KERNEL(gemm_min, ProductParams, 64, 4) { gemm<1, true, 2>(p); }
-CARAT_KERNEL(gemm_subs, ProductParams, 64, 4) { gemm<2, false, 2>(p); }
-CARAT_KERNEL(gemm_subs_min, ProductParams, 64, 4) { gemm<2, true, 2>(p); }
-
-// Float weights: activations in two pieces of bf16, weights as they are (BF16) or in two pieces; 64 x 64, four warps of
-// 32 x 32, float accumulators over all columns.
-template <TileType kType>
-CARAT_DEVICE void gemm_floats(const ProductParams& p) {
-  uint8_t* shared = shared_memory();
-  constexpr int kTileBytes = tile_format(kType).tile_bytes();
-  constexpr int kStage = kGemmTiles * 8192 + kGemmGroups * kTileBytes;
-  const int threads = block_threads(), thread = thread_index(), lane = lane_index(), warp = warp_index();
-  const int first_group = static_cast<int>(blockIdx.x) * kGemmGroups;
-  const int first_row = static_cast<int>(blockIdx.y) * kGemmRows;
-  const int chunks = p.matrix.chunks;
-  const Rounded& x = p.x;
-  const auto fetch = [&](int chunk, int stage) {
-    uint8_t* to = shared + stage * kStage;
-    for (int i = thread; i < kGemmTiles * 512; i += threads) {
-      const int m = least(first_row / 16 + i / 512, x.rows16 / 16 - 1);
-      const int64_t fragment = static_cast<int64_t>(chunk) * (x.rows16 / 16) + m;
-      copy_async_16(to + i * 16, x.pieces + fragment * 8192 + i % 512 * 16);
-    }
-    for (int i = thread; i < kGemmGroups * kTileBytes / 16; i += threads) {
-      const int group = least(first_group + i / (kTileBytes / 16), p.matrix.groups - 1);
-      copy_async_16(to + kGemmTiles * 8192 + i * 16,
-                    p.matrix.data + (static_cast<int64_t>(group) * chunks + chunk) * kTileBytes + i % (kTileBytes / 16) * 16);
-    }
-    copy_async_commit();
-  };
-  const int g = lane >> 2, t = lane & 3;
-  const int first_m = warp % 2 * 2, first_n = warp / 2 * 4;
-  float acc[2][4][4];
-  CARAT_UNROLL for (int m = 0; m < 2; ++m) {
-    CARAT_UNROLL for (int n = 0; n < 4; ++n) {
-      CARAT_UNROLL for (int e = 0; e < 4; ++e) acc[m][n][e] = 0.0f;
-    }
-  }
-  fetch(0, 0);
-  for (int chunk = 0; chunk < chunks; ++chunk) {
-    const uint8_t* stage = shared + (chunk & 1) * kStage;
-    copy_async_wait<0>();
-    block_barrier();
-    if (chunk + 1 < chunks) fetch(chunk + 1, (chunk + 1) & 1);
-    CARAT_UNROLL for (int step = 0; step < 8; ++step) {
-      uint32_t high[2][4], low[2][4];
-      CARAT_UNROLL for (int m = 0; m < 2; ++m) {
-        const Words4 h = load<Words4>(stage + (first_m + m) * 8192 + step * 1024 + lane * 16);
-        const Words4 v = load<Words4>(stage + (first_m + m) * 8192 + step * 1024 + 512 + lane * 16);
-        high[m][0] = h.x, high[m][1] = h.y, high[m][2] = h.z, high[m][3] = h.w;
-        low[m][0] = v.x, low[m][1] = v.y, low[m][2] = v.z, low[m][3] = v.w;
-      }
-      CARAT_UNROLL for (int n = 0; n < 4; ++n) {
-        uint32_t w[2], rest[2];
-        bf16_weights<kType>(stage + kGemmTiles * 8192 + (first_n + n) * kTileBytes, step, g, t, w, rest);
-        CARAT_UNROLL for (int m = 0; m < 2; ++m) {
-          mma_bf16(acc[m][n], high[m], w[0], w[1]);
-          mma_bf16(acc[m][n], low[m], w[0], w[1]);
-          if constexpr (kType != TileType::kBF16) {
-            mma_bf16(acc[m][n], high[m], rest[0], rest[1]);
-            mma_bf16(acc[m][n], low[m], rest[0], rest[1]);
-          }
-        }
-      }
-    }
-  }
-  CARAT_UNROLL for (int m = 0; m < 2; ++m) {
-    CARAT_UNROLL for (int half = 0; half < 2; ++half) {
-      const int row = first_row + (first_m + m) * 16 + half * 8 + g;
-      if (row >= p.rows) continue;
-      CARAT_UNROLL for (int n = 0; n < 4; ++n) {
-        const int group = first_group + first_n + n;
-        float* out = p.out + static_cast<int64_t>(row) * p.out_stride + (group * p.group_step + p.group_first) * kTileRows + 2 * t;
-        CARAT_UNROLL for (int e = 0; e < 2; ++e) {
-          if (group * kTileRows + 2 * t + e < p.matrix.rows) out[e] = acc[m][n][2 * half + e];
-        }
-      }
-    }
-  }
-}
-CARAT_KERNEL(gemm_F32, ProductParams, 128, 1) { gemm_floats<TileType::kF32>(p); }
-CARAT_KERNEL(gemm_F16, ProductParams, 128, 2) { gemm_floats<TileType::kF16>(p); }
-CARAT_KERNEL(gemm_BF16, ProductParams, 128, 2) { gemm_floats<TileType::kBF16>(p); }
+#define CARAT_GEMM(name) \
+  CARAT_KERNEL(gemm_##name, ProductParams, kGemmThreads, 4) { gemm<TileType::k##name>(p); }
+CARAT_CUDA_QUANTISED_TYPES(CARAT_GEMM)
+#undef CARAT_GEMM
 
 }  // namespace carat::cuda

@@ -11,8 +11,19 @@ namespace carat::cuda {
 
 inline constexpr int kKeysPerPage = 64;  // P
 inline constexpr int kSplit = 256;       // keys of a split of attention
+inline constexpr int kQueryRows = 32;    // of a block of attend_tiles: positions times the heads of a kv head
 inline constexpr int kDecodeStamps = 20;
 inline constexpr int kRowThreads = 128;  // of a block that works on one row: the partial sums of a norm
+
+// Products with many rows. Quantised: 64 rows x 64 outputs a block; floats: 128 x 128, half a chunk at a time.
+inline constexpr int kGemmGroups = 8, kGemmTiles = 4, kGemmThreads = 64;      // of 8 outputs, of 16 rows
+inline constexpr int kFloatGroups = 16, kFloatTiles = 8, kFloatThreads = 128;
+// Bytes of a stage in shared memory; there are two, and after them 128 bytes.
+constexpr int gemm_stage_bytes(TileType type) {
+  const TileFormat format = tile_format(type);
+  return format.quantised() ? kGemmTiles * (4096 + 256 + 512) + kGemmGroups * format.tile_bytes()
+                            : kFloatTiles * 4096 + kFloatGroups * format.tile_bytes() / 2;
+}
 
 struct TileMatrix {
   const uint8_t* data;  // [groups][chunks] tiles
@@ -114,8 +125,9 @@ struct AttentionParams {
   const uint16_t *k_cache, *v_cache;
   const RowInfo* rows;
   const int32_t *pages, *begin, *count;
-  float* out;       // [T][H E]
-  float* partials;  // [T][H][splits][E + 2]: a split's largest score, sum and values
+  const int32_t* items;  // rows of attend_splits; attend_tiles: pairs of a first row and how many, of one sequence
+  float* out;            // [T][H E]
+  float* partials;       // [items][H][splits][E + 2]: a split's largest score, sum and values
   int32_t heads, kv_heads, head_size, window, global;
   int32_t splits;  // of the partials; 0: every block combines its row's splits itself
 };
@@ -203,11 +215,11 @@ struct DecodeParams {
 };
 
 // X(type) for every tensor type, in the order of TileType.
-#define CARAT_CUDA_TYPES(X) \
-  X(F32)                    \
-  X(F16) X(BF16) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS)
+#define CARAT_CUDA_TYPES(X) X(F32) X(F16) X(BF16) CARAT_CUDA_QUANTISED_TYPES(X)
+#define CARAT_CUDA_QUANTISED_TYPES(X) \
+  X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS)
 
-// Every kernel but product_{1,4,fragments}_TYPE (ProductParams) and head_row_TYPE (DecodeParams): name and parameters.
+// Every kernel but product_{1,4,fragments}_TYPE and gemm_TYPE (ProductParams) and head_row_TYPE (DecodeParams): name and parameters.
 #define CARAT_CUDA_KERNELS(X)        \
   X(embed_rows, EmbedParams)         \
   X(close_rows, CloseParams)         \
@@ -217,13 +229,7 @@ struct DecodeParams {
   X(prepare_heads, HeadsParams)      \
   X(attend_splits, AttentionParams)  \
   X(combine_splits, AttentionParams) \
-  X(gemm_plain, ProductParams)       \
-  X(gemm_min, ProductParams)         \
-  X(gemm_subs, ProductParams)        \
-  X(gemm_subs_min, ProductParams)    \
-  X(gemm_F32, ProductParams)         \
-  X(gemm_F16, ProductParams)         \
-  X(gemm_BF16, ProductParams)        \
+  X(attend_tiles, AttentionParams)   \
   X(repack_tiles, RepackParams)      \
   X(copy_pages, CopyPagesParams)     \
   X(decode_row, DecodeParams)        \

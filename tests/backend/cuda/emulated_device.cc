@@ -7,9 +7,11 @@
 
 #include "backend/cuda/emulator.h"
 //
+#include "backend/cuda/attend_tiles.cu"
 #include "backend/cuda/attention.cu"
 #include "backend/cuda/decode.cu"
 #include "backend/cuda/gemm.cu"
+#include "backend/cuda/gemm_floats.cu"
 #include "backend/cuda/head.cu"
 #include "backend/cuda/load.cu"
 #include "backend/cuda/products.cu"
@@ -34,6 +36,7 @@ const std::map<std::string, Function, std::less<>>& kernels() {
 #define CARAT_ENTRIES(type)                                                      \
   {"product_1_" #type, &call<&cuda::product_1_##type, cuda::ProductParams>},     \
       {"product_4_" #type, &call<&cuda::product_4_##type, cuda::ProductParams>}, \
+      {"gemm_" #type, &call<&cuda::gemm_##type, cuda::ProductParams>},           \
       {"head_row_" #type, &call<&cuda::head_row_##type, cuda::DecodeParams>},    \
       {"product_fragments_" #type, &call<&cuda::product_fragments_##type, cuda::ProductParams>},
           CARAT_CUDA_TYPES(CARAT_ENTRIES)

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/result.h"
+
 namespace carat::cuda::emulator {
 
 struct Index {
@@ -34,6 +36,7 @@ extern carat::cuda::emulator::Index threadIdx, blockIdx, blockDim, gridDim;
 #define CARAT_KERNEL(name, Params, threads, blocks) static void name(const Params p)
 #define CARAT_UNROLL
 #define CARAT_UNROLL_8
+#define CARAT_UNROLL_1
 #define CARAT_UNROLL_3
 #define CARAT_METHOD inline
 
@@ -136,6 +139,14 @@ CARAT_DEVICE void mma_k32(int* d, const uint32_t* a, uint32_t b0, uint32_t b1) {
     }
   }
 }
+CARAT_DEVICE void mma_k32_from(int* d, const uint32_t* a, uint32_t b0, uint32_t b1, int c) {
+  for (int i = 0; i < 4; ++i) d[i] = c;
+  mma_k32(d, a, b0, b1);
+}
+CARAT_DEVICE void mma_k16_from(int* d, uint32_t a0, uint32_t a1, uint32_t b, int c) {
+  const uint32_t a[4] = {a0, a1, 0, 0};
+  mma_k32_from(d, a, b, 0, c);
+}
 CARAT_DEVICE void mma_k16(int* d, uint32_t a0, uint32_t a1, uint32_t b) {
   const uint32_t a[4] = {a0, a1, 0, 0};
   mma_k32(d, a, b, 0);
@@ -162,8 +173,50 @@ CARAT_DEVICE void copy_async_16(void* shared, const void* global) { std::memcpy(
 CARAT_DEVICE void copy_async_commit() {}
 template <int kPending>
 void copy_async_wait() {}
-struct Words4 {
+#if defined(CARAT_EMULATE_NO_BULK)  // as before sm_90
+inline constexpr bool kBulkCopies = false;
+#else
+inline constexpr bool kBulkCopies = true;
+#endif
+struct EmulatedArrival {
+  int32_t bytes;
+  uint16_t pending;
+  uint8_t count, phase;
+
+  void look() {
+    if (pending != 0 || bytes != 0) return;
+    pending = count;
+    phase ^= 1;
+  }
+};
+CARAT_DEVICE EmulatedArrival* emulated_arrival(uint64_t* arrival) { return reinterpret_cast<EmulatedArrival*>(arrival); }
+CARAT_DEVICE void arrival_init(uint64_t* arrival, int count) {
+  *emulated_arrival(arrival) = {0, static_cast<uint16_t>(count), static_cast<uint8_t>(count), 0};
+}
+CARAT_DEVICE void arrival_fence() {}
+CARAT_DEVICE void arrival_wait(uint64_t* arrival, uint32_t parity) {
+  while (emulated_arrival(arrival)->phase == parity) emulator::yield();
+}
+CARAT_DEVICE void arrival_expect(uint64_t* arrival, uint32_t bytes) {
+  emulated_arrival(arrival)->bytes += static_cast<int32_t>(bytes);
+  --emulated_arrival(arrival)->pending;
+  emulated_arrival(arrival)->look();
+}
+CARAT_DEVICE void bulk_copy(void* shared, const void* global, uint32_t bytes, uint64_t* arrival) {
+  CARAT_ASSERT((reinterpret_cast<uintptr_t>(shared) | reinterpret_cast<uintptr_t>(global) | bytes) % 16 == 0);
+  std::memcpy(shared, global, bytes);
+  emulated_arrival(arrival)->bytes -= static_cast<int32_t>(bytes);
+  emulated_arrival(arrival)->look();
+}
+CARAT_DEVICE void copy_async_arrive(uint64_t* arrival) {
+  --emulated_arrival(arrival)->pending;
+  emulated_arrival(arrival)->look();
+}
+struct alignas(16) Words4 {
   uint32_t x, y, z, w;
+};
+struct alignas(8) Floats2 {
+  float x, y;
 };
 CARAT_DEVICE Words4 load_once_16(const void* p) {
   Words4 v;

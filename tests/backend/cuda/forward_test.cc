@@ -85,14 +85,14 @@ void expect_the_cpu(DType type, const RandomModel& model, Backend& device, std::
 
 TEST_P(EmulatedForwardTest, IsTheCpu) {
   const RandomModel model = random_model(GetParam(), 1);
-  const std::pair<int, int> runs[] = {{3, 1}, {3, 3}, {17, 17}, {50, 50}};
+  const std::pair<int, int> runs[] = {{3, 1}, {3, 3}, {17, 17}, {160, 80}};
   expect_the_cpu(GetParam(), model, *emulated(model), runs);
 }
 
 TEST_P(CudaForwardTest, IsTheCpu) {
   if (const auto device = cuda::describe_device(); !device.ok()) GTEST_SKIP() << device.error().message;
   const RandomModel model = random_model(GetParam(), 1);
-  const std::pair<int, int> runs[] = {{3, 1}, {6, 3}, {21, 17}, {70, 70}};
+  const std::pair<int, int> runs[] = {{3, 1}, {6, 3}, {21, 17}, {60, 60}, {270, 90}};
   expect_the_cpu(GetParam(), model, *ready(create_backend({"cuda", 0, Precision::kExact}, model.config, model.weights)),
                  runs);
 }

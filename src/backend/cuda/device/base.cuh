@@ -25,6 +25,7 @@ using uint64_t = unsigned long long;
   extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ Params p)
 #define CARAT_UNROLL _Pragma("unroll")
 #define CARAT_UNROLL_8 _Pragma("unroll 8")
+#define CARAT_UNROLL_1 _Pragma("unroll 1")
 #define CARAT_UNROLL_3 _Pragma("unroll 3")
 #define CARAT_METHOD __device__ __forceinline__
 
@@ -78,6 +79,17 @@ CARAT_DEVICE void mma_k32(int* d, const uint32_t* a, uint32_t b0, uint32_t b1) {
                : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+// The same from c instead of d.
+CARAT_DEVICE void mma_k32_from(int* d, const uint32_t* a, uint32_t b0, uint32_t b1, int c) {
+  asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%10,%10,%10,%10};"
+               : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(c));
+}
+CARAT_DEVICE void mma_k16_from(int* d, uint32_t a0, uint32_t a1, uint32_t b, int c) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3},{%4,%5},{%6},{%7,%7,%7,%7};"
+               : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+               : "r"(a0), "r"(a1), "r"(b), "r"(c));
+}
 CARAT_DEVICE void mma_k16(int* d, uint32_t a0, uint32_t a1, uint32_t b) {
   asm volatile("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3},{%4,%5},{%6},{%0,%1,%2,%3};"
                : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
@@ -98,9 +110,61 @@ template <int kPending>
 CARAT_DEVICE void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
+// An arrival: eight bytes of shared memory that count what is still to come, arrivals and bytes; when nothing is, its phase
+// ends and the next one begins. wait(parity) waits for the end of a phase of that parity; the first one's is 0.
+CARAT_DEVICE void arrival_init(uint64_t* arrival, int count) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(arrival));
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(address), "r"(count) : "memory");
+}
+// After the inits, before a block_barrier.
+CARAT_DEVICE void arrival_fence() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#endif
+}
+CARAT_DEVICE void arrival_wait(uint64_t* arrival, uint32_t parity) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(arrival));
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile(
+      "{\n.reg .pred p;\nWAIT_%=:\nmbarrier.try_wait.parity.shared.b64 p, [%0], %1;\n@!p bra WAIT_%=;\n}" ::"r"(address),
+      "r"(parity)
+      : "memory");
+#else
+  asm volatile(
+      "{\n.reg .pred p;\nWAIT_%=:\nmbarrier.test_wait.parity.shared.b64 p, [%0], %1;\n@!p bra WAIT_%=;\n}" ::"r"(address),
+      "r"(parity)
+      : "memory");
+#endif
+}
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+inline constexpr bool kBulkCopies = true;
+#else
+inline constexpr bool kBulkCopies = false;
+#endif
+// One thread's: an arrival, and so many bytes that bulk copies will bring.
+CARAT_DEVICE void arrival_expect(uint64_t* arrival, uint32_t bytes) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(arrival));
+  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(address), "r"(bytes) : "memory");
+}
+// One thread's: a multiple of 16 bytes, aligned to 16 on both sides.
+CARAT_DEVICE void bulk_copy(void* shared, const void* global, uint32_t bytes, uint64_t* arrival) {
+  const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(arrival));
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+               "l"(global), "r"(bytes), "r"(address)
+               : "memory");
+}
+// A thread arrives when the copies that it has begun by copy_async_16 are there.
+CARAT_DEVICE void copy_async_arrive(uint64_t* arrival) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(arrival));
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(address) : "memory");
+}
 // Weights are read once: they must not push the activations out of L1.
-struct Words4 {
+struct alignas(16) Words4 {
   uint32_t x, y, z, w;
+};
+struct alignas(8) Floats2 {
+  float x, y;
 };
 CARAT_DEVICE Words4 load_once_16(const void* p) {
   Words4 v;

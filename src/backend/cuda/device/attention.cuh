@@ -1,0 +1,37 @@
+// What the kernels of attention share: which keys a row sees, and how the splits of a row are put together. Splits are 256
+// keys at multiples of 256, whatever the row, batch or chunk. Inside a split
+//   score   four chains over quarters of the head, ((c0 + c1) + c2) + c3
+//   weights max (NaN stays NaN), exp, 32 partial sums (key % 32), halves
+//   values  groups of 32 keys, a chain each, added in order
+// and between splits the usual rescaling, in order of position.
+#pragma once
+
+#include "backend/cuda/device/rounding.cuh"
+
+namespace carat::cuda {
+
+CARAT_DEVICE int first_key(const AttentionParams& p, int position) {
+  return p.global != 0 ? 0 : most(0, position - p.window + 1);
+}
+
+// Scores as integers whose order is the floats'; a NaN is the largest of all.
+CARAT_DEVICE uint32_t order_of_score(float score) {
+  const uint32_t bits = float_bits(score);
+  const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  return nan ? ~0u : (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
+}
+CARAT_DEVICE float score_of_order(uint32_t order) {
+  const uint32_t bits = (order >> 31) != 0 ? order & 0x7fffffffu : ~order;
+  return bits_to_float(order == ~0u ? 0x7fc00000u : bits);
+}
+
+// How a split is put to those before it: value = fma(value, old_factor, split's value * new_factor), sums alike.
+struct Rescale {
+  float largest, old_factor, new_factor;
+};
+CARAT_DEVICE Rescale rescale(float largest, float split_largest) {
+  const float top = split_largest > largest ? split_largest : largest;
+  return {top, exp_exact(largest - top), exp_exact(split_largest - top)};
+}
+
+}  // namespace carat::cuda
