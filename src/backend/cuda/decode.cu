@@ -1,27 +1,134 @@
-// One row through the whole model in one launch: a block on every multiprocessor, which all meet after each stage.
-//   per layer: qkv | scores | values | (splits, where there are many) | attn_out | gate_up | down      then logits
-// What a stage reads of the others' results every block prepares for itself in shared memory (norms, the rounding): that is
-// cheaper than another meeting. Before a block waits it asks for its next weights, so that they are in L2 when it needs them.
+// One row through the whole model in one launch: a block on every multiprocessor.
+//   per layer: qkv | scores | values | (splits, where there are many) | attn_out | gate_up | down      then the head (head.cu)
+// No meeting of all blocks: what one block tells the others are words that carry the epoch of their layer, and whoever needs
+// a word looks at it until its epoch has come. What a stage reads of the others' results every block prepares for itself in
+// shared memory (norms, the rounding).
+//   Weights never wait for activations: each warp has a ring of tiles in shared memory, filled in the order in which it will
+// multiply them, over all stages and layers.
+//   A word is written again one layer later, by a block that has seen every block's words of `down` (those without a share
+// write a flag), and these are written when a block has read all else of its layer. `down` itself has two places in turns.
+#include "backend/cuda/device/attention.cuh"
 #include "backend/cuda/device/product.cuh"
 #include "backend/cuda/device/rope.cuh"
-#include "backend/cuda/device/rounding.cuh"
 
 namespace carat::cuda {
 
-inline constexpr int kDecodeThreads = 512;
-inline constexpr int kDecodeWarps = kDecodeThreads / 32;
-inline constexpr int kPartItems = 1024;  // segments of 8 outputs that a block holds at a time
-inline constexpr int kFewSplits = 4;     // so many splits every block puts together for itself
+inline constexpr int kFewSplits = 4;  // so many splits every block puts together for itself
+inline constexpr int kOwnBlocks = 4;  // blocks of 32 columns that a warp asks for at once
 
-// A block's view: shared memory, and the meetings so far.
+CARAT_DEVICE uint64_t word_of(float value, uint32_t epoch) { return static_cast<uint64_t>(epoch) << 32 | float_bits(value); }
+CARAT_DEVICE void tell(uint64_t* word, float value, uint32_t epoch) { store_fresh(word, word_of(value, epoch)); }
+
+// A whole warp's: waits for `kCount` words a lane, of which a lane wants those with want(k).
+template <int kCount, class Want, class Place>
+CARAT_DEVICE void hear(float* values, uint32_t epoch, Want want, Place place) {
+  bool all;
+  do {
+    all = true;
+    CARAT_UNROLL for (int k = 0; k < kCount; ++k) {
+      if (!want(k)) continue;
+      const uint64_t word = load_fresh(place(k));
+      values[k] = bits_to_float(static_cast<uint32_t>(word));
+      all = all && static_cast<uint32_t>(word >> 32) == epoch;
+    }
+  } while (!warp_all(all));
+}
+
+// A warp's tiles on their way through shared memory.
+struct Ring {
+  const uint64_t* tiles;
+  uint32_t begun, end, next;   // of tiles; the next to be asked for
+  uint64_t these, following;   // a lane's of the 32 around next, and of those after
+  uint8_t* slots;
+  uint64_t* arrivals;
+  int slot, depth, slot_bytes;
+  uint32_t parity;
+
+  CARAT_METHOD void begin() {
+    const int lane = lane_index();
+    these = next + lane < end ? tiles[next + lane] : 0;
+    following = next + 32 + lane < end ? tiles[next + 32 + lane] : 0;
+    for (int s = 0; s < depth; ++s) ask(s);
+  }
+  CARAT_METHOD void ask(int to) {
+    if (next >= end) return;
+    const int lane = lane_index();
+    const uint64_t tile = from_lane(these, static_cast<int>(next - begun) & 31);
+    const auto* from = reinterpret_cast<const uint8_t*>(tile & 0xffffffffffffull);
+    const auto bytes = static_cast<uint32_t>(tile >> 48) * 16;
+    if constexpr (kBulkCopies) {
+      if (lane == 0) {
+        arrival_expect(arrivals + to, bytes);
+        bulk_copy(slots + to * slot_bytes, from, bytes, arrivals + to);
+      }
+    } else {
+      for (uint32_t i = lane * 16; i < bytes; i += 512) copy_async_16(slots + to * slot_bytes + i, from + i);
+      copy_async_arrive(arrivals + to);
+    }
+    ++next;
+    if ((static_cast<int>(next - begun) & 31) == 0) {
+      these = following;
+      following = next + 32 + lane < end ? tiles[next + 32 + lane] : 0;
+    }
+  }
+  CARAT_METHOD const uint8_t* wait() const {
+    arrival_wait(arrivals + slot, parity);
+    return slots + slot * slot_bytes;
+  }
+  CARAT_METHOD void done() {
+    warp_barrier();  // all lanes have read
+    ask(slot);
+    if (++slot == depth) {
+      slot = 0;
+      parity ^= 1;
+    }
+  }
+};
+
+// A warp's segments of one part of a stage, into part[item][8]. The input lies in shared memory: offsets, so that the
+// compiler knows where.
+struct PartItems {
+  Ring& ring;
+  int integers, floats, chunks, first, count;
+  float* part;
+  template <TileType kType>
+  CARAT_METHOD void run() const {
+    Rounded x{};
+    const int blocks = chunks * kTileBlocks, lane = lane_index();
+    uint8_t* at = shared_memory() + integers;
+    x.planes = at;
+    x.scales = reinterpret_cast<float*>(at + blocks * 64);
+    x.sums = reinterpret_cast<int32_t*>(at + blocks * 68);
+    x.values = reinterpret_cast<float*>(shared_memory() + floats);
+    x.chunks = chunks;
+    Ring mine = ring;
+    int chunk = first % chunks;
+    CARAT_UNROLL_1 for (int item = first; item < count; item += kDecodeWarps) {
+      float acc[1];
+      segment_of_rows<kType, 1, true>(mine.wait(), x, chunk, lane, acc);
+      if (lane >= 24) part[item * 8 + lane - 24] = acc[0];
+      mine.done();
+      chunk += kDecodeWarps;
+      while (chunk >= chunks) chunk -= chunks;
+    }
+    ring = mine;
+  }
+};
+CARAT_OUTLINE void part_items(TileType type, Ring* ring, int integers, int floats, int chunks, int first, int count, float* part) {
+  for_type(type, PartItems{*ring, integers, floats, chunks, first, count, part});
+}
+
+// A block's view.
 struct Decode {
   const DecodeParams& p;
-  float *hidden, *y, *scratch, *cosines, *sines, *part, *result;
+  Ring* ring;
+  float *hidden, *y, *cosines, *sines, *scratch, *heads, *part;
+  uint32_t* gated;
   uint8_t* x_memory;
-  uint32_t meetings;
 
   // Input of a product in shared memory.
-  CARAT_METHOD Rounded input(int columns, int rounded) const {
+  // Its factor: 1 / rms, or one that stays 1.
+  CARAT_METHOD Rounded input(int columns, int rounded, bool normed) const {
     Rounded x{};
     x.columns = columns;
     x.chunks = (columns + kTileColumns - 1) / kTileColumns;
@@ -29,7 +136,7 @@ struct Decode {
     x.integers = rounded & 1;
     x.floats = rounded >> 1;
     const int blocks = x.chunks * kTileBlocks;
-    x.factors = scratch + kRowThreads;
+    x.factors = scratch + (normed ? 128 : 129);
     x.values = reinterpret_cast<float*>(x_memory);
     uint8_t* integers = x_memory + (x.floats != 0 ? blocks * 128 : 0);
     x.planes = integers;
@@ -43,302 +150,322 @@ struct Decode {
     if (p.stamps != nullptr && blockIdx.x == 0 && thread_index() == 0) p.stamps[layer * kDecodeStamps + point] = nanoseconds();
   }
 
-  CARAT_METHOD void meet(int layer, int point) {
-    block_barrier();
-    stamp(layer, point);
-    ++meetings;
-    if (thread_index() == 0) {
-      arrive_at_grid(p.arrived);
-      wait_for_grid(p.arrived, meetings * gridDim.x);
-    }
-    block_barrier();
-    stamp(layer, point + 1);
-  }
-
-  // Every thread gets 1 / rms of x.
+  // Every lane of a warp gets 1 / rms of x.
   CARAT_METHOD float inverse_of(const float* x, int count) const {
-    float squares = 0.0f;
-    if (thread_index() < kRowThreads) {
-      for (int i = thread_index(); i < count; i += kRowThreads) squares = fma_rn(x[i], x[i], squares);
+    float partial[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    const int lane = lane_index();
+    CARAT_UNROLL_3 for (int first = 0; first < count; first += kRowThreads) {
+      CARAT_UNROLL for (int k = 0; k < 4; ++k) {
+        const int i = first + lane + 32 * k;
+        if (i < count) partial[k] = fma_rn(x[i], x[i], partial[k]);
+      }
     }
-    return inverse_rms(block_halves(squares, scratch), count, p.epsilon);
+    return inverse_rms(warp_halves((partial[0] + partial[2]) + (partial[1] + partial[3])), count, p.epsilon);
   }
 
-  // hidden, normed, as a product's input.
-  CARAT_METHOD Rounded norm_hidden(const float* weight, int rounded) {
-    const Rounded x = input(p.width, rounded);
-    const float inverse = inverse_of(hidden, p.width);
-    const float* h = hidden;
-    write_row(
-        x, 0, inverse, [&](int i) { return h[i] * weight[i]; }, [&](int i) { return (h[i] * inverse) * weight[i]; });
+  // hidden += norm(what the product before left), where `words` is not null; then hidden, normed, is the next product's input.
+  CARAT_METHOD Rounded take_hidden(const uint64_t* words, int flags, uint32_t epoch, const float* post_norm, const float* norm,
+                                   int rounded) const {
+    const int D = p.width, lane = lane_index(), warp = warp_index();
+    const Rounded x = input(D, rounded, true);
+    const int blocks = (D + 31) / 32;
+    if (words != nullptr) {
+      for (int first = warp; first < blocks; first += kDecodeWarps * kOwnBlocks) {
+        const auto column = [&](int k) { return (first + k * kDecodeWarps) * 32 + lane; };
+        float value[kOwnBlocks];
+        hear<kOwnBlocks>(
+            value, epoch, [&](int k) { return column(k) < D; }, [&](int k) { return words + column(k); });
+        CARAT_UNROLL for (int k = 0; k < kOwnBlocks; ++k) {
+          if (column(k) < D) y[column(k)] = value[k];
+        }
+      }
+      for (int first = warp * 32; first < flags; first += kDecodeThreads) {
+        float none[1];
+        hear<1>(
+            none, epoch, [&](int) { return first + lane < flags; }, [&](int) { return words + D + first + lane; });
+      }
+      block_barrier();
+      const float inverse = inverse_of(y, D);
+      for (int block = warp; block < blocks; block += kDecodeWarps) {
+        const int i = block * 32 + lane;
+        if (i < D) hidden[i] = hidden[i] + (y[i] * inverse) * post_norm[i];
+      }
+    }
+    // A lane reads what it wrote itself, as long as nothing is normed before it is rounded.
+    if (x.integers != 0) {
+      for (int block = warp; block < x.chunks * kTileBlocks; block += kDecodeWarps) {
+        const int i = block * 32 + lane;
+        round_block(x, 0, block, i < D ? hidden[i] * norm[i] : 0.0f);
+      }
+    }
     block_barrier();
+    if (x.floats != 0) {
+      const float inverse = inverse_of(hidden, D);
+      for (int i = thread_index(); i < x.chunks * kTileColumns; i += kDecodeThreads) {
+        x.values[i] = i < D ? (hidden[i] * inverse) * norm[i] : 0.0f;
+      }
+      if (thread_index() == 0) x.factors[0] = inverse;
+      block_barrier();
+    } else if (warp == kDecodeWarps - 1) {  // the others multiply meanwhile
+      const float inverse = inverse_of(hidden, D);
+      if (lane == 0) x.factors[0] = inverse;
+    }
     return x;
   }
-
-  // hidden += norm(what the product before left).
-  CARAT_METHOD void close(const float* post_norm) {
-    for (int i = thread_index(); i < p.width; i += kDecodeThreads) y[i] = load_fresh(p.projected + i);
-    block_barrier();
-    const float inverse = inverse_of(y, p.width);
-    for (int i = thread_index(); i < p.width; i += kDecodeThreads) hidden[i] = hidden[i] + (y[i] * inverse) * post_norm[i];
-    block_barrier();
-  }
 };
 
-// A warp's segment, whatever its type. The input lies in shared memory (see Decode::input): offsets, so that the compiler
-// knows where.
-struct SegmentOf {
-  const uint8_t* tile;
-  int integers, floats, chunks, chunk, lane;
-  float* acc;
-  template <TileType kType>
-  CARAT_METHOD void run() const {
-    Rounded x{};
-    const int blocks = chunks * kTileBlocks;
-    uint8_t* at = shared_memory() + integers;
-    x.planes = at;
-    x.scales = reinterpret_cast<float*>(at + blocks * 64);
-    x.sums = reinterpret_cast<int32_t*>(at + blocks * 68);
-    x.values = reinterpret_cast<float*>(shared_memory() + floats);
-    x.chunks = chunks;
-    segment_of_rows<kType, 1>(tile, x, chunk, lane, acc);
+// The block's groups of a stage, kUnit neighbours at a time: take(part, share, first slot, slots, part[slot][chunk][8]) is called
+// for each part by all threads, when its segments are there.
+template <int kUnit, class Take>
+CARAT_DEVICE void stage_product(const Decode& d, const DecodePart* parts, int count, const Rounded& x, Take take) {
+  const int block = static_cast<int>(blockIdx.x), grid = static_cast<int>(gridDim.x);
+  const int integers = static_cast<int>(x.planes - shared_memory());
+  const int floats = static_cast<int>(reinterpret_cast<uint8_t*>(x.values) - shared_memory());
+  const int round = decode_round(x.chunks, count, kUnit);
+  bool more = true;
+  for (int first = 0; more; first += round) {
+    more = false;
+    int base = 0;
+    for (int i = 0; i < count; ++i) {
+      const DecodeShare share = decode_share(parts[i].matrix.groups, kUnit, block, grid);
+      const int items = most(0, least(round, share.slots - first)) * x.chunks;
+      more = more || share.slots > first + round;
+      part_items(parts[i].matrix.type, d.ring, integers, floats, x.chunks, (warp_index() - base) & (kDecodeWarps - 1), items,
+                 d.part + base * 8);
+      base += items;
+    }
+    block_barrier();
+    base = 0;
+    for (int i = 0; i < count; ++i) {
+      const DecodeShare share = decode_share(parts[i].matrix.groups, kUnit, block, grid);
+      const int now = most(0, least(round, share.slots - first));
+      take(parts[i], share, first, now, d.part + base * 8);
+      base += now * x.chunks;
+    }
+    if (more) block_barrier();
   }
-};
-CARAT_OUTLINE float any_segment(TileType type, const uint8_t* tile, int integers, int floats, int chunks, int chunk, int lane) {
-  float acc = 0.0f;
-  for_type(type, SegmentOf{tile, integers, floats, chunks, chunk, lane, &acc});
-  return acc;
 }
 
-// Output group v of a stage: which part it is of, and its group there.
-struct StageGroup {
-  const DecodePart* part;
-  int group;
-};
-CARAT_DEVICE StageGroup stage_group(const DecodePart* parts, int count, int v) {
-  if (count > 1 && parts[0].group_step > 1) return {parts + v % count, v / count};
-  int i = 0;
-  while (i + 1 < count && v >= parts[i].matrix.groups) v -= parts[i++].matrix.groups;
-  return {parts + i, v};
-}
-
-// The groups of a stage that this block computes: kUnit neighbours at a time.
-template <int kUnit>
-struct StageShare {
-  int slots;  // groups of this block
-  CARAT_METHOD explicit StageShare(int total) {
-    const int blocks = static_cast<int>(gridDim.x), block = static_cast<int>(blockIdx.x);
-    slots = most(0, (total / kUnit - block + blocks - 1) / blocks) * kUnit;
-  }
-  CARAT_METHOD int group(int slot) const {
-    return (static_cast<int>(blockIdx.x) + slot / kUnit * static_cast<int>(gridDim.x)) * kUnit + slot % kUnit;
-  }
-};
-CARAT_DEVICE int groups_of(const DecodePart* parts, int count) {
-  int total = 0;
-  for (int i = 0; i < count; ++i) total += parts[i].matrix.groups;
+// One output of a group: its segments in order.
+CARAT_DEVICE float total_of(const float* part, int chunks) {
+  float total = part[0];
+  CARAT_UNROLL_8 for (int c = 1; c < chunks; ++c) total = total + part[c * 8];
   return total;
 }
 
-template <int kUnit>
-CARAT_DEVICE void prefetch_stage(const DecodePart* parts, int count) {
-  const StageShare<kUnit> share(groups_of(parts, count));
-  for (int slot = warp_index(); slot < share.slots; slot += kDecodeWarps) {
-    const StageGroup g = stage_group(parts, count, share.group(slot));
-    const int bytes = g.part->matrix.chunks * tile_format(g.part->matrix.type).tile_bytes();
-    const uint8_t* begin = tile_at(g.part->matrix, g.group, 0);
-    for (int at = lane_index() * 128; at < bytes; at += 32 * 128) prefetch_l2(begin + at);
-  }
-}
-
-// The block's groups of a stage: sink(share, first slot, slots) is called with `result` [slot][8] = factor * total.
-template <int kUnit, class Sink>
-CARAT_DEVICE void stage_product(const Decode& d, const DecodePart* parts, int count, const Rounded& x, Sink sink) {
-  const StageShare<kUnit> share(groups_of(parts, count));
-  const int chunks = x.chunks;
-  const int at_once = most(kUnit, least(kPartItems / chunks, kPartItems / 8) / kUnit * kUnit);
-  const int lane = lane_index();
-  const int integers = static_cast<int>(x.planes - shared_memory());
-  const int floats = static_cast<int>(reinterpret_cast<uint8_t*>(x.values) - shared_memory());
-  const float factor = x.factors[0];
-  for (int first = 0; first < share.slots; first += at_once) {
-    const int now = least(at_once, share.slots - first);
-    int slot = 0, chunk = warp_index(), known = -1, bytes = 0;
-    TileType type = TileType::kF32;
-    const uint8_t* tiles = nullptr;
-    for (int item = warp_index(); item < now * chunks; item += kDecodeWarps, chunk += kDecodeWarps) {
-      while (chunk >= chunks) {
-        chunk -= chunks;
-        ++slot;
-      }
-      if (slot != known) {
-        const StageGroup g = stage_group(parts, count, share.group(first + slot));
-        type = g.part->matrix.type;
-        bytes = tile_format(type).tile_bytes();
-        tiles = g.part->matrix.data + static_cast<int64_t>(g.group) * chunks * bytes;
-        known = slot;
-      }
-      const float acc = any_segment(type, tiles + chunk * bytes, integers, floats, chunks, chunk, lane);
-      if (lane >= 24) d.part[item * 8 + lane - 24] = acc;
-    }
-    block_barrier();
+struct TellOutputs {
+  uint64_t* words;
+  uint32_t epoch;
+  const Rounded& x;
+  CARAT_METHOD void operator()(const DecodePart& part, const DecodeShare& share, int first, int now, const float* segments) const {
+    const float factor = tile_format(part.matrix.type).quantised() ? x.factors[0] : 1.0f;
     for (int i = thread_index(); i < now * 8; i += kDecodeThreads) {
-      const float* part = d.part + i / 8 * chunks * 8 + i % 8;
-      float total = part[0];
-      CARAT_UNROLL_8 for (int c = 1; c < chunks; ++c) total = total + part[c * 8];
-      const StageGroup g = stage_group(parts, count, share.group(first + i / 8));
-      d.result[i] = tile_format(g.part->matrix.type).quantised() ? factor * total : total;
-    }
-    block_barrier();
-    sink(share, first, now);
-    if (first + at_once < share.slots) block_barrier();
-  }
-}
-
-// Sinks.
-struct StoreOutputs {
-  const Decode& d;
-  const DecodePart* parts;
-  int count;
-  float* out;
-  template <class Share>
-  CARAT_METHOD void operator()(const Share& share, int first, int now) const {
-    for (int i = thread_index(); i < now * 8; i += kDecodeThreads) {
-      const StageGroup g = stage_group(parts, count, share.group(first + i / 8));
-      const int row = g.group * kTileRows + i % 8;
-      if (row < g.part->matrix.rows) {
-        out[(g.group * g.part->group_step + g.part->group_first) * kTileRows + i % 8] = d.result[i];
+      const int group = share.group(first + i / 8, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x));
+      const float total = factor * total_of(segments + i / 8 * x.chunks * 8 + i % 8, x.chunks);
+      if (group * kTileRows + i % 8 < part.matrix.rows) {
+        tell(words + (group * part.group_step + part.group_first) * kTileRows + i % 8, total, epoch);
       }
     }
   }
 };
-// gelu(gate) * up, 32 units of 8 groups: rounded to a block by the warp that has them.
-struct StoreGated {
+
+// gelu(gate) * up of 32 neighbours, rounded to a block by the warp that has them. Gate and up come as one part, in turns of
+// groups, or as two.
+struct TellGated {
   const Decode& d;
-  int rounded;
-  template <class Share>
-  CARAT_METHOD void operator()(const Share& share, int first, int now) const {
-    const int lane = lane_index();
-    Rounded out{};
-    out.columns = d.p.ffn_width;
-    out.chunks = (d.p.ffn_width + kTileColumns - 1) / kTileColumns;
-    out.planes = d.p.gated_planes;
-    out.scales = d.p.gated_scales;
-    out.sums = d.p.gated_sums;
-    out.values = d.p.gated_values;
-    for (int set = warp_index(); set < now / 8; set += kDecodeWarps) {
-      const float* r = d.result + set * 64 + lane / 8 * 16 + lane % 8;
-      const float value = gelu(r[0]) * r[8];
-      const int block = share.group(first + set * 8) / 8;
-      if ((rounded & 1) != 0) round_block(out, 0, block, value);
-      if ((rounded & 2) != 0) store_float(out, 0, block * 32 + lane, value);
+  uint32_t epoch;
+  const Rounded& x;
+  int parts, rounded;
+
+  CARAT_METHOD void operator()(const DecodePart& part, const DecodeShare& share, int first, int now, const float* segments) const {
+    if (part.group_first != 0) return;  // up: with gate
+    const int lane = lane_index(), row = lane % 8, stride = x.chunks * 8;
+    const float factor = tile_format(part.matrix.type).quantised() ? x.factors[0] : 1.0f;
+    const int unit = share.unit;
+    const float* ups = parts == 1 ? segments + stride : segments + now * stride;
+    const int step = parts == 1 ? 2 : 1;
+    for (int set = warp_index(); set < now / unit; set += kDecodeWarps) {
+      const int at = (set * unit + lane / 8 * step) * stride + row;
+      const float gate = factor * total_of(segments + at, x.chunks), up = factor * total_of(ups + at, x.chunks);
+      const float value = gelu(gate) * up;
+      const int block = share.group(first + set * unit, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x)) / unit;
+      if ((rounded & 1) != 0) {
+        uint32_t* words = d.gated + warp_index() * 32;
+        Rounded out{};
+        out.planes = reinterpret_cast<uint8_t*>(words);
+        out.scales = reinterpret_cast<float*>(words + 16);
+        out.sums = reinterpret_cast<int32_t*>(words + 17);
+        round_block(out, 0, 0, value);
+        warp_barrier();
+        if (lane < 7) {
+          const Words4 three{words[3 * lane], words[3 * lane + 1], words[3 * lane + 2], epoch};
+          store_fresh(static_cast<Words4*>(d.p.gated) + block * 7 + lane, three);
+        }
+        warp_barrier();
+      }
+      if ((rounded & 2) != 0) tell(d.p.gated_values + block * 32 + lane, value, epoch);
     }
   }
 };
 
-// q and k of this row: norm, rope, scale; in shared memory [(H + K)][E], keys as they come back from 16 bits.
-CARAT_DEVICE void decode_heads(const Decode& d, const DecodeLayer& layer, float* heads) {
+// What gate_up left, as the input of down.
+CARAT_DEVICE Rounded take_gated(const Decode& d, uint32_t epoch, int rounded) {
   const DecodeParams& p = d.p;
-  const int E = p.head_size, half = E / 2, lane = lane_index();
+  const Rounded x = d.input(p.ffn_width, rounded, false);
+  const int blocks = x.chunks * kTileBlocks, filled = p.ffn_width / 32, lane = lane_index();
+  if (x.integers != 0) {
+    const auto* words = static_cast<const Words4*>(p.gated);
+    auto* planes = reinterpret_cast<uint32_t*>(x.planes);
+    constexpr int kAtOnce = 3;
+    for (int first = warp_index() * 32; first < filled * 7; first += kAtOnce * kDecodeThreads) {
+      Words4 v[kAtOnce] = {};
+      bool all;
+      do {
+        all = true;
+        CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {
+          const int i = first + k * kDecodeThreads + lane;
+          if (i >= filled * 7) continue;
+          v[k] = load_fresh(words + i);
+          all = all && v[k].w == epoch;
+        }
+      } while (!warp_all(all));
+      CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {
+        const int i = first + k * kDecodeThreads + lane, block = i / 7, piece = i % 7;
+        if (i >= filled * 7) continue;
+        const uint32_t three[3] = {v[k].x, v[k].y, v[k].z};
+        CARAT_UNROLL for (int j = 0; j < 3; ++j) {
+          const int word = 3 * piece + j;
+          if (word < 16) planes[block * 16 + word] = three[j];
+          if (word == 16) x.scales[block] = bits_to_float(three[j]);
+          if (word == 17 || word == 18) x.sums[block * 2 + word - 17] = static_cast<int32_t>(three[j]);
+        }
+      }
+    }
+    for (int i = filled * 16 + thread_index(); i < blocks * 16; i += kDecodeThreads) planes[i] = 0;
+    for (int i = filled + thread_index(); i < blocks; i += kDecodeThreads) x.scales[i] = 0.0f;
+    for (int i = filled * 2 + thread_index(); i < blocks * 2; i += kDecodeThreads) x.sums[i] = 0;
+  }
+  if (x.floats != 0) {
+    for (int first = warp_index() * 32; first < blocks * 32; first += kOwnBlocks * kDecodeThreads) {
+      const auto column = [&](int k) { return first + k * kDecodeThreads + lane; };
+      float value[kOwnBlocks] = {0.0f, 0.0f, 0.0f, 0.0f};
+      hear<kOwnBlocks>(
+          value, epoch, [&](int k) { return column(k) < p.ffn_width; }, [&](int k) { return p.gated_values + column(k); });
+      CARAT_UNROLL for (int k = 0; k < kOwnBlocks; ++k) {
+        if (column(k) < blocks * 32) x.values[column(k)] = value[k];
+      }
+    }
+  }
+  block_barrier();
+  return x;
+}
+
+// Where the row's sequence keeps its keys and values.
+struct DecodeKeys {
+  const int32_t* pages;
+  int page_count, position, first_key;
+
+  CARAT_METHOD int64_t page(int key) const { return page_of(pages, page_count, key); }
+};
+
+// The row's heads that read one kv head: q normed, rotated, scaled, then k as it comes back from 16 bits, then v likewise; in
+// shared memory [group + 2][E]. A warp for each.
+CARAT_DEVICE void decode_heads(const Decode& d, const DecodeLayer& layer, int kv_head, uint32_t epoch) {
+  const DecodeParams& p = d.p;
+  const int E = p.head_size, half = E / 2, lane = lane_index(), group = p.heads / p.kv_heads;
   const float* cosines = d.cosines + layer.global * half;
   const float* sines = d.sines + layer.global * half;
-  for (int head = warp_index(); head < p.heads + p.kv_heads; head += kDecodeWarps) {
-    const float* weight = head < p.heads ? layer.q_norm : layer.k_norm;
+  for (int head = warp_index(); head < group + 2; head += kDecodeWarps) {
+    float* out = d.heads + head * E;
+    const int from = head < group ? kv_head * group + head : p.heads + (head - group) * p.kv_heads + kv_head;
     float x[8];  // element lane + 32 k
-    CARAT_UNROLL for (int k = 0; k < 8; ++k) {
-      x[k] = lane + 32 * k < E ? load_fresh(p.qkv + head * E + lane + 32 * k) : 0.0f;
+    CARAT_UNROLL for (int k = 0; k < 8; ++k) x[k] = 0.0f;
+    hear<8>(
+        x, epoch, [&](int k) { return lane + 32 * k < E; }, [&](int k) { return p.qkv + from * E + lane + 32 * k; });
+    if (head == group + 1) {
+      CARAT_UNROLL for (int k = 0; k < 8; ++k) {
+        if (lane + 32 * k < E) out[lane + 32 * k] = half_to_float(float_to_half(clamp_to_half(x[k])));
+      }
+      continue;
     }
+    const float* weight = head < group ? layer.q_norm : layer.k_norm;
     float partial[4];
     CARAT_UNROLL for (int k = 0; k < 4; ++k) partial[k] = fma_rn(x[k + 4], x[k + 4], fma_rn(x[k], x[k], 0.0f));
     const float inverse = inverse_rms(warp_halves((partial[0] + partial[2]) + (partial[1] + partial[3])), E, p.epsilon);
     CARAT_UNROLL for (int k = 0; k < 8; ++k) {
       const int e = lane + 32 * k;
-      if (e < E) heads[head * E + e] = (x[k] * inverse) * weight[e];
+      if (e < E) out[e] = (x[k] * inverse) * weight[e];
     }
     warp_barrier();
     for (int j = lane; j < half; j += 32) {
-      const float a = heads[head * E + j], b = heads[head * E + half + j];
+      const float a = out[j], b = out[half + j];
       float first = fma_rn(a, cosines[j], -(b * sines[j]));
       float second = fma_rn(b, cosines[j], a * sines[j]);
-      if (head < p.heads) {
+      if (head < group) {
         first = first * p.query_scale;
         second = second * p.query_scale;
       } else {
         first = half_to_float(float_to_half(clamp_to_half(first)));
         second = half_to_float(float_to_half(clamp_to_half(second)));
       }
-      heads[head * E + j] = first;
-      heads[head * E + half + j] = second;
+      out[j] = first;
+      out[half + j] = second;
     }
   }
   block_barrier();
 }
 
-// This row's key and value into the cache, by whichever block it is.
-CARAT_DEVICE void store_row(const Decode& d, const DecodeLayer& layer, const float* heads, int position, int64_t page) {
+// Scores of 32 keys and one kv head: a warp for a quarter of the head and a query head; a lane is a key. Who has the row's
+// own key stores it.
+CARAT_DEVICE void decode_scores(const Decode& d, const DecodeLayer& layer, const DecodeKeys& keys, uint32_t epoch) {
   const DecodeParams& p = d.p;
-  const int E = p.head_size, slot = position % kKeysPerPage;
-  for (int i = thread_index(); i < p.kv_heads * E; i += kDecodeThreads) {
-    const int head = i / E, e = i % E;
-    const int64_t base = (page * p.kv_heads + head) * kKeysPerPage * E;
-    layer.k_cache[base + (e / 8 * kKeysPerPage + slot) * 8 + e % 8] = float_to_half(heads[p.heads * E + i]);
-    layer.v_cache[base + static_cast<int64_t>(slot) * E + e] =
-        float_to_half(clamp_to_half(load_fresh(p.qkv + (p.heads + p.kv_heads) * E + i)));
-  }
-}
-
-// Scores of 32 keys and one kv head: four warps, a quarter of the head each; a lane is a key.
-CARAT_DEVICE void decode_scores(const Decode& d, const DecodeLayer& layer, const float* heads, int position, int first_key,
-                                const int32_t* pages, int page_count) {
-  const DecodeParams& p = d.p;
-  const int E = p.head_size, lane = lane_index(), warp = warp_index();
-  const int group = p.heads / p.kv_heads;
-  const int first_block = first_key / 32, blocks = position / 32 - first_block + 1;
-  const int tasks = blocks * p.kv_heads;
-  float* quarters = d.part;  // [4 tasks][4 quarters][group][32]
-  const int quarter = warp % 4;
-  for (int first = static_cast<int>(blockIdx.x) * 4; first < tasks; first += static_cast<int>(gridDim.x) * 4) {
-    const int task = first + warp / 4;
+  const int E = p.head_size, lane = lane_index(), warp = warp_index(), group = p.heads / p.kv_heads;
+  const int first_block = keys.first_key / 32, blocks = keys.position / 32 - first_block + 1;
+  const int tasks = blocks * p.kv_heads, quarter = warp % 4;
+  float* quarters = d.part;  // [4 quarters][group][32]
+  int known = -1;
+  for (int task = static_cast<int>(blockIdx.x); task < tasks; task += static_cast<int>(gridDim.x)) {
     const int kv_head = task / blocks, key = (first_block + task % blocks) * 32 + lane;
-    if (task < tasks) {
-      const int64_t page = page_of(pages, page_count, key);
-      const uint16_t* keys = layer.k_cache + (page * p.kv_heads + kv_head) * kKeysPerPage * E + key % kKeysPerPage * 8;
-      const float* own = heads + (p.heads + kv_head) * E;
-      for (int first_head = 0; first_head < group; first_head += 4) {
-        float chain[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-        const int many = least(4, group - first_head);
-        const float* q = heads + (kv_head * group + first_head) * E;
-        for (int e = quarter * E / 4; e < (quarter + 1) * E / 4; e += 8) {
-          float k[8];
-          if (key == position) {
-            CARAT_UNROLL for (int i = 0; i < 8; ++i) k[i] = own[e + i];
-          } else {
-            Words4 v{0, 0, 0, 0};
-            if (key >= first_key && key < position) v = load<Words4>(keys + e * kKeysPerPage);
-            const uint32_t words[4] = {v.x, v.y, v.z, v.w};
-            CARAT_UNROLL for (int i = 0; i < 4; ++i) {
-              k[2 * i] = half_to_float(static_cast<uint16_t>(words[i]));
-              k[2 * i + 1] = half_to_float(static_cast<uint16_t>(words[i] >> 16));
-            }
-          }
-          CARAT_UNROLL for (int h = 0; h < 4; ++h) {
-            if (h >= many) break;
-            CARAT_UNROLL for (int i = 0; i < 8; ++i) chain[h] = fma_rn(k[i], q[h * E + e + i], chain[h]);
-          }
-        }
-        for (int h = 0; h < many; ++h) {
-          quarters[((warp / 4 * 4 + quarter) * group + first_head + h) * 32 + lane] = chain[h];
+    const int64_t page = (keys.page(key) * p.kv_heads + kv_head) * kKeysPerPage * E;
+    const uint16_t* from = layer.k_cache + page + key % kKeysPerPage * 8;
+    const bool before = key >= keys.first_key && key < keys.position;
+    constexpr int kLoads = 8;  // a quarter of 256, in 16 bytes
+    Words4 k[kLoads];
+    CARAT_UNROLL for (int i = 0; i < kLoads; ++i) {  // before the query is there
+      k[i] = {0, 0, 0, 0};
+      if (before && i * 8 < E / 4) k[i] = load<Words4>(from + (quarter * (E / 32) + i) * 8 * kKeysPerPage);
+    }
+    if (known != kv_head) decode_heads(d, layer, kv_head, epoch);
+    known = kv_head;
+    const float* own = d.heads + group * E + quarter * (E / 4);
+    for (int head = warp / 4; head < group; head += 4) {
+      const float* q = d.heads + head * E + quarter * (E / 4);
+      float chain = 0.0f;
+      CARAT_UNROLL for (int i = 0; i < kLoads; ++i) {
+        if (i * 8 >= E / 4) break;
+        const uint32_t words[4] = {k[i].x, k[i].y, k[i].z, k[i].w};
+        CARAT_UNROLL for (int j = 0; j < 4; ++j) {
+          float low = half_to_float(static_cast<uint16_t>(words[j])), high = half_to_float(static_cast<uint16_t>(words[j] >> 16));
+          if (key == keys.position) low = own[i * 8 + 2 * j], high = own[i * 8 + 2 * j + 1];
+          chain = fma_rn(low, q[i * 8 + 2 * j], chain);
+          chain = fma_rn(high, q[i * 8 + 2 * j + 1], chain);
         }
       }
+      quarters[(quarter * group + head) * 32 + lane] = chain;
     }
     block_barrier();
-    for (int i = thread_index(); i < 4 * group * 32; i += kDecodeThreads) {
-      const int of = first + i / (group * 32), h = i / 32 % group, at = i % 32;
-      if (of >= tasks) continue;
-      const float* c = quarters + (i / (group * 32) * 4 * group + h) * 32 + at;
-      const int head = of / blocks * group + h;
-      p.scores[static_cast<int64_t>(head) * p.score_stride + of % blocks * 32 + at] =
-          ((c[0] + c[group * 32]) + c[2 * group * 32]) + c[3 * group * 32];
+    for (int i = thread_index(); i < group * 32; i += kDecodeThreads) {
+      const float* c = quarters + i;
+      tell(p.scores + static_cast<int64_t>(kv_head * group + i / 32) * p.score_stride + task % blocks * 32 + i % 32,
+           ((c[0] + c[group * 32]) + c[2 * group * 32]) + c[3 * group * 32], epoch);
+    }
+    if (task % blocks == blocks - 1) {
+      const int slot = keys.position % kKeysPerPage;
+      const int64_t base = (keys.page(keys.position) * p.kv_heads + kv_head) * kKeysPerPage * E;
+      for (int e = thread_index(); e < E; e += kDecodeThreads) {
+        layer.k_cache[base + (e / 8 * kKeysPerPage + slot) * 8 + e % 8] = float_to_half(d.heads[group * E + e]);
+        layer.v_cache[base + static_cast<int64_t>(slot) * E + e] = float_to_half(d.heads[(group + 1) * E + e]);
+      }
     }
     block_barrier();
   }
@@ -346,20 +473,18 @@ CARAT_DEVICE void decode_scores(const Decode& d, const DecodeLayer& layer, const
 
 // Weighted values of one split and head, 128 columns (or the whole of a smaller head) a task: 8 groups of 32 keys by two
 // halves of the columns.
-CARAT_DEVICE void decode_values(const Decode& d, const DecodeLayer& layer, int position, int first_key, int splits,
-                                const int32_t* pages, int page_count) {
+CARAT_DEVICE void decode_values(const Decode& d, const DecodeLayer& layer, const DecodeKeys& keys, int splits, uint32_t epoch) {
   const DecodeParams& p = d.p;
   const int E = p.head_size, lane = lane_index(), warp = warp_index(), thread = thread_index();
-  const int pieces = (E + 127) / 128;
-  const int tasks = p.heads * splits * pieces;
-  const int first_split = first_key / kSplit, score_base = first_key / 32 * 32;
-  float* weights = d.result;         // [256]
-  float* grouped = d.part;           // [8 groups][128]
-  const int group = p.heads / p.kv_heads;
-  for (int task = static_cast<int>(blockIdx.x); task < tasks; task += static_cast<int>(gridDim.x)) {
+  const int pieces = (E + 127) / 128, tasks = p.heads * splits * pieces;
+  const int first_split = keys.first_key / kSplit, score_base = keys.first_key / 32 * 32, position = keys.position;
+  float* weights = d.part;            // [256]
+  float* grouped = d.part + kSplit;   // [8 groups][128]
+  const int group = p.heads / p.kv_heads, grid = static_cast<int>(gridDim.x);
+  for (int task = grid - 1 - static_cast<int>(blockIdx.x); task < tasks; task += grid) {
     const int piece = task % pieces, split = task / pieces % splits, head = task / pieces / splits;
     const int begin = (first_split + split) * kSplit;
-    const int lo = most(first_key, begin) - begin, hi = least(position + 1, begin + kSplit) - begin;
+    const int lo = most(keys.first_key, begin) - begin, hi = least(position + 1, begin + kSplit) - begin;
     const int kv_head = head / group;
     // Values first: they take longest to come, and need no score.
     const int column = piece * 128 + warp % 2 * 64 + 2 * lane;
@@ -368,7 +493,7 @@ CARAT_DEVICE void decode_values(const Decode& d, const DecodeLayer& layer, int p
     uint32_t v[32];
     const bool there = group_lo < group_hi && column < E;
     if (there) {
-      const int64_t page = page_of(pages, page_count, begin + key_group * 32);
+      const int64_t page = keys.page(begin + key_group * 32);
       const uint16_t* values =
           layer.v_cache + ((page * p.kv_heads + kv_head) * kKeysPerPage + (begin + key_group * 32) % kKeysPerPage) * E + column;
       CARAT_UNROLL for (int k = 0; k < 32; ++k) {
@@ -377,17 +502,24 @@ CARAT_DEVICE void decode_values(const Decode& d, const DecodeLayer& layer, int p
         if (at >= group_lo && at < group_hi && begin + at != position) v[k] = load<uint32_t>(values + k * E);
       }
     }
+    float own[2] = {0.0f, 0.0f};  // the row's own value
+    if (position >= begin + key_group * 32 && position < begin + key_group * 32 + 32) {
+      hear<2>(
+          own, epoch, [&](int k) { return column + k < E; },
+          [&](int k) { return p.qkv + (p.heads + p.kv_heads + kv_head) * E + column + k; });
+    }
     float score = -bits_to_float(0x7f800000u);
     const bool visible = thread >= lo && thread < hi;
-    if (visible) score = load_fresh(p.scores + static_cast<int64_t>(head) * p.score_stride + begin + thread - score_base);
-    const uint32_t bits = float_bits(score);
-    const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-    uint32_t top = warp_max(nan ? ~0u : (bits >> 31) != 0 ? ~bits : bits | 0x80000000u);
+    if (warp < kSplit / 32) {
+      hear<1>(
+          &score, epoch, [&](int) { return visible; },
+          [&](int) { return p.scores + static_cast<int64_t>(head) * p.score_stride + begin + thread - score_base; });
+    }
+    uint32_t top = warp_max(order_of_score(score));
     if (lane == 0) d.scratch[warp] = bits_to_float(top);
     block_barrier();
     top = warp_max(float_bits(d.scratch[lane & 7]));
-    const uint32_t of_top = (top >> 31) != 0 ? top & 0x7fffffffu : ~top;
-    const float largest = bits_to_float(top == ~0u ? 0x7fc00000u : of_top);
+    const float largest = score_of_order(top);
     if (thread < kSplit) weights[thread] = visible ? exp_exact(score - largest) : 0.0f;
     block_barrier();
     float sum = 0.0f;
@@ -401,9 +533,8 @@ CARAT_DEVICE void decode_values(const Decode& d, const DecodeLayer& layer, int p
           if (at < group_lo || at >= group_hi) continue;
           float va = half_to_float(static_cast<uint16_t>(v[k])), vb = half_to_float(static_cast<uint16_t>(v[k] >> 16));
           if (begin + at == position) {
-            const float* own = p.qkv + (p.heads + p.kv_heads + kv_head) * E + column;
-            va = half_to_float(float_to_half(clamp_to_half(load_fresh(own))));
-            vb = half_to_float(float_to_half(clamp_to_half(load_fresh(own + 1))));
+            va = half_to_float(float_to_half(clamp_to_half(own[0])));
+            vb = half_to_float(float_to_half(clamp_to_half(own[1])));
           }
           a = fma_rn(weights[at], va, a);
           b = fma_rn(weights[at], vb, b);
@@ -413,36 +544,78 @@ CARAT_DEVICE void decode_values(const Decode& d, const DecodeLayer& layer, int p
       grouped[key_group * 128 + warp % 2 * 64 + 2 * lane + 1] = b;
     }
     block_barrier();
-    float* out = p.partials + (static_cast<int64_t>(head) * splits + split) * (E + 2);
+    const int64_t part = static_cast<int64_t>(head) * p.split_stride + split;
     if (thread < 128 && piece * 128 + thread < E) {
       float total = grouped[thread];
       CARAT_UNROLL for (int k = 1; k < 8; ++k) total = total + grouped[k * 128 + thread];
-      out[2 + piece * 128 + thread] = total;
+      tell(p.values + part * E + piece * 128 + thread, total, epoch);
     }
     if (thread == 0 && piece == 0) {
-      out[0] = largest;
-      out[1] = sum;
+      tell(p.weights + part * 2, largest, epoch);
+      tell(p.weights + part * 2 + 1, sum, epoch);
     }
     block_barrier();
   }
 }
 
-// Column i of the attended row: its head's splits put together in order.
-CARAT_DEVICE float combined(const DecodeParams& p, int splits, int i) {
+// A warp's 32 columns from `i` of the attended row: their head's splits put together in order.
+CARAT_DEVICE float combined(const DecodeParams& p, int splits, int i, bool there, uint32_t epoch) {
   const int E = p.head_size, head = i / E, e = i % E;
-  const float* parts = p.partials + static_cast<int64_t>(head) * splits * (E + 2);
-  float largest = load_fresh(parts), sum = load_fresh(parts + 1), value = load_fresh(parts + 2 + e);
-  for (int split = 1; split < splits; ++split) {
-    const float* part = parts + static_cast<int64_t>(split) * (E + 2);
-    const float other = load_fresh(part), other_sum = load_fresh(part + 1), other_value = load_fresh(part + 2 + e);
-    const float top = other > largest ? other : largest;
-    const float old_factor = exp_exact(largest - top);
-    const float new_factor = exp_exact(other - top);
-    sum = fma_rn(sum, old_factor, other_sum * new_factor);
-    value = fma_rn(value, old_factor, other_value * new_factor);
-    largest = top;
+  const int64_t first = static_cast<int64_t>(head) * p.split_stride;
+  float largest = 0.0f, sum = 0.0f, value = 0.0f;
+  for (int from = 0; from < splits; from += kFewSplits) {
+    float parts[3 * kFewSplits];
+    hear<3 * kFewSplits>(
+        parts, epoch, [&](int k) { return there && from + k / 3 < splits; },
+        [&](int k) {
+          const int64_t part = first + from + k / 3;
+          return k % 3 == 2 ? p.values + part * E + e : p.weights + part * 2 + k % 3;
+        });
+    CARAT_UNROLL for (int k = 0; k < kFewSplits; ++k) {
+      if (from + k >= splits) break;
+      if (from + k == 0) {
+        largest = parts[0], sum = parts[1], value = parts[2];
+        continue;
+      }
+      const Rescale r = rescale(largest, parts[3 * k]);
+      sum = fma_rn(sum, r.old_factor, parts[3 * k + 1] * r.new_factor);
+      value = fma_rn(value, r.old_factor, parts[3 * k + 2] * r.new_factor);
+      largest = r.largest;
+    }
   }
   return div_rn(value, sum);
+}
+
+// What attention left, as the input of attn_out.
+CARAT_DEVICE Rounded take_attended(const Decode& d, int splits, uint32_t epoch, int rounded) {
+  const DecodeParams& p = d.p;
+  const int HE = p.heads * p.head_size, lane = lane_index(), warp = warp_index(), blocks = (HE + 31) / 32;
+  const bool few = splits <= kFewSplits;
+  if (!few) {  // each block of 32 columns by one warp of all
+    const int all = static_cast<int>(gridDim.x) * kDecodeWarps;
+    for (int block = warp * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x); block < blocks; block += all) {
+      const int i = block * 32 + lane;
+      tell(p.attended + i, combined(p, splits, i, i < HE, epoch), epoch);
+    }
+  }
+  const Rounded x = d.input(HE, rounded, false);
+  for (int block = warp; block < x.chunks * kTileBlocks; block += kDecodeWarps) {
+    const int i = block * 32 + lane;
+    float value = 0.0f;
+    if (block < blocks) {
+      if (few) {
+        value = combined(p, splits, i, i < HE, epoch);
+      } else {
+        hear<1>(
+            &value, epoch, [&](int) { return i < HE; }, [&](int) { return p.attended + i; });
+      }
+    }
+    if (i >= HE) value = 0.0f;
+    if (x.integers != 0) round_block(x, 0, block, value);
+    if (x.floats != 0) x.values[i] = value;
+  }
+  block_barrier();
+  return x;
 }
 
 struct DecodeEmbed {
@@ -460,24 +633,29 @@ struct DecodeEmbed {
 };
 
 CARAT_KERNEL(decode_row, DecodeParams, kDecodeThreads, 1) {
-  const int E = p.head_size, D = p.width;
-  Decode d{p, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, 0};
-  auto* next = reinterpret_cast<float*>(shared_memory());
-  const auto take = [&](int floats) {
-    float* at = next;
-    next += (floats + 31) / 32 * 32;
-    return at;
-  };
-  d.hidden = take(D);
-  d.y = take(D);
-  d.scratch = take(kRowThreads + 32);
-  d.cosines = take(E);
-  d.sines = take(E);
-  d.part = take(kPartItems * 8);
-  d.result = take(kPartItems);
-  float* heads = take((p.heads + p.kv_heads) * E);
-  auto* layers = reinterpret_cast<DecodeLayer*>(take(2 * (sizeof(DecodeLayer) + 127) / 128 * 32));
-  d.x_memory = reinterpret_cast<uint8_t*>(next);
+  const int E = p.head_size, D = p.width, warp = warp_index(), lane = lane_index();
+  const DecodeLayout l = decode_layout(D, p.heads / p.kv_heads, E, p.x_bytes, p.slot_bytes, p.depth);
+  uint8_t* shared = shared_memory();
+  Ring ring{};
+  ring.tiles = p.tiles;
+  const int of_all = static_cast<int>(blockIdx.x) * kDecodeWarps + warp;
+  ring.begun = ring.next = p.first_tile[of_all];
+  ring.end = p.first_tile[of_all + 1];
+  ring.slots = shared + l.slots + warp * p.depth * p.slot_bytes;
+  ring.arrivals = reinterpret_cast<uint64_t*>(shared + l.arrivals) + warp * p.depth;
+  ring.depth = p.depth;
+  ring.slot_bytes = p.slot_bytes;
+  if (lane == 0) {
+    for (int s = 0; s < p.depth; ++s) arrival_init(ring.arrivals + s, kBulkCopies ? 1 : 32);
+    arrival_fence();
+  }
+  warp_barrier();
+  ring.begin();
+
+  const auto floats = [&](int at) { return reinterpret_cast<float*>(shared + at); };
+  Decode d{p, &ring, floats(l.hidden), floats(l.y), floats(l.angles), floats(l.angles) + E, floats(l.scratch), floats(l.heads),
+           floats(l.part), reinterpret_cast<uint32_t*>(shared + l.gated), shared + l.x};
+  auto* layers = reinterpret_cast<DecodeLayer*>(shared + l.layers);
   static_assert(sizeof(DecodeLayer) % 8 == 0, "copied in words");
   const auto fetch_layer = [&](int index) {  // its description, into one of two places
     const auto* from = reinterpret_cast<const uint64_t*>(p.layers + index);
@@ -485,9 +663,9 @@ CARAT_KERNEL(decode_row, DecodeParams, kDecodeThreads, 1) {
     for (int i = thread_index(); i < static_cast<int>(sizeof(DecodeLayer) / 8); i += kDecodeThreads) to[i] = from[i];
   };
   fetch_layer(0);
+  if (thread_index() == 0) d.scratch[129] = 1.0f;
 
   const RowInfo info = *p.row;
-  prefetch_stage<1>(p.layers[0].qkv, p.layers[0].qkv_parts);
   for (int i = thread_index(); i < E; i += kDecodeThreads) {
     const int kind = i / (E / 2);
     rope_angle(static_cast<double>(info.position) * p.frequencies[kind][i % (E / 2)], d.cosines + i, d.sines + i);
@@ -503,85 +681,55 @@ CARAT_KERNEL(decode_row, DecodeParams, kDecodeThreads, 1) {
   }
   block_barrier();
 
+  const int flags_of_down = most(0, static_cast<int>(gridDim.x) - p.layers[0].down.matrix.groups);
+  const float* before = nullptr;  // the norm that closes the layer before
   for (int index = 0; index < p.layer_count; ++index) {
     const DecodeLayer& layer = layers[index % 2];
-    const DecodeLayer& next_layer = layers[(index + 1) % 2];
-    if (index + 1 < p.layer_count) fetch_layer(index + 1);
     d.stamp(index, 0);
+    const uint32_t epoch = p.epoch + static_cast<uint32_t>(index);
     const int kind = layer.global;
-    const int32_t* pages = p.pages[kind];
-    const int page_count = *p.page_count[kind];
-    const int position = info.position;
-    const int first_key = kind == 1 ? 0 : most(0, position - p.window + 1);
-    const int splits = position / kSplit - first_key / kSplit + 1;
+    DecodeKeys keys{p.pages[kind], *p.page_count[kind], info.position, 0};
+    if (kind == 0) keys.first_key = most(0, info.position - p.window + 1);
+    const int splits = info.position / kSplit - keys.first_key / kSplit + 1;
 
-    Rounded x = d.norm_hidden(layer.attn_norm, layer.rounded[0]);
+    Rounded x = d.take_hidden(index == 0 ? nullptr : p.down[(index - 1) % 2], flags_of_down, epoch - 1,
+                              before, layer.attn_norm, layer.rounded[0]);
+    if (index + 1 < p.layer_count) fetch_layer(index + 1);  // nobody looks at the one before any more
     d.stamp(index, 1);
-    stage_product<1>(d, layer.qkv, layer.qkv_parts, x, StoreOutputs{d, layer.qkv, layer.qkv_parts, p.qkv});
-    prefetch_stage<1>(&layer.attn_out, 1);
-    d.meet(index, 2);
+    stage_product<1>(d, layer.qkv, layer.qkv_parts, x, TellOutputs{p.qkv, epoch, x});
+    d.stamp(index, 2);
 
-    decode_heads(d, layer, heads);
-    if (blockIdx.x + 1 == gridDim.x) store_row(d, layer, heads, position, page_of(pages, page_count, position));
-    decode_scores(d, layer, heads, position, first_key, pages, page_count);
-    prefetch_stage<8>(layer.gate_up, layer.gate_up_parts);
-    d.meet(index, 4);
+    decode_scores(d, layer, keys, epoch);
+    d.stamp(index, 3);
+    decode_values(d, layer, keys, splits, epoch);
+    d.stamp(index, 4);
+    x = take_attended(d, splits, epoch, layer.rounded[1]);
+    d.stamp(index, 5);
+    stage_product<1>(d, &layer.attn_out, 1, x, TellOutputs{p.projected, epoch, x});
+    d.stamp(index, 6);
 
-    decode_values(d, layer, position, first_key, splits, pages, page_count);
-    d.meet(index, 6);
-    const bool few = splits <= kFewSplits;
-    if (!few) {
-      const int per_block = (p.heads * E + static_cast<int>(gridDim.x) - 1) / static_cast<int>(gridDim.x);
-      for (int i = thread_index(); i < per_block; i += kDecodeThreads) {
-        const int at = static_cast<int>(blockIdx.x) * per_block + i;
-        if (at < p.heads * E) p.attended[at] = combined(p, splits, at);
-      }
-      d.meet(index, 8);
+    x = d.take_hidden(p.projected, 0, epoch, layer.post_attn_norm, layer.ffn_norm, layer.rounded[0]);
+    d.stamp(index, 7);
+    const TellGated gated{d, epoch, x, layer.gate_up_parts, layer.rounded[2]};
+    if (layer.gate_up_parts == 1) {
+      stage_product<8>(d, layer.gate_up, 1, x, gated);
+    } else {
+      stage_product<4>(d, layer.gate_up, 2, x, gated);
     }
+    d.stamp(index, 8);
 
-    x = d.input(p.heads * E, layer.rounded[1]);
-    const auto attended = [&](int i) { return few ? combined(p, splits, i) : load_fresh(p.attended + i); };
-    write_row(x, 0, 1.0f, attended, attended);
-    block_barrier();
+    x = take_gated(d, epoch, layer.rounded[2]);
+    d.stamp(index, 9);
+    stage_product<1>(d, &layer.down, 1, x, TellOutputs{p.down[index % 2], epoch, x});
+    const int flag = static_cast<int>(blockIdx.x) - layer.down.matrix.groups;
+    if (flag >= 0 && thread_index() == 0) tell(p.down[index % 2] + D + flag, 0.0f, epoch);
+    before = layer.post_ffn_norm;
     d.stamp(index, 10);
-    stage_product<1>(d, &layer.attn_out, 1, x, StoreOutputs{d, &layer.attn_out, 1, p.projected});
-    prefetch_stage<1>(&layer.down, 1);
-    d.meet(index, 11);
-
-    d.close(layer.post_attn_norm);
-    x = d.norm_hidden(layer.ffn_norm, layer.rounded[0]);
-    d.stamp(index, 13);
-    stage_product<8>(d, layer.gate_up, layer.gate_up_parts, x, StoreGated{d, layer.rounded[2]});
-    if (index + 1 < p.layer_count) prefetch_stage<1>(next_layer.qkv, next_layer.qkv_parts);
-    d.meet(index, 14);
-
-    x = d.input(p.ffn_width, layer.rounded[2]);
-    const int blocks = x.chunks * kTileBlocks, filled = p.ffn_width / 32;
-    const auto* planes = reinterpret_cast<const uint32_t*>(p.gated_planes);
-    if (x.integers != 0) {
-      for (int i = thread_index(); i < blocks * 16; i += kDecodeThreads) {
-        reinterpret_cast<uint32_t*>(x.planes)[i] = i < filled * 16 ? load_fresh(planes + i) : 0;
-      }
-      for (int i = thread_index(); i < blocks; i += kDecodeThreads) {
-        x.scales[i] = i < filled ? load_fresh(p.gated_scales + i) : 0.0f;
-      }
-      for (int i = thread_index(); i < blocks * 2; i += kDecodeThreads) {
-        x.sums[i] = i < filled * 2 ? static_cast<int32_t>(load_fresh(reinterpret_cast<const uint32_t*>(p.gated_sums) + i)) : 0;
-      }
-    }
-    if (x.floats != 0) {
-      for (int i = thread_index(); i < blocks * 32; i += kDecodeThreads) {
-        x.values[i] = i < filled * 32 ? load_fresh(p.gated_values + i) : 0.0f;
-      }
-    }
-    if (thread_index() == 0) x.factors[0] = 1.0f;
-    block_barrier();
-    d.stamp(index, 16);
-    stage_product<1>(d, &layer.down, 1, x, StoreOutputs{d, &layer.down, 1, p.projected});
-    d.meet(index, 17);
-    d.close(layer.post_ffn_norm);
   }
+  // The last of hidden: any block could, one does.
   if (blockIdx.x != 0) return;
+  const int last = p.layer_count - 1;
+  d.take_hidden(p.down[last % 2], flags_of_down, p.epoch + static_cast<uint32_t>(last), before, p.final_norm, 1);
   for (int i = thread_index(); i < D; i += kDecodeThreads) p.hidden[i] = d.hidden[i];
 }
 

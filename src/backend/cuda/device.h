@@ -19,6 +19,7 @@ struct DeviceFacts {
   std::string name;  // "NVIDIA H100 80GB HBM3"
   int major = 0, minor = 0;
   int multiprocessors = 0;
+  size_t shared_bytes = 0;  // that a block may have
   uint64_t memory_bytes = 0, free_bytes = 0;
 };
 

@@ -40,6 +40,9 @@ class DriverDevice final : public Device {
     api_.cuDeviceGetAttribute(&facts_.major, kCuMajor, device_);
     api_.cuDeviceGetAttribute(&facts_.minor, kCuMinor, device_);
     api_.cuDeviceGetAttribute(&facts_.multiprocessors, kCuMultiprocessorCount, device_);
+    int shared = 0;
+    api_.cuDeviceGetAttribute(&shared, kCuSharedBytesOptin, device_);
+    facts_.shared_bytes = static_cast<size_t>(shared);
     const int arch = best_arch();
     if (arch == 0) {
       std::vector<std::string> built;

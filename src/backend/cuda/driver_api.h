@@ -60,6 +60,7 @@ Result<const DriverApi*> driver_api();
 inline constexpr CuResult kCuOutOfMemory = 2;
 inline constexpr CuResult kCuNotReady = 600;
 inline constexpr int kCuMultiprocessorCount = 16;  // CU_DEVICE_ATTRIBUTE_...
+inline constexpr int kCuSharedBytesOptin = 97;
 inline constexpr int kCuMajor = 75;
 inline constexpr int kCuMinor = 76;
 inline constexpr int kCuMaxDynamicSharedBytes = 8;  // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES

@@ -522,7 +522,7 @@ Status Forward::run(const Step& step, std::span<const int32_t> tokens, const Wan
   }
   stage_done(Stage::kSample);  // where the clock starts
   copy_pages(step);
-  device_.fill(best_ - 1, 0, (kHeadRows + 1) * sizeof(uint64_t));
+  device_.fill(best_, 0, kHeadRows * sizeof(uint64_t));
   if (one_launch) {
     decode();
     stage_done(Stage::kDown);

@@ -70,7 +70,12 @@ class Forward {
   void embed(int64_t rows);
   void head(const Wanted& wanted, Results& results);
   // One row in one launch.
+  struct DecodeTiles {
+    std::vector<uint64_t> tiles;  // as DecodeParams has them
+    std::vector<uint32_t> first;
+  };
   Status prepare_decode();
+  DecodeTiles order_tiles(std::span<const DecodeLayer> layers) const;
   bool can_decode(const Step& step) const { return decode_shared_bytes_ != 0 && step.rows.size() == 1; }
   void decode();
   void charge_decode();
@@ -105,11 +110,11 @@ class Forward {
   size_t embeddings_ = 0, step_ = 0, step_bytes_ = 0;
   size_t embeddings_rows_ = 0;
 
-  DeviceMemory decode_layers_, decode_memory_;
+  DeviceMemory decode_tables_, decode_memory_;
   DecodeParams decode_{};
   size_t decode_shared_bytes_ = 0;  // 0: the model does not fit the kernel
   uint32_t multiprocessors_ = 1;
-  uint64_t* best_ = nullptr;  // [kHeadRows], before them the counter of decode_row
+  uint64_t* best_ = nullptr;  // [kHeadRows]
 
   // Of the step that is computed.
   const RowInfo* rows_ = nullptr;

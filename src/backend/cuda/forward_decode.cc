@@ -1,5 +1,6 @@
 // One row in one launch (decode.cu): what it needs on the device, the launch, its stages' times; and the head for one row.
 #include <algorithm>
+#include <array>
 
 #include "backend/cuda/forward.h"
 #include "base/checked.h"
@@ -9,9 +10,21 @@ namespace {
 
 bool is_quantised(const TileMatrix& m) { return tile_format(m.type).quantised(); }
 
+struct DecodeStage {
+  const DecodePart* parts;
+  int32_t count, unit;  // of groups
+};
+std::array<DecodeStage, 4> stages_of(const DecodeLayer& layer) {
+  return {{{layer.qkv, layer.qkv_parts, 1},
+           {&layer.attn_out, 1, 1},
+           {layer.gate_up, layer.gate_up_parts, layer.gate_up_parts == 1 ? 8 : 4},
+           {&layer.down, 1, 1}}};
+}
+
 }  // namespace
 
-// What decode_row needs beside the buffers of every step: its table of layers, and where blocks tell each other things.
+// What decode_row needs beside the buffers of every step: its table of layers, the tiles of each warp in their order, and
+// where blocks tell each other things.
 Status Forward::prepare_decode() {
   const auto facts = device_.facts();
   multiprocessors_ = static_cast<uint32_t>(facts.multiprocessors);
@@ -24,6 +37,7 @@ Status Forward::prepare_decode() {
       static_cast<size_t>(round_up<int64_t>(
           std::min<int64_t>(int64_t{plan_.global_pages} * kPageTokens, config_.context_length), kSplit)) +
       kSplit;
+  const size_t splits = positions / kSplit + 1;
 
   const auto part = [](const ProductPart& from) { return DecodePart{from.matrix, from.group_step, from.group_first}; };
   const auto reads = [](std::span<const ProductPart> parts) {
@@ -33,9 +47,11 @@ Status Forward::prepare_decode() {
   };
   std::vector<DecodeLayer> layers;
   size_t x_bytes = 0;
+  int32_t slot_bytes = 0;
+  bool fits = F % 32 == 0 && H / K <= 8;
   const auto needs = [&](size_t columns, int32_t forms) {
     const size_t blocks = div_ceil<size_t>(columns, kTileColumns) * kTileBlocks;
-    x_bytes = std::max(x_bytes, ((forms & 2) != 0 ? blocks * 128 : 0) + ((forms & 1) != 0 ? blocks * 76 : 0));
+    x_bytes = std::max(x_bytes, ((forms & 2) != 0 ? blocks * 128 : 0) + blocks * 76);
   };
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     const CudaLayer& from = weights_.layers[i];
@@ -59,49 +75,73 @@ Status Forward::prepare_decode() {
     needs(D, to.rounded[0]);
     needs(H * E, to.rounded[1]);
     needs(F, to.rounded[2]);
+    fits = fits && reads(from.gate_up) != 3;
+    for (const auto& [parts, count, unit] : stages_of(to)) {
+      fits = fits && parts[0].matrix.chunks * count * unit <= kPartItems;
+      for (int32_t k = 0; k < count; ++k) slot_bytes = std::max(slot_bytes, tile_format(parts[k].matrix.type).tile_bytes());
+    }
     layers.push_back(to);
   }
+  const auto shared_of = [&](int32_t depth) {
+    return static_cast<size_t>(decode_layout(config_.width, config_.heads / config_.kv_heads, config_.head_size,
+                                             static_cast<int>(x_bytes), slot_bytes, depth)
+                                   .bytes);
+  };
+  int32_t depth = 0;
+  while (depth < 32 && shared_of(depth + 1) <= facts.shared_bytes) ++depth;
+  fits = fits && depth >= 2;
 
   DeviceLayout layout;
-  const size_t qkv = layout.add<float>((H + 2 * K) * E);
-  const size_t scores = layout.add<float>(H * positions);
-  const size_t partials = layout.add<float>(H * (positions / kSplit) * (E + 2));
-  const size_t attended = layout.add<float>(H * E);
-  const size_t projected = layout.add<float>(D);
-  const size_t planes = layout.add<uint8_t>(F * 2 + 256);
-  const size_t scales = layout.add<float>(F / 32 + 4);
-  const size_t sums = layout.add<int32_t>(F / 16 + 8);
-  const size_t values = layout.add<float>(F + 128);
+  const size_t qkv = layout.add<uint64_t>((H + 2 * K) * E);
+  const size_t scores = layout.add<uint64_t>(H * positions);
+  const size_t values = layout.add<uint64_t>(H * splits * E);
+  const size_t weights = layout.add<uint64_t>(H * splits * 2);
+  const size_t attended = layout.add<uint64_t>(H * E);
+  const size_t projected = layout.add<uint64_t>(D);
+  const size_t down[2] = {layout.add<uint64_t>(D + multiprocessors_), layout.add<uint64_t>(D + multiprocessors_)};
+  const size_t gated = layout.add<uint64_t>(F / 32 * 14 + 14);
+  const size_t gated_values = layout.add<uint64_t>(F + 32);
   const size_t stamps = layout.add<uint64_t>(static_cast<size_t>(config_.layers) * kDecodeStamps);
-  const size_t counters = layout.add<uint64_t>(static_cast<size_t>(kHeadRows) + 1);
+  const size_t best = layout.add<uint64_t>(static_cast<size_t>(kHeadRows));
   decode_memory_ = {};
-  decode_layers_ = {};
+  decode_tables_ = {};
   CARAT_TRY(decode_memory_, DeviceMemory::allocate(device_, layout.bytes(), "decoding"));
-  CARAT_TRY(decode_layers_, DeviceMemory::allocate(device_, layers.size() * sizeof(DecodeLayer), "decoding"));
   device_.fill(decode_memory_.data(), 0, decode_memory_.bytes());
-  device_.upload(decode_layers_.data(), layers.data(), layers.size() * sizeof(DecodeLayer));
-  CARAT_CHECK(device_.finish());
-
-  const auto floats = [&](size_t offset) { return reinterpret_cast<float*>(decode_memory_.data() + offset); };
+  const auto words = [&](size_t offset) { return reinterpret_cast<uint64_t*>(decode_memory_.data() + offset); };
+  best_ = words(best);
   DecodeParams& p = decode_;
   p = {};
-  p.layers = reinterpret_cast<const DecodeLayer*>(decode_layers_.data());
+  if (fits) {
+    DecodeTiles tiles = order_tiles(layers);
+    DeviceLayout tables;
+    const size_t layers_at = tables.add<DecodeLayer>(layers.size());
+    const size_t tiles_at = tables.add<uint64_t>(tiles.tiles.size());
+    const size_t first_at = tables.add<uint32_t>(tiles.first.size());
+    CARAT_TRY(decode_tables_, DeviceMemory::allocate(device_, tables.bytes(), "decoding"));
+    uint8_t* base = decode_tables_.data();
+    device_.upload(base + layers_at, layers.data(), layers.size() * sizeof(DecodeLayer));
+    device_.upload(base + tiles_at, tiles.tiles.data(), tiles.tiles.size() * sizeof(uint64_t));
+    device_.upload(base + first_at, tiles.first.data(), tiles.first.size() * sizeof(uint32_t));
+    CARAT_CHECK(device_.finish());
+    p.layers = reinterpret_cast<const DecodeLayer*>(base + layers_at);
+    p.tiles = reinterpret_cast<const uint64_t*>(base + tiles_at);
+    p.first_tile = reinterpret_cast<const uint32_t*>(base + first_at);
+  }
   p.embedding = weights_.embedding;
   p.head = weights_.head;
   p.final_norm = weights_.final_norm;
   for (size_t kind = 0; kind < 2; ++kind) p.frequencies[kind] = weights_.frequencies[kind];
-  p.qkv = floats(qkv);
-  p.scores = floats(scores);
-  p.partials = floats(partials);
-  p.attended = floats(attended);
-  p.projected = floats(projected);
-  p.gated_planes = decode_memory_.data() + planes;
-  p.gated_scales = floats(scales);
-  p.gated_sums = reinterpret_cast<int32_t*>(decode_memory_.data() + sums);
-  p.gated_values = floats(values);
-  p.stamps = reinterpret_cast<uint64_t*>(decode_memory_.data() + stamps);
-  p.arrived = reinterpret_cast<uint32_t*>(decode_memory_.data() + counters);
-  best_ = reinterpret_cast<uint64_t*>(decode_memory_.data() + counters) + 1;
+  p.qkv = words(qkv);
+  p.scores = words(scores);
+  p.values = words(values);
+  p.weights = words(weights);
+  p.attended = words(attended);
+  p.projected = words(projected);
+  for (size_t i = 0; i < 2; ++i) p.down[i] = words(down[i]);
+  p.gated = words(gated);
+  p.gated_values = words(gated_values);
+  p.stamps = words(stamps);
+  p.epoch = 1;
   p.hidden = at<float>(hidden_);
   p.layer_count = config_.layers;
   p.width = config_.width;
@@ -114,23 +154,61 @@ Status Forward::prepare_decode() {
   p.from_slot = kFromSlot;
   p.image_row = kImageRow;
   p.score_stride = static_cast<int32_t>(positions);
+  p.split_stride = static_cast<int32_t>(splits);
+  p.x_bytes = static_cast<int32_t>(x_bytes);
+  p.slot_bytes = slot_bytes;
+  p.depth = depth;
   p.query_scale = config_.query_scale;
   p.embedding_scale = config_.embedding_scale;
   p.epsilon = config_.norm_epsilon;
-
-  // As decode_row carves it.
-  const size_t arrays[] = {
-      D, D, kRowThreads + 32, E, E, 1024 * 8, 1024, (H + K) * E, 2 * (sizeof(DecodeLayer) + 127) / 128 * 32};
-  size_t shared = 0;
-  for (const size_t count : arrays) shared += (count + 31) / 32 * 32 * sizeof(float);
-  shared += x_bytes;
-  const bool fits = F % 32 == 0 && shared <= 160 * 1024 && H / K <= 8;
-  decode_shared_bytes_ = fits ? shared : 0;
+  decode_shared_bytes_ = fits ? shared_of(depth) : 0;
   return {};
 }
 
+// The order in which the kernel's loops come to them.
+Forward::DecodeTiles Forward::order_tiles(std::span<const DecodeLayer> layers) const {
+  DecodeTiles out;
+  const auto grid = static_cast<int>(multiprocessors_);
+  for (int block = 0; block < grid; ++block) {
+    std::array<std::vector<uint64_t>, kDecodeWarps> warps;
+    for (const DecodeLayer& layer : layers) {
+      for (const auto& [parts, count, unit] : stages_of(layer)) {
+        const int chunks = parts[0].matrix.chunks, round = decode_round(chunks, count, unit);
+        bool more = true;
+        for (int first = 0; more; first += round) {
+          more = false;
+          size_t warp = 0;
+          for (int32_t k = 0; k < count; ++k) {
+            const TileMatrix& m = parts[k].matrix;
+            const DecodeShare share = decode_share(m.groups, unit, block, grid);
+            more = more || share.slots > first + round;
+            const auto bytes = static_cast<uint64_t>(tile_format(m.type).tile_bytes());
+            for (int slot = first; slot < std::min(share.slots, first + round); ++slot) {
+              const auto group = static_cast<uint64_t>(share.group(slot, block, grid));
+              uint64_t tile = reinterpret_cast<uint64_t>(m.data) + group * static_cast<uint64_t>(chunks) * bytes;
+              for (int chunk = 0; chunk < chunks; ++chunk, tile += bytes, warp = (warp + 1) % kDecodeWarps) {
+                warps[warp].push_back(bytes / 16 << 48 | tile);
+              }
+            }
+          }
+        }
+      }
+    }
+    for (const auto& warp : warps) {
+      out.first.push_back(static_cast<uint32_t>(out.tiles.size()));
+      out.tiles.insert(out.tiles.end(), warp.begin(), warp.end());
+    }
+  }
+  out.first.push_back(static_cast<uint32_t>(out.tiles.size()));
+  return out;
+}
+
 void Forward::decode() {
-  DecodeParams p = decode_;
+  DecodeParams& p = decode_;
+  if (p.epoch > 0x80000000u) {  // long before an epoch comes again
+    device_.fill(decode_memory_.data(), 0, decode_memory_.bytes());
+    p.epoch = 1;
+  }
   p.row = rows_;
   p.embeddings = reinterpret_cast<const float*>(step_memory_.data() + embeddings_);
   for (size_t kind = 0; kind < 2; ++kind) {
@@ -139,10 +217,11 @@ void Forward::decode() {
   }
   Launch how;
   how.grid[0] = multiprocessors_;
-  how.threads = 512;
+  how.threads = kDecodeThreads;
   how.shared_bytes = decode_shared_bytes_;
   how.together = true;
   device_.launch(kernels_.decode_row, how, &p, sizeof p);
+  p.epoch += static_cast<uint32_t>(config_.layers);
 }
 
 // The head for one row of hidden.
@@ -159,16 +238,16 @@ void Forward::head_row(int32_t row, float* logits, uint64_t* best) {
 
 // The stages inside the one launch, by its own clock.
 void Forward::charge_decode() {
-  constexpr Stage kStageOf[kDecodeStamps] = {
-      Stage::kQkv,    Stage::kQkv,  Stage::kQkv,     Stage::kAttn,    Stage::kAttn,    Stage::kAttn,   Stage::kAttn,
-      Stage::kAttn,   Stage::kAttn, Stage::kAttnOut, Stage::kAttnOut, Stage::kAttnOut, Stage::kGateUp, Stage::kGateUp,
-      Stage::kGateUp, Stage::kDown, Stage::kDown,    Stage::kDown,    Stage::kDown,    Stage::kDown};
+  // What each stamp's time since the one before was spent on.
+  constexpr Stage kStageOf[kDecodeStamps] = {Stage::kDown,    Stage::kQkv,    Stage::kQkv,    Stage::kAttn,
+                                             Stage::kAttn,    Stage::kAttn,   Stage::kAttnOut, Stage::kGateUp,
+                                             Stage::kGateUp,  Stage::kDown,   Stage::kDown,   Stage::kDown,
+                                             Stage::kDown,    Stage::kDown,   Stage::kDown,   Stage::kDown};
   uint64_t before = stamps_[0];
   for (size_t i = 1; i < stamps_.size(); ++i) {
     const uint64_t now = stamps_[i];
-    if (now <= before) continue;  // a meeting that this layer did not need
-    const size_t stage = i % kDecodeStamps == 0 ? kDecodeStamps - 1 : i % kDecodeStamps - 1;
-    stage_seconds_[static_cast<size_t>(kStageOf[stage])] += static_cast<double>(now - before) * 1e-9;
+    if (now <= before) continue;  // a point that this kernel has not
+    stage_seconds_[static_cast<size_t>(kStageOf[i % kDecodeStamps])] += static_cast<double>(now - before) * 1e-9;
     before = now;
   }
 }

@@ -31,21 +31,18 @@ CARAT_DEVICE void gemm(const ProductParams& p) {
   const Rounded& x = p.x;
   const int tiles = least(kGemmTiles, x.rows16 / 16 - first_tile);
 
-  const auto fetch = [&](int chunk, int stage) {
-    uint8_t* to = shared + stage * kStage;
-    const int64_t tile = static_cast<int64_t>(chunk) * (x.rows16 / 16) + first_tile;
-    GemmPieces pieces{to, arrivals + stage};
-    pieces.expect(tiles * (4096 + 256 + 512) + kGemmGroups * kTileBytes);
-    pieces.copy(0, 0, x.planes + tile * 4096, tiles * 4096);
-    pieces.copy(1, kScales, x.scales + tile * 64, tiles * 256);
-    pieces.copy(2, kSums, x.sums + tile * 128, tiles * 512);
-    CARAT_UNROLL for (int i = 0; i < kGemmGroups; ++i) {
-      const int group = least(first_group + i, p.matrix.groups - 1);
-      pieces.copy(3 + i, kWeights + i * kTileBytes,
-                  p.matrix.data + (static_cast<int64_t>(group) * chunks + chunk) * kTileBytes, kTileBytes);
-    }
-    pieces.commit();
-  };
+  GemmPiece piece;
+  if (lane < kGemmGroups) {
+    const int group = least(first_group + lane, p.matrix.groups - 1);
+    piece = {p.matrix.data + static_cast<int64_t>(group) * chunks * kTileBytes, kTileBytes, kWeights + lane * kTileBytes, kTileBytes};
+  } else if (lane == kGemmGroups) {
+    piece = {x.planes + first_tile * 4096, static_cast<int64_t>(x.rows16) * 256, 0, tiles * 4096};
+  } else if (lane == kGemmGroups + 1) {
+    piece = {reinterpret_cast<const uint8_t*>(x.scales + first_tile * 64), static_cast<int64_t>(x.rows16) * 16, kScales, tiles * 256};
+  } else if (lane == kGemmGroups + 2) {
+    piece = {reinterpret_cast<const uint8_t*>(x.sums + first_tile * 128), static_cast<int64_t>(x.rows16) * 32, kSums, tiles * 512};
+  }
+  const int all_bytes = tiles * (4096 + 256 + 512) + kGemmGroups * kTileBytes;
   gemm_begin(arrivals);
 
   const int g = lane >> 2, t = lane & 3;
@@ -55,12 +52,13 @@ CARAT_DEVICE void gemm(const ProductParams& p) {
       CARAT_UNROLL for (int e = 0; e < 4; ++e) total[m][n][e] = 0.0f;
     }
   }
-  fetch(0, 0);
+  piece.fetch(shared, arrivals, kGemmGroups + 3, all_bytes);
   for (int chunk = 0; chunk < chunks; ++chunk) {
     const uint8_t* stage = shared + (chunk & 1) * kStage;
     gemm_wait(arrivals + (chunk & 1), (chunk >> 1) & 1);
     block_barrier();  // nobody reads the chunk before
-    if (chunk + 1 < chunks) fetch(chunk + 1, (chunk + 1) & 1);
+    const int other = (chunk + 1) & 1;
+    if (chunk + 1 < chunks) piece.fetch(shared + other * kStage, arrivals + other, kGemmGroups + 3, all_bytes);
 
     const uint8_t* weights = stage + kWeights + warp * 4 * kTileBytes;
     float* own = scales + warp * (kMin ? 2 : 1) * kSubs * 128;
@@ -130,7 +128,7 @@ CARAT_DEVICE void gemm(const ProductParams& p) {
             mma_k16_from(d[1], high[b][2], high[b][3], w[n][b][1], 0);
           }
           CARAT_UNROLL for (int sub = 0; sub < kSubs; ++sub) {
-            CARAT_UNROLL for (int e = 0; e < 4; ++e) d[sub][e] = d[sub][e] * 128 + start[e / 2][b][sub];
+            CARAT_UNROLL for (int e = 0; e < 4; ++e) d[sub][e] = shift_add_7(d[sub][e], start[e / 2][b][sub]);
           }
           if constexpr (kSubs == 1) {
             mma_k32(d[0], low[b], w[n][b][0], w[n][b][1]);

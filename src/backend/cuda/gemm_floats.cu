@@ -21,19 +21,19 @@ CARAT_DEVICE void gemm_floats(const ProductParams& p) {
   const Rounded& x = p.x;
   const int tiles = least(kFloatTiles, x.rows16 / 16 - first_tile);
 
-  const auto fetch = [&](int at, int stage) {
-    GemmPieces pieces{shared + stage * kStage, arrivals + stage};
-    pieces.expect(tiles * kSteps * 1024 + kFloatGroups * kHalfTile);
-    CARAT_UNROLL for (int i = 0; i < kFloatTiles; ++i) {
-      const int64_t tile = static_cast<int64_t>(at / 2) * (x.rows16 / 16) + first_tile + i;
-      if (i < tiles) pieces.copy(i, i * kSteps * 1024, x.pieces + tile * 8192 + at % 2 * kSteps * 1024, kSteps * 1024);
-    }
-    CARAT_UNROLL for (int i = 0; i < kFloatGroups; ++i) {
-      const int group = least(first_group + i, p.matrix.groups - 1);
-      pieces.copy(kFloatTiles + i, kWeights + i * kHalfTile,
-                  p.matrix.data + (static_cast<int64_t>(group) * halves + at) * kHalfTile, kHalfTile);
-    }
-    pieces.commit();
+  GemmPiece piece;
+  if (lane < kFloatGroups) {
+    const int group = least(first_group + lane, p.matrix.groups - 1);
+    piece = {p.matrix.data + static_cast<int64_t>(group) * halves * kHalfTile, kHalfTile, kWeights + lane * kHalfTile, kHalfTile};
+  } else if (lane < kFloatGroups + tiles) {
+    const int m = lane - kFloatGroups;
+    piece = {x.pieces + (first_tile + m) * 8192, 0, m * kSteps * 1024, kSteps * 1024};
+  }
+  const int all_bytes = tiles * kSteps * 1024 + kFloatGroups * kHalfTile;
+  const auto fetch = [&](int at) {
+    piece.fetch(shared + (at & 1) * kStage, arrivals + (at & 1), kFloatGroups + kFloatTiles, all_bytes);
+    // Activations come in whole chunks: the second half lies behind the first.
+    if (lane >= kFloatGroups) piece.from += (at & 1) == 0 ? kSteps * 1024 : static_cast<int64_t>(x.rows16) * 512 - kSteps * 1024;
   };
   gemm_begin(arrivals);
 
@@ -45,12 +45,12 @@ CARAT_DEVICE void gemm_floats(const ProductParams& p) {
       CARAT_UNROLL for (int e = 0; e < 4; ++e) acc[m][n][e] = 0.0f;
     }
   }
-  fetch(0, 0);
+  fetch(0);
   for (int at = 0; at < halves; ++at) {
     const uint8_t* stage = shared + (at & 1) * kStage;
     gemm_wait(arrivals + (at & 1), (at >> 1) & 1);
     block_barrier();
-    if (at + 1 < halves) fetch(at + 1, (at + 1) & 1);
+    if (at + 1 < halves) fetch(at + 1);
     CARAT_UNROLL_1 for (int step = 0; step < kSteps; ++step) {
       uint32_t high[4][4], low[4][4];
       CARAT_UNROLL for (int m = 0; m < 4; ++m) {

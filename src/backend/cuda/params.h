@@ -12,7 +12,7 @@ namespace carat::cuda {
 inline constexpr int kKeysPerPage = 64;  // P
 inline constexpr int kSplit = 256;       // keys of a split of attention
 inline constexpr int kQueryRows = 32;    // of a block of attend_tiles: positions times the heads of a kv head
-inline constexpr int kDecodeStamps = 20;
+inline constexpr int kDecodeStamps = 16;
 inline constexpr int kRowThreads = 128;  // of a block that works on one row: the partial sums of a norm
 
 // Products with many rows. Quantised: 64 rows x 64 outputs a block; floats: 128 x 128, half a chunk at a time.
@@ -198,21 +198,61 @@ struct DecodeParams {
   const float* embeddings;
   const int32_t* pages[2];  // of the row's sequence
   const int32_t* page_count[2];
-  // What blocks tell each other.
-  float *qkv, *scores, *partials, *attended, *projected;
-  uint8_t* gated_planes;
-  float* gated_scales;
-  int32_t* gated_sums;
-  float* gated_values;
-  float* hidden;      // [D] after the last layer
-  float* logits;      // null: not wanted
-  uint64_t* best;     // 0 before: see order_of_logit
-  uint64_t* stamps;   // [layers][kDecodeStamps] nanoseconds, or null; decode.cu says of what
-  uint32_t* arrived;  // 0 at the begin of every launch
+  // The tiles that each warp reads, in its order: [first_tile[block * 16 + warp], first_tile[.. + 1]) of tiles, an address
+  // below, bytes / 16 in the upper 16 bits.
+  const uint64_t* tiles;
+  const uint32_t* first_tile;
+  // What blocks tell each other: a float below, the epoch above. The epoch of a layer is `epoch` + its number.
+  uint64_t *qkv, *scores, *values, *weights, *attended, *projected, *down[2], *gated_values;
+  void* gated;    // [F / 32][7] Words4: three words and the epoch; of 19: planes, scale, sums
+  float* hidden;  // [D] after the last layer
+  float* logits;  // null: not wanted
+  uint64_t* best;    // 0 before: see order_of_logit
+  uint64_t* stamps;  // [layers][kDecodeStamps] nanoseconds, or null; decode.cu says of what
+  uint32_t epoch;
   int32_t layer_count, width, ffn_width, heads, kv_heads, head_size, window, vocabulary, from_slot, image_row;
-  int32_t score_stride;
+  int32_t score_stride, split_stride;
+  int32_t x_bytes, slot_bytes, depth;  // of decode_layout
   float query_scale, embedding_scale, epsilon;
 };
+
+inline constexpr int kDecodeThreads = 512, kDecodeWarps = kDecodeThreads / 32;
+inline constexpr int kPartItems = 1024;  // segments of 8 outputs that a block holds at a time
+
+// Shared memory of decode_row, in bytes.
+struct DecodeLayout {
+  int hidden, y, angles, scratch, heads, part, gated, layers, arrivals, x, slots, bytes;
+};
+constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, int x_bytes, int slot_bytes, int depth) {
+  DecodeLayout l{};
+  int at = 0;
+  const int sizes[] = {width * 4,           width * 4, head_size * 8, 256 * 4, (heads_of_kv + 2) * head_size * 4, kPartItems * 32,
+                       kDecodeWarps * 32 * 4, 2 * static_cast<int>(sizeof(DecodeLayer)), kDecodeWarps * depth * 8, x_bytes,
+                       kDecodeWarps * depth * slot_bytes};
+  int* const places[] = {&l.hidden, &l.y,      &l.angles,   &l.scratch, &l.heads, &l.part,
+                         &l.gated,  &l.layers, &l.arrivals, &l.x,       &l.slots};
+  for (int i = 0; i < 11; ++i) {
+    *places[i] = at;
+    at += (sizes[i] + 127) / 128 * 128;
+  }
+  l.bytes = at;
+  return l;
+}
+
+// Which groups of 8 outputs of a part a block computes: units of neighbours, in turns. `unit` groups, `slots` of them.
+struct DecodeShare {
+  int unit, slots;
+  constexpr int group(int slot, int block, int blocks) const { return (block + slot / unit * blocks) * unit + slot % unit; }
+};
+constexpr DecodeShare decode_share(int groups, int unit, int block, int blocks) {
+  const int units = groups / unit - block + blocks - 1;
+  return {unit, units > 0 ? units / blocks * unit : 0};
+}
+// Groups of each part that a block computes at a time.
+constexpr int decode_round(int chunks, int parts, int unit) {
+  const int slots = kPartItems / (chunks * parts) / unit * unit;
+  return slots > unit ? slots : unit;
+}
 
 // X(type) for every tensor type, in the order of TileType.
 #define CARAT_CUDA_TYPES(X) X(F32) X(F16) X(BF16) CARAT_CUDA_QUANTISED_TYPES(X)

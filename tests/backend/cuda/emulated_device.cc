@@ -47,7 +47,7 @@ const std::map<std::string, Function, std::less<>>& kernels() {
 
 class EmulatedDevice final : public cuda::Device {
  public:
-  cuda::DeviceFacts facts() const override { return {"emulator", 9, 0, 2, 1 << 30, 1 << 30}; }
+  cuda::DeviceFacts facts() const override { return {"emulator", 9, 0, 3, 160 << 10, 1 << 30, 1 << 30}; }
   void enter() override {}
   Result<void*> allocate(size_t bytes, std::string_view) override {
     void* memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256 + 256);

@@ -81,6 +81,7 @@ CARAT_DEVICE uint16_t float_to_half(float value) {
   }
   return static_cast<uint16_t>(sign | (((magnitude + 0xfffu + ((magnitude >> 13) & 1u)) >> 13) - (112u << 10)));
 }
+CARAT_DEVICE int shift_add_7(int a, int b) { return a * 128 + b; }
 CARAT_DEVICE void keep_order() {}
 CARAT_DEVICE void block_barrier() { emulator::block_barrier(); }
 CARAT_DEVICE void warp_barrier() {
@@ -227,9 +228,15 @@ CARAT_DEVICE uint64_t load_fresh(const uint64_t* p) { return *static_cast<const 
 CARAT_DEVICE float load_fresh(const float* p) { return *static_cast<const volatile float*>(p); }
 CARAT_DEVICE uint32_t load_fresh(const uint32_t* p) { return *static_cast<const volatile uint32_t*>(p); }
 CARAT_DEVICE void prefetch_l2(const void*) {}
-CARAT_DEVICE void arrive_at_grid(uint32_t* count) { ++*count; }
-CARAT_DEVICE void wait_for_grid(const uint32_t* count, uint32_t target) {
-  while (static_cast<int>(load_fresh(count) - target) < 0) emulator::yield();
+CARAT_DEVICE void store_fresh(uint64_t* p, uint64_t v) { *static_cast<volatile uint64_t*>(p) = v; }
+CARAT_DEVICE void store_fresh(Words4* p, const Words4& v) { *p = v; }
+CARAT_DEVICE Words4 load_fresh(const Words4* p) { return *p; }
+CARAT_DEVICE bool warp_all(bool value) {
+  const uint32_t word = value ? 1 : 0;
+  const auto* all = emulator::exchange(&word, 1);
+  uint32_t both = 1;
+  for (int i = 0; i < 32; ++i) both &= all[i][0];
+  return both != 0;
 }
 CARAT_DEVICE uint64_t nanoseconds() { return 0; }
 #define CARAT_OUTLINE static

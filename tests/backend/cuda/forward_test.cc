@@ -89,6 +89,19 @@ TEST_P(EmulatedForwardTest, IsTheCpu) {
   expect_the_cpu(GetParam(), model, *emulated(model), runs);
 }
 
+// Behind a window and a split of attention: one row at a time, each in one launch.
+TEST_P(EmulatedForwardTest, DecodesAtDepth) {
+  const RandomModel model = random_model(GetParam(), 1);
+  const auto tokens = random_tokens(267, 2);
+  const std::vector<int32_t> chunks = {88, 88, 88, 1, 1, 1};
+  const auto expected = logits(*portable(model), model.config, tokens, chunks);
+  const auto actual = logits(*emulated(model), model.config, tokens, chunks);
+  if (is_quantised(GetParam())) {
+    EXPECT_TRUE(test::same_bits(actual, expected));
+  }
+  EXPECT_TRUE(test::rows_within(actual, expected, 512, 1e-3));
+}
+
 TEST_P(CudaForwardTest, IsTheCpu) {
   if (const auto device = cuda::describe_device(); !device.ok()) GTEST_SKIP() << device.error().message;
   const RandomModel model = random_model(GetParam(), 1);

@@ -50,6 +50,11 @@ CARAT_DEVICE uint16_t float_to_half(float value) {
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(value));
   return half;
 }
+CARAT_DEVICE int shift_add_7(int a, int b) {  // 128 a + b, away from the pipe of the fma
+  int sum;
+  asm("{\n.reg .s32 t;\nshl.b32 t, %1, 7;\nadd.s32 %0, t, %2;\n}" : "=r"(sum) : "r"(a), "r"(b));
+  return sum;
+}
 // The compiler moves no load across: it would run out of registers.
 CARAT_DEVICE void keep_order() { asm volatile("" ::: "memory"); }
 CARAT_DEVICE void block_barrier() { __syncthreads(); }
@@ -189,18 +194,26 @@ CARAT_DEVICE uint32_t load_fresh(const uint32_t* p) {
   asm volatile("ld.relaxed.gpu.global.u32 %0,[%1];" : "=r"(v) : "l"(p) : "memory");
   return v;
 }
+// Words that tell other blocks something, with the epoch that says of when: whole or not at all.
+CARAT_DEVICE void store_fresh(uint64_t* p, uint64_t v) {
+  asm volatile("st.relaxed.gpu.global.u64 [%0],%1;" ::"l"(p), "l"(v) : "memory");
+}
+CARAT_DEVICE void store_fresh(Words4* p, const Words4& v) {
+  const uint64_t low = static_cast<uint64_t>(v.y) << 32 | v.x, high = static_cast<uint64_t>(v.w) << 32 | v.z;
+  asm volatile("{\n.reg .b128 t;\nmov.b128 t, {%1,%2};\nst.relaxed.gpu.global.b128 [%0], t;\n}" ::"l"(p), "l"(low), "l"(high)
+               : "memory");
+}
+CARAT_DEVICE Words4 load_fresh(const Words4* p) {
+  uint64_t low, high;
+  asm volatile("{\n.reg .b128 t;\nld.relaxed.gpu.global.b128 t, [%2];\nmov.b128 {%0,%1}, t;\n}"
+               : "=l"(low), "=l"(high)
+               : "l"(p)
+               : "memory");
+  return {static_cast<uint32_t>(low), static_cast<uint32_t>(low >> 32), static_cast<uint32_t>(high),
+          static_cast<uint32_t>(high >> 32)};
+}
+CARAT_DEVICE bool warp_all(bool value) { return __all_sync(~0u, value) != 0; }
 CARAT_DEVICE void prefetch_l2(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
-// Thread 0 says that its block has arrived (release: what the block wrote before its own barrier is visible to whoever
-// sees the count), then waits until `target` arrivals were counted (acquire).
-CARAT_DEVICE void arrive_at_grid(uint32_t* count) {
-  asm volatile("red.release.gpu.global.add.u32 [%0],1;" ::"l"(count) : "memory");
-}
-CARAT_DEVICE void wait_for_grid(const uint32_t* count, uint32_t target) {
-  uint32_t v;
-  do {
-    asm volatile("ld.acquire.gpu.global.u32 %0,[%1];" : "=r"(v) : "l"(count) : "memory");
-  } while (static_cast<int>(v - target) < 0);
-}
 CARAT_DEVICE uint64_t nanoseconds() {
   uint64_t v;
   asm volatile("mov.u64 %0, %globaltimer;" : "=l"(v));

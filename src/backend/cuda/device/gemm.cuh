@@ -5,29 +5,31 @@
 
 namespace carat::cuda {
 
-// A stage's pieces on their way: a lane of the first warp for each, by the copy engine, or all threads, 16 bytes at a time.
-struct GemmPieces {
-  uint8_t* stage;
-  uint64_t* arrival;
+// The pieces of a stage in memory: lane i of every warp knows the i-th. They are fetched chunk after chunk, by a lane of the
+// first warp each where there is a copy engine, else by all threads, 16 bytes at a time.
+struct GemmPiece {
+  const uint8_t* from = nullptr;  // of the next chunk
+  int64_t stride = 0;
+  int32_t at = 0, bytes = 0;
 
-  CARAT_METHOD void expect(int bytes) const {
+  CARAT_METHOD void fetch(uint8_t* stage, uint64_t* arrival, int pieces, int all_bytes) {
     if constexpr (kBulkCopies) {
-      if (thread_index() == 0) arrival_expect(arrival, static_cast<uint32_t>(bytes));
-      if (warp_index() == 0) warp_barrier();
-    }
-  }
-  // `piece`: a number of its own below 32.
-  CARAT_METHOD void copy(int piece, int at, const void* from, int bytes) const {
-    if constexpr (kBulkCopies) {
-      if (thread_index() == piece) bulk_copy(stage + at, from, static_cast<uint32_t>(bytes), arrival);
-    } else {
-      for (int i = thread_index() * 16; i < bytes; i += block_threads() * 16) {
-        copy_async_16(stage + at + i, static_cast<const uint8_t*>(from) + i);
+      if (warp_index() == 0) {
+        if (lane_index() == 0) arrival_expect(arrival, static_cast<uint32_t>(all_bytes));
+        warp_barrier();
+        if (bytes != 0) bulk_copy(stage + at, from, static_cast<uint32_t>(bytes), arrival);
       }
+    } else {
+      for (int piece = 0; piece < pieces; ++piece) {
+        const auto address = from_lane(reinterpret_cast<uint64_t>(from), piece);
+        const int to = from_lane(at, piece), count = from_lane(bytes, piece);
+        for (int i = thread_index() * 16; i < count; i += block_threads() * 16) {
+          copy_async_16(stage + to + i, reinterpret_cast<const uint8_t*>(address) + i);
+        }
+      }
+      copy_async_commit();
     }
-  }
-  CARAT_METHOD void commit() const {
-    if constexpr (!kBulkCopies) copy_async_commit();
+    from += stride;
   }
 };
 

@@ -28,8 +28,15 @@ CARAT_DEVICE float factor_of(const Rounded& x, int t) {
   return tile_format(kType).quantised() ? x.factors[t] : 1.0f;
 }
 
+// Sixteen bytes of a tile, wherever it lies.
+template <bool kShared>
+CARAT_DEVICE Words4 tile_16(const uint8_t* p) {
+  if constexpr (kShared) return load<Words4>(p);
+  return load_once_16(p);
+}
+
 // What a lane (block b, row r of a tile) holds of its 32 weights.
-template <TileType kType>
+template <TileType kType, bool kShared>
 struct LaneWeights {
   Words2 words[4];
   TileScales scales;
@@ -37,10 +44,10 @@ struct LaneWeights {
   CARAT_METHOD void load(const uint8_t* tile, int lane) {
     constexpr TileFormat kFormat = tile_format(kType);
     const int b = lane >> 3, r = lane & 7;
-    const Words4 v = load_once_16(tile + lane * 16);
+    const Words4 v = tile_16<kShared>(tile + lane * 16);
     const uint32_t word[4] = {v.x, v.y, v.z, v.w};
     if constexpr (kFormat.bits == 8) {
-      const Words4 v2 = load_once_16(tile + 512 + lane * 16);
+      const Words4 v2 = tile_16<kShared>(tile + 512 + lane * 16);
       const uint32_t word2[4] = {v2.x, v2.y, v2.z, v2.w};
       CARAT_UNROLL for (int j = 0; j < 4; ++j) words[j] = {word[j], word2[j]};
     } else {
@@ -79,11 +86,12 @@ struct LaneWeights {
 };
 
 // A warp's segment: rows of a tile times kRows rows of x (layout `rows`). Lanes 24..31 end with acc[t] of row lane - 24.
-template <TileType kType, int kRows>
+// kShared: the tile lies in shared memory.
+template <TileType kType, int kRows, bool kShared = false>
 CARAT_DEVICE void segment_of_rows(const uint8_t* tile, const Rounded& x, int chunk, int lane, float* acc) {
   constexpr TileFormat kFormat = tile_format(kType);
   if constexpr (kFormat.quantised()) {
-    LaneWeights<kType> w;
+    LaneWeights<kType, kShared> w;
     w.load(tile, lane);
     const int b = lane >> 3;
     const int blocks = x.chunks * kTileBlocks;
@@ -107,7 +115,7 @@ CARAT_DEVICE void segment_of_rows(const uint8_t* tile, const Rounded& x, int chu
     constexpr int kWide = kFormat.bits == 32 ? 4 : 8;  // columns in 16 bytes
     CARAT_UNROLL for (int i = 0; i < kTileColumns / kWide / 4; ++i) {
       const int piece = i * 4 + (lane >> 3);
-      const Words4 v = load_once_16(tile + (piece * kTileRows + r) * 16);
+      const Words4 v = tile_16<kShared>(tile + (piece * kTileRows + r) * 16);
       const uint32_t word[4] = {v.x, v.y, v.z, v.w};
       float weight[8];
       CARAT_UNROLL for (int k = 0; k < 4; ++k) {
