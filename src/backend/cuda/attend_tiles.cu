@@ -51,16 +51,18 @@ struct TileState {
   int32_t *first, *until, *mode;  // mode: -1 has seen nothing yet, 0 sees nothing of this split, 1 its first, 2 to be put to those before
 };
 
-// Scores of the warp's 32 keys into weights[row][key].
-CARAT_DEVICE void tile_scores(const uint16_t* keys, const float* query, int E, float* stage, float* weights) {
+// Scores of the warp's 32 keys into weights[row][key]. `there`: whether the lane's key is one that some row sees.
+CARAT_DEVICE void tile_scores(const uint16_t* keys, bool there, const float* query, int E, float* stage, float* weights) {
   const int lane = lane_index(), row0 = lane >> 3, key0 = lane & 7;
   const int stride = E + 4, slabs = E / kSlab, quarter = slabs / 4;
   float total[8][4], chain[8][4];
   CARAT_UNROLL for (int i = 0; i < 8; ++i) {
     CARAT_UNROLL for (int j = 0; j < 4; ++j) total[i][j] = -0.0f, chain[i][j] = 0.0f;
   }
-  Words4 next[2];
-  CARAT_UNROLL for (int h = 0; h < 2; ++h) next[h] = load<Words4>(keys + (h * kKeysPerPage + lane) * 8);
+  Words4 next[2] = {};
+  CARAT_UNROLL for (int h = 0; h < 2; ++h) {
+    if (there) next[h] = load<Words4>(keys + (h * kKeysPerPage + lane) * 8);
+  }
   int left = quarter;
   for (int slab = 0; slab < slabs; ++slab) {
     float* at = stage + (slab & 1) * kStageFloats;
@@ -68,7 +70,7 @@ CARAT_DEVICE void tile_scores(const uint16_t* keys, const float* query, int E, f
     warp_barrier();
     if (slab + 1 < slabs) {
       CARAT_UNROLL for (int h = 0; h < 2; ++h) {
-        next[h] = load<Words4>(keys + ((2 * slab + 2 + h) * kKeysPerPage + lane) * 8);
+        if (there) next[h] = load<Words4>(keys + ((2 * slab + 2 + h) * kKeysPerPage + lane) * 8);
       }
     }
     CARAT_UNROLL_1 for (int e = 0; e < kSlab; e += 4) {
@@ -250,7 +252,8 @@ CARAT_KERNEL(attend_tiles, AttentionParams, kTileWarps * 32, 2) {
     keys.hi = least(until + 1, keys.begin + kSplit) - keys.begin;
     if (warp * 32 < keys.hi && warp * 32 + 32 > keys.lo) {
       const uint16_t* of = p.k_cache + keys.page(warp * 32) * kKeysPerPage * E + warp * 32 % kKeysPerPage * 8;
-      tile_scores(of, shared, E, stage, weights + warp * 32);
+      const int key = warp * 32 + lane;
+      tile_scores(of, key >= keys.lo && key < keys.hi, shared, E, stage, weights + warp * 32);
     }
     block_barrier();
     for (int r = warp * 4; r < warp * 4 + 4; ++r) tile_softmax(s, r, keys.begin, weights + r * kWeightStride);

@@ -71,18 +71,31 @@ CARAT_KERNEL(attend_splits, AttentionParams, kAttendThreads, 1) {
       const int key = split * kSplit + i;
       const int64_t page = page_of(pages, page_count, key);
       const uint16_t* keys = p.k_cache + (page * p.kv_heads + kv_head) * kKeysPerPage * E + key % kKeysPerPage * 8;
-      float total = 0.0f;
-      for (int quarter = 0; quarter < 4; ++quarter) {
+      constexpr int kLoads = 8;  // a quarter of 256, in 16 bytes
+      const int loads = E / 32;
+      Words4 next[kLoads];
+      const auto fetch = [&](int quarter) {
+        CARAT_UNROLL for (int k = 0; k < kLoads; ++k) {
+          if (k < loads) next[k] = load<Words4>(keys + (quarter * loads + k) * 8 * kKeysPerPage);
+        }
+      };
+      fetch(0);
+      float total = -0.0f;
+      CARAT_UNROLL_1 for (int quarter = 0; quarter < 4; ++quarter) {
+        Words4 now[kLoads];
+        CARAT_UNROLL for (int k = 0; k < kLoads; ++k) now[k] = next[k];
+        if (quarter < 3) fetch(quarter + 1);
         float chain = 0.0f;
-        for (int e = quarter * E / 4; e < (quarter + 1) * E / 4; e += 8) {
-          const Words4 v = load<Words4>(keys + e * kKeysPerPage);
-          const uint32_t words[4] = {v.x, v.y, v.z, v.w};
-          CARAT_UNROLL for (int k = 0; k < 4; ++k) {
-            chain = fma_rn(half_to_float(static_cast<uint16_t>(words[k])), query[e + 2 * k], chain);
-            chain = fma_rn(half_to_float(static_cast<uint16_t>(words[k] >> 16)), query[e + 2 * k + 1], chain);
+        CARAT_UNROLL for (int k = 0; k < kLoads; ++k) {
+          if (k >= loads) continue;
+          const float* q = query + (quarter * loads + k) * 8;
+          const uint32_t words[4] = {now[k].x, now[k].y, now[k].z, now[k].w};
+          CARAT_UNROLL for (int j = 0; j < 4; ++j) {
+            chain = fma_rn(half_to_float(static_cast<uint16_t>(words[j])), q[2 * j], chain);
+            chain = fma_rn(half_to_float(static_cast<uint16_t>(words[j] >> 16)), q[2 * j + 1], chain);
           }
         }
-        total = quarter == 0 ? chain : total + chain;
+        total = total + chain;
       }
       score = total;
     }
@@ -98,20 +111,32 @@ CARAT_KERNEL(attend_splits, AttentionParams, kAttendThreads, 1) {
     CARAT_UNROLL for (int k = 0; k < kSplit / 32; ++k) sum = sum + weights[lane + 32 * k];
     sum = warp_halves(sum);
 
-    // A warp takes a group of 32 keys, a lane two neighbouring columns at a time.
+    // A warp takes a group of 32 keys, a lane eight neighbouring columns; sixteen keys are asked for at once.
     const int group_lo = most(seen.lo, warp * 32), group_hi = least(seen.hi, warp * 32 + 32);
-    for (int e = 2 * lane; e < E; e += 64) {
-      float a = 0.0f, b = 0.0f;
-      for (int k = group_lo; k < group_hi; ++k) {
-        const int key = split * kSplit + k;
-        const int64_t page = page_of(pages, page_count, key);
-        const uint16_t* values = p.v_cache + ((page * p.kv_heads + kv_head) * kKeysPerPage + key % kKeysPerPage) * E;
-        const uint32_t v = load<uint32_t>(values + e);
-        a = fma_rn(weights[k], half_to_float(static_cast<uint16_t>(v)), a);
-        b = fma_rn(weights[k], half_to_float(static_cast<uint16_t>(v >> 16)), b);
+    if (lane * 8 < E) {
+      float a[8];
+      CARAT_UNROLL for (int e = 0; e < 8; ++e) a[e] = 0.0f;
+      const int64_t page = page_of(pages, page_count, split * kSplit + warp * 32);
+      const uint16_t* values =
+          p.v_cache + ((page * p.kv_heads + kv_head) * kKeysPerPage + warp * 32 % kKeysPerPage) * E + lane * 8;
+      constexpr int kAtOnce = 16;
+      CARAT_UNROLL_1 for (int first = 0; first < 32; first += kAtOnce) {
+        if (warp * 32 + first >= group_hi || warp * 32 + first + kAtOnce <= group_lo) continue;
+        Words4 v[kAtOnce] = {};
+        CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {
+          const int key = warp * 32 + first + k;
+          if (key >= group_lo && key < group_hi) v[k] = load<Words4>(values + (first + k) * E);
+        }
+        CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {  // keys that the row does not see have a weight of 0 and no value
+          const float weight = weights[warp * 32 + first + k];
+          const uint32_t words[4] = {v[k].x, v[k].y, v[k].z, v[k].w};
+          CARAT_UNROLL for (int j = 0; j < 4; ++j) {
+            a[2 * j] = fma_rn(weight, half_to_float(static_cast<uint16_t>(words[j])), a[2 * j]);
+            a[2 * j + 1] = fma_rn(weight, half_to_float(static_cast<uint16_t>(words[j] >> 16)), a[2 * j + 1]);
+          }
+        }
       }
-      grouped[warp * E + e] = a;
-      grouped[warp * E + e + 1] = b;
+      CARAT_UNROLL for (int e = 0; e < 8; ++e) grouped[warp * E + lane * 8 + e] = a[e];
     }
     block_barrier();
     if (i < E) {

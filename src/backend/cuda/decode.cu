@@ -9,12 +9,13 @@
 // write a flag), and these are written when a block has read all else of its layer. `down` itself has two places in turns.
 #include "backend/cuda/device/attention.cuh"
 #include "backend/cuda/device/product.cuh"
+#include "backend/cuda/device/ring.cuh"
 #include "backend/cuda/device/rope.cuh"
 
 namespace carat::cuda {
 
 inline constexpr int kFewSplits = 4;  // so many splits every block puts together for itself
-inline constexpr int kOwnBlocks = 4;  // blocks of 32 columns that a warp asks for at once
+inline constexpr int kOwnBlocks = 3;  // blocks of 32 columns that a warp asks for at once
 
 CARAT_DEVICE uint64_t word_of(float value, uint32_t epoch) { return static_cast<uint64_t>(epoch) << 32 | float_bits(value); }
 CARAT_DEVICE void tell(uint64_t* word, float value, uint32_t epoch) { store_fresh(word, word_of(value, epoch)); }
@@ -34,61 +35,34 @@ CARAT_DEVICE void hear(float* values, uint32_t epoch, Want want, Place place) {
   } while (!warp_all(all));
 }
 
-// A warp's tiles on their way through shared memory.
-struct Ring {
+// Tiles in the order of a list, which a lane holds 32 entries apart.
+struct ListedTiles {
   const uint64_t* tiles;
-  uint32_t begun, end, next;   // of tiles; the next to be asked for
-  uint64_t these, following;   // a lane's of the 32 around next, and of those after
-  uint8_t* slots;
-  uint64_t* arrivals;
-  int slot, depth, slot_bytes;
-  uint32_t parity;
+  uint32_t begun, end, next;  // of tiles; the next to be asked for
+  uint64_t these, following;  // of the 32 around next, and of those after
 
   CARAT_METHOD void begin() {
-    const int lane = lane_index();
-    these = next + lane < end ? tiles[next + lane] : 0;
-    following = next + 32 + lane < end ? tiles[next + 32 + lane] : 0;
-    for (int s = 0; s < depth; ++s) ask(s);
+    these = entry(begun + lane_index());
+    following = entry(begun + 32 + lane_index());
   }
-  CARAT_METHOD void ask(int to) {
-    if (next >= end) return;
-    const int lane = lane_index();
+  CARAT_METHOD uint64_t entry(uint32_t at) const { return at < end ? tiles[at] : 0; }
+  CARAT_METHOD bool more() const { return next < end; }
+  CARAT_METHOD TilePlace take() {
     const uint64_t tile = from_lane(these, static_cast<int>(next - begun) & 31);
-    const auto* from = reinterpret_cast<const uint8_t*>(tile & 0xffffffffffffull);
-    const auto bytes = static_cast<uint32_t>(tile >> 48) * 16;
-    if constexpr (kBulkCopies) {
-      if (lane == 0) {
-        arrival_expect(arrivals + to, bytes);
-        bulk_copy(slots + to * slot_bytes, from, bytes, arrivals + to);
-      }
-    } else {
-      for (uint32_t i = lane * 16; i < bytes; i += 512) copy_async_16(slots + to * slot_bytes + i, from + i);
-      copy_async_arrive(arrivals + to);
-    }
     ++next;
-    if ((static_cast<int>(next - begun) & 31) == 0) {
+    if (((next - begun) & 31) == 0) {
       these = following;
-      following = next + 32 + lane < end ? tiles[next + 32 + lane] : 0;
+      following = entry(next + 32 + lane_index());
     }
-  }
-  CARAT_METHOD const uint8_t* wait() const {
-    arrival_wait(arrivals + slot, parity);
-    return slots + slot * slot_bytes;
-  }
-  CARAT_METHOD void done() {
-    warp_barrier();  // all lanes have read
-    ask(slot);
-    if (++slot == depth) {
-      slot = 0;
-      parity ^= 1;
-    }
+    return {reinterpret_cast<const uint8_t*>(tile & 0xffffffffffffull), static_cast<uint32_t>(tile >> 48) * 16};
   }
 };
+using DecodeRing = Ring<ListedTiles>;
 
 // A warp's segments of one part of a stage, into part[item][8]. The input lies in shared memory: offsets, so that the
 // compiler knows where.
 struct PartItems {
-  Ring& ring;
+  DecodeRing& ring;
   int integers, floats, chunks, first, count;
   float* part;
   template <TileType kType>
@@ -101,27 +75,46 @@ struct PartItems {
     x.sums = reinterpret_cast<int32_t*>(at + blocks * 68);
     x.values = reinterpret_cast<float*>(shared_memory() + floats);
     x.chunks = chunks;
-    Ring mine = ring;
-    int chunk = first % chunks;
-    CARAT_UNROLL_1 for (int item = first; item < count; item += kDecodeWarps) {
-      float acc[1];
-      segment_of_rows<kType, 1, true>(mine.wait(), x, chunk, lane, acc);
-      if (lane >= 24) part[item * 8 + lane - 24] = acc[0];
-      mine.done();
+    DecodeRing mine = ring;
+    int chunk = first % chunks, item = first;
+    const auto step = [&] {
       chunk += kDecodeWarps;
       while (chunk >= chunks) chunk -= chunks;
+    };
+    CARAT_UNROLL_1 for (; item + kDecodeWarps < count; item += 2 * kDecodeWarps) {  // two at a time: neither waits for its own
+      const int chunk0 = chunk;
+      step();
+      const uint8_t *tile0 = mine.wait(0), *tile1 = mine.wait(1);
+      float acc[2];
+      segment_of_rows<kType, 1, true>(tile0, x, chunk0, lane, acc);
+      segment_of_rows<kType, 1, true>(tile1, x, chunk, lane, acc + 1);
+      if (lane >= 24) {
+        part[item * 8 + lane - 24] = acc[0];
+        part[(item + kDecodeWarps) * 8 + lane - 24] = acc[1];
+      }
+      warp_barrier();
+      mine.done();
+      mine.done();
+      step();
+    }
+    if (item < count) {
+      float acc[1];
+      segment_of_rows<kType, 1, true>(mine.wait(0), x, chunk, lane, acc);
+      if (lane >= 24) part[item * 8 + lane - 24] = acc[0];
+      warp_barrier();
+      mine.done();
     }
     ring = mine;
   }
 };
-CARAT_OUTLINE void part_items(TileType type, Ring* ring, int integers, int floats, int chunks, int first, int count, float* part) {
+CARAT_OUTLINE void part_items(TileType type, DecodeRing* ring, int integers, int floats, int chunks, int first, int count, float* part) {
   for_type(type, PartItems{*ring, integers, floats, chunks, first, count, part});
 }
 
 // A block's view.
 struct Decode {
   const DecodeParams& p;
-  Ring* ring;
+  DecodeRing* ring;
   float *hidden, *y, *cosines, *sines, *scratch, *heads, *part;
   uint32_t* gated;
   uint8_t* x_memory;
@@ -186,16 +179,25 @@ struct Decode {
       }
       block_barrier();
       const float inverse = inverse_of(y, D);
-      for (int block = warp; block < blocks; block += kDecodeWarps) {
-        const int i = block * 32 + lane;
-        if (i < D) hidden[i] = hidden[i] + (y[i] * inverse) * post_norm[i];
+      for (int first = warp; first < blocks; first += kDecodeWarps * kOwnBlocks) {
+        CARAT_UNROLL for (int k = 0; k < kOwnBlocks; ++k) {
+          const int i = (first + k * kDecodeWarps) * 32 + lane;
+          if (i < D) hidden[i] = hidden[i] + (y[i] * inverse) * post_norm[i];
+        }
       }
     }
     // A lane reads what it wrote itself, as long as nothing is normed before it is rounded.
     if (x.integers != 0) {
-      for (int block = warp; block < x.chunks * kTileBlocks; block += kDecodeWarps) {
-        const int i = block * 32 + lane;
-        round_block(x, 0, block, i < D ? hidden[i] * norm[i] : 0.0f);
+      for (int first = warp; first < x.chunks * kTileBlocks; first += kDecodeWarps * kOwnBlocks) {
+        RoundedBlock r[kOwnBlocks];
+        CARAT_UNROLL for (int k = 0; k < kOwnBlocks; ++k) {
+          const int i = (first + k * kDecodeWarps) * 32 + lane;
+          r[k] = round_value(i < D ? hidden[i] * norm[i] : 0.0f);
+        }
+        CARAT_UNROLL for (int k = 0; k < kOwnBlocks; ++k) {
+          const int block = first + k * kDecodeWarps;
+          if (block < x.chunks * kTileBlocks) store_block(x, block, r[k]);
+        }
       }
     }
     block_barrier();
@@ -348,7 +350,7 @@ CARAT_DEVICE Rounded take_gated(const Decode& d, uint32_t epoch, int rounded) {
   if (x.floats != 0) {
     for (int first = warp_index() * 32; first < blocks * 32; first += kOwnBlocks * kDecodeThreads) {
       const auto column = [&](int k) { return first + k * kDecodeThreads + lane; };
-      float value[kOwnBlocks] = {0.0f, 0.0f, 0.0f, 0.0f};
+      float value[kOwnBlocks] = {};
       hear<kOwnBlocks>(
           value, epoch, [&](int k) { return column(k) < p.ffn_width; }, [&](int k) { return p.gated_values + column(k); });
       CARAT_UNROLL for (int k = 0; k < kOwnBlocks; ++k) {
@@ -368,13 +370,52 @@ struct DecodeKeys {
   CARAT_METHOD int64_t page(int key) const { return page_of(pages, page_count, key); }
 };
 
+// The norms of a layer, wherever they lie.
+struct DecodeNorms {
+  const float *attn, *post_attn, *ffn, *post_ffn, *q, *k;
+};
+// Those of the next layer on their way into one of two places; before the first use of the place they are waited for.
+struct NormPlaces {
+  float* floats;  // null: they stay in global memory
+  uint64_t* arrivals;
+  int width, head_size;
+
+  CARAT_METHOD void fetch(const DecodeLayer& layer, int index) const {
+    if (floats == nullptr) return;
+    const float* from[6] = {layer.attn_norm, layer.post_attn_norm, layer.ffn_norm, layer.post_ffn_norm, layer.q_norm, layer.k_norm};
+    float* to = floats + index % 2 * decode_norm_floats(width, head_size);
+    if constexpr (kBulkCopies) {
+      if (thread_index() != 0) return;
+      arrival_expect(arrivals + index % 2, static_cast<uint32_t>(decode_norm_floats(width, head_size)) * 4);
+    }
+    CARAT_UNROLL for (int k = 0; k < 6; ++k) {
+      const int count = k < 4 ? width : head_size;
+      if constexpr (kBulkCopies) {
+        bulk_copy(to, from[k], static_cast<uint32_t>(count) * 4, arrivals + index % 2);
+      } else {
+        for (int i = thread_index(); i < count; i += kDecodeThreads) to[i] = from[k][i];
+      }
+      to += count;
+    }
+  }
+  // Where there is no copy engine, a block_barrier since fetch.
+  CARAT_METHOD DecodeNorms take(const DecodeLayer& layer, int index) const {
+    if (floats == nullptr) {
+      return {layer.attn_norm, layer.post_attn_norm, layer.ffn_norm, layer.post_ffn_norm, layer.q_norm, layer.k_norm};
+    }
+    if constexpr (kBulkCopies) arrival_wait(arrivals + index % 2, static_cast<uint32_t>(index / 2) & 1);
+    const float* at = floats + index % 2 * decode_norm_floats(width, head_size);
+    return {at, at + width, at + 2 * width, at + 3 * width, at + 4 * width, at + 4 * width + head_size};
+  }
+};
+
 // The row's heads that read one kv head: q normed, rotated, scaled, then k as it comes back from 16 bits, then v likewise; in
 // shared memory [group + 2][E]. A warp for each.
-CARAT_DEVICE void decode_heads(const Decode& d, const DecodeLayer& layer, int kv_head, uint32_t epoch) {
+CARAT_DEVICE void decode_heads(const Decode& d, int global, const DecodeNorms& norms, int kv_head, uint32_t epoch) {
   const DecodeParams& p = d.p;
   const int E = p.head_size, half = E / 2, lane = lane_index(), group = p.heads / p.kv_heads;
-  const float* cosines = d.cosines + layer.global * half;
-  const float* sines = d.sines + layer.global * half;
+  const float* cosines = d.cosines + global * half;
+  const float* sines = d.sines + global * half;
   for (int head = warp_index(); head < group + 2; head += kDecodeWarps) {
     float* out = d.heads + head * E;
     const int from = head < group ? kv_head * group + head : p.heads + (head - group) * p.kv_heads + kv_head;
@@ -388,7 +429,7 @@ CARAT_DEVICE void decode_heads(const Decode& d, const DecodeLayer& layer, int kv
       }
       continue;
     }
-    const float* weight = head < group ? layer.q_norm : layer.k_norm;
+    const float* weight = head < group ? norms.q : norms.k;
     float partial[4];
     CARAT_UNROLL for (int k = 0; k < 4; ++k) partial[k] = fma_rn(x[k + 4], x[k + 4], fma_rn(x[k], x[k], 0.0f));
     const float inverse = inverse_rms(warp_halves((partial[0] + partial[2]) + (partial[1] + partial[3])), E, p.epsilon);
@@ -415,9 +456,14 @@ CARAT_DEVICE void decode_heads(const Decode& d, const DecodeLayer& layer, int kv
   block_barrier();
 }
 
+CARAT_DEVICE uint32_t halves_of(float low, float high) {
+  return float_to_half(low) | static_cast<uint32_t>(float_to_half(high)) << 16;
+}
+
 // Scores of 32 keys and one kv head: a warp for a quarter of the head and a query head; a lane is a key. Who has the row's
 // own key stores it.
-CARAT_DEVICE void decode_scores(const Decode& d, const DecodeLayer& layer, const DecodeKeys& keys, uint32_t epoch) {
+CARAT_DEVICE void decode_scores(const Decode& d, const DecodeLayer& layer, const DecodeNorms& norms, const DecodeKeys& keys,
+                                uint32_t epoch) {
   const DecodeParams& p = d.p;
   const int E = p.head_size, lane = lane_index(), warp = warp_index(), group = p.heads / p.kv_heads;
   const int first_block = keys.first_key / 32, blocks = keys.position / 32 - first_block + 1;
@@ -435,20 +481,26 @@ CARAT_DEVICE void decode_scores(const Decode& d, const DecodeLayer& layer, const
       k[i] = {0, 0, 0, 0};
       if (before && i * 8 < E / 4) k[i] = load<Words4>(from + (quarter * (E / 32) + i) * 8 * kKeysPerPage);
     }
-    if (known != kv_head) decode_heads(d, layer, kv_head, epoch);
+    if (known != kv_head) decode_heads(d, layer.global, norms, kv_head, epoch);
     known = kv_head;
-    const float* own = d.heads + group * E + quarter * (E / 4);
+    if (key == keys.position) {
+      const float* own = d.heads + group * E + quarter * (E / 4);
+      CARAT_UNROLL for (int i = 0; i < kLoads; ++i) {
+        if (i * 8 < E / 4) {
+          const float* at = own + i * 8;
+          k[i] = {halves_of(at[0], at[1]), halves_of(at[2], at[3]), halves_of(at[4], at[5]), halves_of(at[6], at[7])};
+        }
+      }
+    }
     for (int head = warp / 4; head < group; head += 4) {
       const float* q = d.heads + head * E + quarter * (E / 4);
       float chain = 0.0f;
       CARAT_UNROLL for (int i = 0; i < kLoads; ++i) {
-        if (i * 8 >= E / 4) break;
+        if (i * 8 >= E / 4) continue;
         const uint32_t words[4] = {k[i].x, k[i].y, k[i].z, k[i].w};
         CARAT_UNROLL for (int j = 0; j < 4; ++j) {
-          float low = half_to_float(static_cast<uint16_t>(words[j])), high = half_to_float(static_cast<uint16_t>(words[j] >> 16));
-          if (key == keys.position) low = own[i * 8 + 2 * j], high = own[i * 8 + 2 * j + 1];
-          chain = fma_rn(low, q[i * 8 + 2 * j], chain);
-          chain = fma_rn(high, q[i * 8 + 2 * j + 1], chain);
+          chain = fma_rn(half_to_float(static_cast<uint16_t>(words[j])), q[i * 8 + 2 * j], chain);
+          chain = fma_rn(half_to_float(static_cast<uint16_t>(words[j] >> 16)), q[i * 8 + 2 * j + 1], chain);
         }
       }
       quarters[(quarter * group + head) * 32 + lane] = chain;
@@ -490,23 +542,25 @@ CARAT_DEVICE void decode_values(const Decode& d, const DecodeLayer& layer, const
     const int column = piece * 128 + warp % 2 * 64 + 2 * lane;
     const int key_group = warp / 2;
     const int group_lo = most(lo, key_group * 32), group_hi = least(hi, key_group * 32 + 32);
-    uint32_t v[32];
-    const bool there = group_lo < group_hi && column < E;
-    if (there) {
+    uint32_t v[32] = {};
+    if (group_lo < group_hi && column < E) {
       const int64_t page = keys.page(begin + key_group * 32);
       const uint16_t* values =
           layer.v_cache + ((page * p.kv_heads + kv_head) * kKeysPerPage + (begin + key_group * 32) % kKeysPerPage) * E + column;
       CARAT_UNROLL for (int k = 0; k < 32; ++k) {
         const int at = key_group * 32 + k;
-        v[k] = 0;
         if (at >= group_lo && at < group_hi && begin + at != position) v[k] = load<uint32_t>(values + k * E);
       }
     }
-    float own[2] = {0.0f, 0.0f};  // the row's own value
-    if (position >= begin + key_group * 32 && position < begin + key_group * 32 + 32) {
+    if (position >= begin + key_group * 32 && position < begin + key_group * 32 + 32) {  // the row's own value
+      float own[2] = {0.0f, 0.0f};
       hear<2>(
           own, epoch, [&](int k) { return column + k < E; },
           [&](int k) { return p.qkv + (p.heads + p.kv_heads + kv_head) * E + column + k; });
+      const uint32_t word = halves_of(clamp_to_half(own[0]), clamp_to_half(own[1]));
+      CARAT_UNROLL for (int k = 0; k < 32; ++k) {
+        if (begin + key_group * 32 + k == position) v[k] = word;
+      }
     }
     float score = -bits_to_float(0x7f800000u);
     const bool visible = thread >= lo && thread < hi;
@@ -527,18 +581,10 @@ CARAT_DEVICE void decode_values(const Decode& d, const DecodeLayer& layer, const
     sum = warp_halves(sum);
     if (column < E) {
       float a = 0.0f, b = 0.0f;
-      if (there) {
-        CARAT_UNROLL for (int k = 0; k < 32; ++k) {
-          const int at = key_group * 32 + k;
-          if (at < group_lo || at >= group_hi) continue;
-          float va = half_to_float(static_cast<uint16_t>(v[k])), vb = half_to_float(static_cast<uint16_t>(v[k] >> 16));
-          if (begin + at == position) {
-            va = half_to_float(float_to_half(clamp_to_half(own[0])));
-            vb = half_to_float(float_to_half(clamp_to_half(own[1])));
-          }
-          a = fma_rn(weights[at], va, a);
-          b = fma_rn(weights[at], vb, b);
-        }
+      CARAT_UNROLL for (int k = 0; k < 32; ++k) {  // keys that the row does not see have a weight of 0 and no value
+        const float weight = weights[key_group * 32 + k];
+        a = fma_rn(weight, half_to_float(static_cast<uint16_t>(v[k])), a);
+        b = fma_rn(weight, half_to_float(static_cast<uint16_t>(v[k] >> 16)), b);
       }
       grouped[key_group * 128 + warp % 2 * 64 + 2 * lane] = a;
       grouped[key_group * 128 + warp % 2 * 64 + 2 * lane + 1] = b;
@@ -633,24 +679,16 @@ struct DecodeEmbed {
 };
 
 CARAT_KERNEL(decode_row, DecodeParams, kDecodeThreads, 1) {
-  const int E = p.head_size, D = p.width, warp = warp_index(), lane = lane_index();
+  const int E = p.head_size, D = p.width, warp = warp_index();
   const DecodeLayout l = decode_layout(D, p.heads / p.kv_heads, E, p.x_bytes, p.slot_bytes, p.depth);
   uint8_t* shared = shared_memory();
-  Ring ring{};
-  ring.tiles = p.tiles;
+  DecodeRing ring{};
   const int of_all = static_cast<int>(blockIdx.x) * kDecodeWarps + warp;
-  ring.begun = ring.next = p.first_tile[of_all];
-  ring.end = p.first_tile[of_all + 1];
-  ring.slots = shared + l.slots + warp * p.depth * p.slot_bytes;
-  ring.arrivals = reinterpret_cast<uint64_t*>(shared + l.arrivals) + warp * p.depth;
-  ring.depth = p.depth;
-  ring.slot_bytes = p.slot_bytes;
-  if (lane == 0) {
-    for (int s = 0; s < p.depth; ++s) arrival_init(ring.arrivals + s, kBulkCopies ? 1 : 32);
-    arrival_fence();
-  }
-  warp_barrier();
-  ring.begin();
+  ring.source.tiles = p.tiles;
+  ring.source.begun = ring.source.next = p.first_tile[of_all];
+  ring.source.end = p.first_tile[of_all + 1];
+  ring.source.begin();
+  ring.begin(l.slots + warp * p.depth * p.slot_bytes, l.arrivals + warp * p.depth * 8, p.depth, p.slot_bytes);
 
   const auto floats = [&](int at) { return reinterpret_cast<float*>(shared + at); };
   Decode d{p, &ring, floats(l.hidden), floats(l.y), floats(l.angles), floats(l.angles) + E, floats(l.scratch), floats(l.heads),
@@ -662,8 +700,15 @@ CARAT_KERNEL(decode_row, DecodeParams, kDecodeThreads, 1) {
     auto* to = reinterpret_cast<uint64_t*>(layers + index % 2);
     for (int i = thread_index(); i < static_cast<int>(sizeof(DecodeLayer) / 8); i += kDecodeThreads) to[i] = from[i];
   };
+  NormPlaces places{decode_norm_floats(D, E) != 0 ? floats(l.norms) : nullptr, reinterpret_cast<uint64_t*>(shared + l.norm_arrivals), D, E};
+  if (thread_index() == 0) {
+    d.scratch[129] = 1.0f;
+    arrival_init(places.arrivals, 1);
+    arrival_init(places.arrivals + 1, 1);
+    arrival_fence();
+  }
   fetch_layer(0);
-  if (thread_index() == 0) d.scratch[129] = 1.0f;
+  places.fetch(p.layers[0], 0);
 
   const RowInfo info = *p.row;
   for (int i = thread_index(); i < E; i += kDecodeThreads) {
@@ -692,14 +737,18 @@ CARAT_KERNEL(decode_row, DecodeParams, kDecodeThreads, 1) {
     if (kind == 0) keys.first_key = most(0, info.position - p.window + 1);
     const int splits = info.position / kSplit - keys.first_key / kSplit + 1;
 
+    const DecodeNorms norms = places.take(layer, index);
     Rounded x = d.take_hidden(index == 0 ? nullptr : p.down[(index - 1) % 2], flags_of_down, epoch - 1,
-                              before, layer.attn_norm, layer.rounded[0]);
-    if (index + 1 < p.layer_count) fetch_layer(index + 1);  // nobody looks at the one before any more
+                              before, norms.attn, layer.rounded[0]);
+    if (index + 1 < p.layer_count) {  // nobody looks at the one before any more
+      fetch_layer(index + 1);
+      places.fetch(p.layers[index + 1], index + 1);
+    }
     d.stamp(index, 1);
     stage_product<1>(d, layer.qkv, layer.qkv_parts, x, TellOutputs{p.qkv, epoch, x});
     d.stamp(index, 2);
 
-    decode_scores(d, layer, keys, epoch);
+    decode_scores(d, layer, norms, keys, epoch);
     d.stamp(index, 3);
     decode_values(d, layer, keys, splits, epoch);
     d.stamp(index, 4);
@@ -708,7 +757,7 @@ CARAT_KERNEL(decode_row, DecodeParams, kDecodeThreads, 1) {
     stage_product<1>(d, &layer.attn_out, 1, x, TellOutputs{p.projected, epoch, x});
     d.stamp(index, 6);
 
-    x = d.take_hidden(p.projected, 0, epoch, layer.post_attn_norm, layer.ffn_norm, layer.rounded[0]);
+    x = d.take_hidden(p.projected, 0, epoch, norms.post_attn, norms.ffn, layer.rounded[0]);
     d.stamp(index, 7);
     const TellGated gated{d, epoch, x, layer.gate_up_parts, layer.rounded[2]};
     if (layer.gate_up_parts == 1) {
@@ -723,7 +772,7 @@ CARAT_KERNEL(decode_row, DecodeParams, kDecodeThreads, 1) {
     stage_product<1>(d, &layer.down, 1, x, TellOutputs{p.down[index % 2], epoch, x});
     const int flag = static_cast<int>(blockIdx.x) - layer.down.matrix.groups;
     if (flag >= 0 && thread_index() == 0) tell(p.down[index % 2] + D + flag, 0.0f, epoch);
-    before = layer.post_ffn_norm;
+    before = norms.post_ffn;
     d.stamp(index, 10);
   }
   // The last of hidden: any block could, one does.

@@ -10,10 +10,11 @@ namespace carat::cuda {
 namespace {
 
 constexpr size_t kSplitTaskRows = 64;  // with no more rows than this, splits of attention are blocks of their own
-constexpr int32_t kLeastTileRows = 4;      // of a sequence in a large step: so many attend as a tile
+constexpr int32_t kLeastTileRows = 4;  // of a sequence in a large step: so many attend as a tile
 constexpr size_t kPartialBytes = size_t{256} << 20;  // at most, of single rows' splits
-constexpr int64_t kLaneRows = 4;        // rows that are multiplied with a lane for each output
-constexpr int64_t kFragmentRows = 48;   // rows that are multiplied 8 outputs at a time; more go through shared memory
+constexpr int64_t kLaneRows = 4;                     // rows that are multiplied with a lane for each output
+constexpr int64_t kFragmentRows = 32;  // rows that are multiplied 8 outputs at a time; more go through shared memory,
+constexpr int64_t kNarrowRows = 192;   // up to these only where such tiles fill the device
 
 // Blocks of four warps that write a row: two blocks of 32 columns for each warp.
 uint32_t row_blocks(const Rounded& x) { return static_cast<uint32_t>(div_ceil(x.chunks, 2)); }
@@ -50,6 +51,7 @@ Status Forward::find_kernels() {
     CARAT_TRY(kernels_.product_1[type], device_.find("product_1_" + name));
     CARAT_TRY(kernels_.product_4[type], device_.find("product_4_" + name));
     CARAT_TRY(kernels_.product_fragments[type], device_.find("product_fragments_" + name));
+    CARAT_TRY(kernels_.product_wide[type], device_.find("product_wide_" + name));
     CARAT_TRY(kernels_.gemm[type], device_.find("gemm_" + name));
     CARAT_TRY(kernels_.head_row[type], device_.find("head_row_" + name));
   }
@@ -329,10 +331,11 @@ void Forward::product(const ProductPart& part, const Rounded& x, float* out, int
   const int32_t rounds = div_ceil(part.matrix.chunks, 16);
   const auto warps = static_cast<uint32_t>(std::max(4, div_ceil(part.matrix.chunks, rounds)));
   const auto groups = static_cast<uint32_t>(part.matrix.groups);
+  const uint32_t whole_tiles = groups / kGemmGroups * static_cast<uint32_t>(div_ceil<int64_t>(rows, 64));
   if (x.fragments == 0) {
     const auto kernel = rows == 1 ? kernels_.product_1[type] : kernels_.product_4[type];
     launch(kernel, p, groups, 1, 1, warps * 32, warps * (rows == 1 ? 1 : 4) * 8 * sizeof(float));
-  } else if (rows > kFragmentRows) {
+  } else if (rows > kFragmentRows && (rows > kNarrowRows || whole_tiles >= multiprocessors_)) {
     const bool quantised = is_quantised(part.matrix);
     const TileFormat format = tile_format(part.matrix.type);
     const auto scales = static_cast<size_t>(quantised ? 2 * 128 * format.subs * (format.min ? 2 : 1) : 0);
@@ -341,8 +344,10 @@ void Forward::product(const ProductPart& part, const Rounded& x, float* out, int
            static_cast<uint32_t>(div_ceil<int64_t>(rows, tall)), 1, quantised ? kGemmThreads : kFloatThreads,
            2 * static_cast<size_t>(gemm_stage_bytes(part.matrix.type)) + 128 + scales * sizeof(float));
   } else {
-    launch(kernels_.product_fragments[type], p, groups, static_cast<uint32_t>(div_ceil<int64_t>(rows, 64)), 1,
-           warps * 32, warps * 64 * 8 * sizeof(float));
+    const bool wide = groups >= 8 * multiprocessors_;  // four groups a block read the rows once
+    launch(wide ? kernels_.product_wide[type] : kernels_.product_fragments[type], p,
+           wide ? div_ceil(groups, 4u) : groups, static_cast<uint32_t>(div_ceil<int64_t>(rows, 64)), 1, warps * 32,
+           warps * 16 * (wide ? 32 : 8) * sizeof(float));
   }
 }
 
@@ -370,8 +375,8 @@ void Forward::attention(const CudaLayer& layer, size_t index) {
   const auto H = static_cast<uint32_t>(config_.heads);
   if (tile_count_ != 0) {
     p.items = tiles_;
-    launch(kernels_.attend_tiles, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1, 256,
-           (kQueryRows * (E + 4 + kSplit + 4 + 8) + 16 * 32 * 20) * sizeof(float));
+    launch(kernels_.attend_tiles, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1,
+           256, (kQueryRows * (E + 4 + kSplit + 4 + 8) + 16 * 32 * 20) * sizeof(float));
   }
   if (single_count_ != 0) {
     const auto singles = static_cast<uint32_t>(single_count_);

@@ -54,7 +54,8 @@ class Forward {
 #define CARAT_KERNEL_HANDLE(name, params) Device::Kernel name = nullptr;
     CARAT_CUDA_KERNELS(CARAT_KERNEL_HANDLE)
 #undef CARAT_KERNEL_HANDLE
-    std::array<Device::Kernel, kTileTypes> product_1{}, product_4{}, product_fragments{}, gemm{}, head_row{};
+    std::array<Device::Kernel, kTileTypes> product_1{}, product_4{}, product_fragments{}, product_wide{}, gemm{},
+        head_row{};
   };
 
   Status find_kernels();

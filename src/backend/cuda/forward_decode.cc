@@ -78,7 +78,8 @@ Status Forward::prepare_decode() {
     fits = fits && reads(from.gate_up) != 3;
     for (const auto& [parts, count, unit] : stages_of(to)) {
       fits = fits && parts[0].matrix.chunks * count * unit <= kPartItems;
-      for (int32_t k = 0; k < count; ++k) slot_bytes = std::max(slot_bytes, tile_format(parts[k].matrix.type).tile_bytes());
+      for (int32_t k = 0; k < count; ++k)
+        slot_bytes = std::max(slot_bytes, tile_format(parts[k].matrix.type).tile_bytes());
     }
     layers.push_back(to);
   }
@@ -232,17 +233,19 @@ void Forward::head_row(int32_t row, float* logits, uint64_t* best) {
   p.best = best;
   const bool floats = !is_quantised(weights_.head);
   const size_t blocks = div_ceil<size_t>(static_cast<size_t>(config_.width), kTileColumns) * kTileBlocks;
-  launch(kernels_.head_row[static_cast<size_t>(weights_.head.type)], p, 2 * multiprocessors_, 1, 1, 512,
-         (kRowThreads + 32) * sizeof(float) + blocks * (floats ? 128 : 76));
+  const auto ring = static_cast<size_t>(kHeadWarps * head_depth(weights_.head.type) *
+                                        (tile_format(weights_.head.type).tile_bytes() + 8));
+  launch(kernels_.head_row[static_cast<size_t>(weights_.head.type)], p, 2 * multiprocessors_, 1, 1, kHeadThreads,
+         (kRowThreads + 32) * sizeof(float) + ring + blocks * (floats ? 128 : 76));
 }
 
 // The stages inside the one launch, by its own clock.
 void Forward::charge_decode() {
   // What each stamp's time since the one before was spent on.
-  constexpr Stage kStageOf[kDecodeStamps] = {Stage::kDown,    Stage::kQkv,    Stage::kQkv,    Stage::kAttn,
-                                             Stage::kAttn,    Stage::kAttn,   Stage::kAttnOut, Stage::kGateUp,
-                                             Stage::kGateUp,  Stage::kDown,   Stage::kDown,   Stage::kDown,
-                                             Stage::kDown,    Stage::kDown,   Stage::kDown,   Stage::kDown};
+  constexpr Stage kStageOf[kDecodeStamps] = {Stage::kDown,   Stage::kQkv,  Stage::kQkv,     Stage::kAttn,
+                                             Stage::kAttn,   Stage::kAttn, Stage::kAttnOut, Stage::kGateUp,
+                                             Stage::kGateUp, Stage::kDown, Stage::kDown,    Stage::kDown,
+                                             Stage::kDown,   Stage::kDown, Stage::kDown,    Stage::kDown};
   uint64_t before = stamps_[0];
   for (size_t i = 1; i < stamps_.size(); ++i) {
     const uint64_t now = stamps_[i];

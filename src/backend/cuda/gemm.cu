@@ -158,15 +158,21 @@ CARAT_DEVICE void gemm(const ProductParams& p) {
       }
     }
   }
-  CARAT_UNROLL for (int m = 0; m < kGemmTiles; ++m) {
-    CARAT_UNROLL for (int half = 0; half < 2; ++half) {
-      const int row = (first_tile + m) * 16 + half * 8 + g;
-      if (row >= p.rows) continue;
-      const float factor = x.factors[row];
-      CARAT_UNROLL for (int n = 0; n < 4; ++n) {
-        gemm_store(p, row, first_group + warp * 4 + n, t, factor * total[m][n][2 * half], factor * total[m][n][2 * half + 1]);
+  const auto store = [&](bool whole) {
+    CARAT_UNROLL for (int m = 0; m < kGemmTiles; ++m) {
+      CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+        const int row = (first_tile + m) * 16 + half * 8 + g;
+        const float factor = x.factors[least(row, p.rows - 1)];
+        CARAT_UNROLL for (int n = 0; n < 4; ++n) {
+          gemm_store(p, whole, row, first_group + warp * 4 + n, t, factor * total[m][n][2 * half], factor * total[m][n][2 * half + 1]);
+        }
       }
     }
+  };
+  if (gemm_whole(p, first_tile, kGemmTiles, first_group, kGemmGroups)) {
+    store(true);
+  } else {
+    store(false);
   }
 }
 

@@ -73,14 +73,20 @@ CARAT_DEVICE void gemm_floats(const ProductParams& p) {
       }
     }
   }
-  CARAT_UNROLL for (int m = 0; m < 4; ++m) {
-    CARAT_UNROLL for (int half = 0; half < 2; ++half) {
-      const int row = (first_tile + first_m + m) * 16 + half * 8 + g;
-      if (row >= p.rows) continue;
-      CARAT_UNROLL for (int n = 0; n < 8; ++n) {
-        gemm_store(p, row, first_group + first_n + n, t, acc[m][n][2 * half], acc[m][n][2 * half + 1]);
+  const auto store = [&](bool whole) {
+    CARAT_UNROLL for (int m = 0; m < 4; ++m) {
+      CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+        const int row = (first_tile + first_m + m) * 16 + half * 8 + g;
+        CARAT_UNROLL for (int n = 0; n < 8; ++n) {
+          gemm_store(p, whole, row, first_group + first_n + n, t, acc[m][n][2 * half], acc[m][n][2 * half + 1]);
+        }
       }
     }
+  };
+  if (gemm_whole(p, first_tile, kFloatTiles, first_group, kFloatGroups)) {
+    store(true);
+  } else {
+    store(false);
   }
 }
 CARAT_KERNEL(gemm_F32, ProductParams, kFloatThreads, 1) { gemm_floats<TileType::kF32>(p); }

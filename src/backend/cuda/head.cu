@@ -1,11 +1,27 @@
 // logits of one row, and the best of them: a warp takes 8 outputs and all their segments, one after the other.
 #include "backend/cuda/device/product.cuh"
+#include "backend/cuda/device/ring.cuh"
 #include "backend/cuda/device/rounding.cuh"
 
 namespace carat::cuda {
 
-inline constexpr int kHeadThreads = 512;
-inline constexpr int kHeadWarps = kHeadThreads / 32;
+
+// The tiles of a warp's groups, which lie one after the other in each.
+struct GroupTiles {
+  const uint8_t* data;
+  int64_t at, stride, end;  // bytes: where the group begins; to this warp's next; of the matrix
+  int chunk, chunks, bytes;
+
+  CARAT_METHOD bool more() const { return at < end; }
+  CARAT_METHOD TilePlace take() {
+    const TilePlace tile{data + at + static_cast<int64_t>(chunk) * bytes, static_cast<uint32_t>(bytes)};
+    if (++chunk == chunks) {
+      chunk = 0;
+      at += stride;
+    }
+    return tile;
+  }
+};
 
 template <TileType kType>
 CARAT_DEVICE void head_row(const DecodeParams& p) {
@@ -19,7 +35,17 @@ CARAT_DEVICE void head_row(const DecodeParams& p) {
   x.floats = kFormat.quantised() ? 0 : 1;
   const int blocks = x.chunks * kTileBlocks;
   x.factors = scratch + kRowThreads;
-  uint8_t* memory = shared_memory() + (kRowThreads + 32) * 4;
+  const int warps = static_cast<int>(gridDim.x) * kHeadWarps;
+  const int first_group = static_cast<int>(blockIdx.x) * kHeadWarps + warp_index();
+  constexpr int kTileBytes = kFormat.tile_bytes(), kDepth = head_depth(kType);
+  uint8_t* rings = shared_memory() + (kRowThreads + 32) * 4;
+  uint8_t* memory = rings + kHeadWarps * kDepth * (kTileBytes + 8);
+  Ring<GroupTiles> ring{};
+  const int64_t group_bytes = static_cast<int64_t>(x.chunks) * kTileBytes;
+  ring.source = {p.head.data, first_group * group_bytes, warps * group_bytes, p.head.groups * group_bytes, 0, x.chunks, kTileBytes};
+  const auto begin = static_cast<int>(rings - shared_memory());
+  ring.begin(begin + kHeadWarps * kDepth * 8 + warp_index() * kDepth * kTileBytes, begin + warp_index() * kDepth * 8, kDepth,
+             kTileBytes);
   x.values = reinterpret_cast<float*>(memory);
   x.planes = memory;
   x.scales = reinterpret_cast<float*>(memory + blocks * 64);
@@ -36,15 +62,15 @@ CARAT_DEVICE void head_row(const DecodeParams& p) {
   block_barrier();
 
   const int lane = lane_index();
-  const int warps = static_cast<int>(gridDim.x) * kHeadWarps;
   const float factor = factor_of<kType>(x, 0);
   uint64_t best = 0;
-  for (int group = static_cast<int>(blockIdx.x) * kHeadWarps + warp_index(); group < p.head.groups; group += warps) {
-    const uint8_t* tile = p.head.data + static_cast<int64_t>(group) * p.head.chunks * kFormat.tile_bytes();
+  for (int group = first_group; group < p.head.groups; group += warps) {
     float total = 0.0f;
-    CARAT_UNROLL_3 for (int chunk = 0; chunk < p.head.chunks; ++chunk) {
+    for (int chunk = 0; chunk < p.head.chunks; ++chunk) {
       float acc[1];
-      segment_of_rows<kType, 1>(tile + chunk * kFormat.tile_bytes(), x, chunk, lane, acc);
+      segment_of_rows<kType, 1, true>(ring.wait(0), x, chunk, lane, acc);
+      warp_barrier();
+      ring.done();
       total = total + acc[0];
     }
     const int id = group * kTileRows + lane - 24;

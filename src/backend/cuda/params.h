@@ -16,7 +16,7 @@ inline constexpr int kDecodeStamps = 16;
 inline constexpr int kRowThreads = 128;  // of a block that works on one row: the partial sums of a norm
 
 // Products with many rows. Quantised: 64 rows x 64 outputs a block; floats: 128 x 128, half a chunk at a time.
-inline constexpr int kGemmGroups = 8, kGemmTiles = 4, kGemmThreads = 64;      // of 8 outputs, of 16 rows
+inline constexpr int kGemmGroups = 8, kGemmTiles = 4, kGemmThreads = 64;  // of 8 outputs, of 16 rows
 inline constexpr int kFloatGroups = 16, kFloatTiles = 8, kFloatThreads = 128;
 // Bytes of a stage in shared memory; there are two, and after them 128 bytes.
 constexpr int gemm_stage_bytes(TileType type) {
@@ -204,9 +204,9 @@ struct DecodeParams {
   const uint32_t* first_tile;
   // What blocks tell each other: a float below, the epoch above. The epoch of a layer is `epoch` + its number.
   uint64_t *qkv, *scores, *values, *weights, *attended, *projected, *down[2], *gated_values;
-  void* gated;    // [F / 32][7] Words4: three words and the epoch; of 19: planes, scale, sums
-  float* hidden;  // [D] after the last layer
-  float* logits;  // null: not wanted
+  void* gated;       // [F / 32][7] Words4: three words and the epoch; of 19: planes, scale, sums
+  float* hidden;     // [D] after the last layer
+  float* logits;     // null: not wanted
   uint64_t* best;    // 0 before: see order_of_logit
   uint64_t* stamps;  // [layers][kDecodeStamps] nanoseconds, or null; decode.cu says of what
   uint32_t epoch;
@@ -216,22 +216,43 @@ struct DecodeParams {
   float query_scale, embedding_scale, epsilon;
 };
 
+// head_row: tiles that each warp has on their way, 48 KB a block at most.
+inline constexpr int kHeadThreads = 512, kHeadWarps = kHeadThreads / 32;
+constexpr int head_depth(TileType type) {
+  const int depth = 3072 / tile_format(type).tile_bytes();
+  return depth > 2 ? depth : 2;
+}
+
 inline constexpr int kDecodeThreads = 512, kDecodeWarps = kDecodeThreads / 32;
 inline constexpr int kPartItems = 1024;  // segments of 8 outputs that a block holds at a time
 
 // Shared memory of decode_row, in bytes.
 struct DecodeLayout {
-  int hidden, y, angles, scratch, heads, part, gated, layers, arrivals, x, slots, bytes;
+  int hidden, y, angles, scratch, heads, part, gated, layers, norms, norm_arrivals, arrivals, x, slots, bytes;
 };
-constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, int x_bytes, int slot_bytes, int depth) {
+// Norms of a layer in shared memory: attn, post_attn, ffn, post_ffn, q, k; there are two places. Those of wide models stay
+// where they are.
+constexpr int decode_norm_floats(int width, int head_size) { return width <= 2048 ? 4 * width + 2 * head_size : 0; }
+constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, int x_bytes, int slot_bytes,
+                                     int depth) {
   DecodeLayout l{};
   int at = 0;
-  const int sizes[] = {width * 4,           width * 4, head_size * 8, 256 * 4, (heads_of_kv + 2) * head_size * 4, kPartItems * 32,
-                       kDecodeWarps * 32 * 4, 2 * static_cast<int>(sizeof(DecodeLayer)), kDecodeWarps * depth * 8, x_bytes,
+  const int sizes[] = {width * 4,
+                       width * 4,
+                       head_size * 8,
+                       256 * 4,
+                       (heads_of_kv + 2) * head_size * 4,
+                       kPartItems * 32,
+                       kDecodeWarps * 32 * 4,
+                       2 * static_cast<int>(sizeof(DecodeLayer)),
+                       8 * decode_norm_floats(width, head_size),
+                       16,
+                       kDecodeWarps * depth * 8,
+                       x_bytes,
                        kDecodeWarps * depth * slot_bytes};
-  int* const places[] = {&l.hidden, &l.y,      &l.angles,   &l.scratch, &l.heads, &l.part,
-                         &l.gated,  &l.layers, &l.arrivals, &l.x,       &l.slots};
-  for (int i = 0; i < 11; ++i) {
+  int* const places[] = {&l.hidden, &l.y,     &l.angles,        &l.scratch,  &l.heads, &l.part, &l.gated,
+                         &l.layers, &l.norms, &l.norm_arrivals, &l.arrivals, &l.x,     &l.slots};
+  for (int i = 0; i < 13; ++i) {
     *places[i] = at;
     at += (sizes[i] + 127) / 128 * 128;
   }
@@ -242,7 +263,9 @@ constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, 
 // Which groups of 8 outputs of a part a block computes: units of neighbours, in turns. `unit` groups, `slots` of them.
 struct DecodeShare {
   int unit, slots;
-  constexpr int group(int slot, int block, int blocks) const { return (block + slot / unit * blocks) * unit + slot % unit; }
+  constexpr int group(int slot, int block, int blocks) const {
+    return (block + slot / unit * blocks) * unit + slot % unit;
+  }
 };
 constexpr DecodeShare decode_share(int groups, int unit, int block, int blocks) {
   const int units = groups / unit - block + blocks - 1;
@@ -259,7 +282,7 @@ constexpr int decode_round(int chunks, int parts, int unit) {
 #define CARAT_CUDA_QUANTISED_TYPES(X) \
   X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS)
 
-// Every kernel but product_{1,4,fragments}_TYPE and gemm_TYPE (ProductParams) and head_row_TYPE (DecodeParams): name and parameters.
+// Every kernel but product_{1,4,fragments,wide}_TYPE and gemm_TYPE (ProductParams) and head_row_TYPE (DecodeParams): name and parameters.
 #define CARAT_CUDA_KERNELS(X)        \
   X(embed_rows, EmbedParams)         \
   X(close_rows, CloseParams)         \

@@ -45,9 +45,67 @@ CARAT_KERNEL(embed_rows, EmbedParams, kRowThreads, 1) {
   write_normed_row(p.out, row, hidden, p.norm, p.width, p.epsilon, scratch);
 }
 
-CARAT_KERNEL(close_rows, CloseParams, kRowThreads, 1) {
+// A thread's columns i, i + 128, ... are those that its warp rounds to blocks: so a row of up to 2,048 stays in registers, and all
+// that it reads is asked for at once.
+inline constexpr int kRowValues = 16;
+
+CARAT_DEVICE float sum_of_squares(const float* values, float* scratch) {
+  float squares = 0.0f;
+  CARAT_UNROLL for (int k = 0; k < kRowValues; ++k) squares = fma_rn(values[k], values[k], squares);
+  return block_halves(squares, scratch);
+}
+
+CARAT_DEVICE void close_narrow_row(const CloseParams& p, int row, float* scratch) {
+  const float* y = p.projected + static_cast<int64_t>(row) * p.width;
+  float* hidden = p.hidden + static_cast<int64_t>(row) * p.width;
+  float value[kRowValues], h[kRowValues], post[kRowValues], next[kRowValues];
+  const int thread = thread_index();
+  CARAT_UNROLL for (int k = 0; k < kRowValues; ++k) {
+    const int i = thread + k * kRowThreads;
+    const bool there = i < p.width;
+    value[k] = there ? y[i] : 0.0f;
+    h[k] = there ? hidden[i] : 0.0f;
+    post[k] = there ? p.post_norm[i] : 0.0f;
+    next[k] = there && p.next_norm != nullptr ? p.next_norm[i] : 0.0f;
+  }
+  const float inverse = inverse_rms(sum_of_squares(value, scratch), p.width, p.epsilon);
+  CARAT_UNROLL for (int k = 0; k < kRowValues; ++k) {
+    const int i = thread + k * kRowThreads;
+    if (i >= p.width) continue;
+    h[k] = h[k] + (value[k] * inverse) * post[k];
+    hidden[i] = h[k];
+  }
+  if (p.next_norm == nullptr) return;
+  const float factor = inverse_rms(sum_of_squares(h, scratch), p.width, p.epsilon);
+  constexpr int kAtOnce = 3;  // blocks, so that none waits for its own
+  CARAT_UNROLL for (int first = 0; first < kRowValues; first += kAtOnce) {
+    if (first * 4 >= p.out.chunks * kTileBlocks) break;
+    if (p.out.integers != 0) {
+      RoundedBlock r[kAtOnce];
+      CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {
+        r[k] = round_value(first + k < kRowValues ? h[least(first + k, kRowValues - 1)] * next[least(first + k, kRowValues - 1)] : 0.0f);
+      }
+      CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {
+        const int block = thread / 32 + 4 * (first + k);
+        if (block < p.out.chunks * kTileBlocks) put_block(p.out, row, block, r[k]);
+      }
+    }
+    if (p.out.floats != 0) {
+      CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {
+        const int i = thread + (first + k) * kRowThreads;
+        if (first + k < kRowValues && i < p.out.chunks * kTileColumns) {
+          store_float(p.out, row, i, (h[least(first + k, kRowValues - 1)] * factor) * next[least(first + k, kRowValues - 1)]);
+        }
+      }
+    }
+  }
+  if (thread == 0) p.out.factors[row] = factor;
+}
+
+CARAT_KERNEL(close_rows, CloseParams, kRowThreads, 4) {
   auto* scratch = reinterpret_cast<float*>(shared_memory());
   const int row = static_cast<int>(blockIdx.x);
+  if (p.width <= kRowValues * kRowThreads) return close_narrow_row(p, row, scratch);
   const float* y = p.projected + static_cast<int64_t>(row) * p.width;
   float* hidden = p.hidden + static_cast<int64_t>(row) * p.width;
   float squares = 0.0f;
@@ -100,24 +158,37 @@ CARAT_KERNEL(prepare_heads, HeadsParams, 512, 1) {
   for (int head = warp_index(); head < p.heads + p.kv_heads; head += block_threads() / 32) {
     float* x = qkv + head * E;
     const float* weight = head < p.heads ? p.q_norm : p.k_norm;
-    float partial[4];  // partial sum lane + 32 k of the 128
-    CARAT_UNROLL for (int k = 0; k < 4; ++k) {
-      partial[k] = 0.0f;
-      for (int i = lane + 32 * k; i < E; i += 128) partial[k] = fma_rn(x[i], x[i], partial[k]);
+    float value[8], own[8], cosine[4], sine[4];  // of element lane + 32 k: all asked for at once
+    CARAT_UNROLL for (int k = 0; k < 8; ++k) {
+      const bool there = lane + 32 * k < E;
+      value[k] = there ? x[lane + 32 * k] : 0.0f;
+      own[k] = there ? weight[lane + 32 * k] : 0.0f;
     }
+    CARAT_UNROLL for (int k = 0; k < 4; ++k) {
+      const bool there = lane + 32 * k < half;
+      cosine[k] = there ? p.cosines[static_cast<int64_t>(row) * half + lane + 32 * k] : 0.0f;
+      sine[k] = there ? p.sines[static_cast<int64_t>(row) * half + lane + 32 * k] : 0.0f;
+    }
+    float partial[4];  // partial sum lane + 32 k of the 128
+    CARAT_UNROLL for (int k = 0; k < 4; ++k) partial[k] = fma_rn(value[k + 4], value[k + 4], fma_rn(value[k], value[k], 0.0f));
     const float squares = warp_halves((partial[0] + partial[2]) + (partial[1] + partial[3]));
     const float inverse = inverse_rms(squares, E, p.epsilon);
     const int64_t base = (static_cast<int64_t>(page) * p.kv_heads + head - p.heads) * kKeysPerPage * E;
-    const auto store_key = [&](int e, float value) {
-      p.k_cache[base + (e / 8 * kKeysPerPage + slot) * 8 + e % 8] = float_to_half(value);
+    const auto store_key = [&](int e, float key) {
+      p.k_cache[base + (e / 8 * kKeysPerPage + slot) * 8 + e % 8] = float_to_half(key);
     };
-    for (int j = lane; j < half; j += 32) {
-      const float a = (x[j] * inverse) * weight[j];
-      const float b = (x[half + j] * inverse) * weight[half + j];
-      const float cosine = p.cosines[static_cast<int64_t>(row) * half + j];
-      const float sine = p.sines[static_cast<int64_t>(row) * half + j];
-      const float first = fma_rn(a, cosine, -(b * sine));
-      const float second = fma_rn(b, cosine, a * sine);
+    const int across = half / 32;  // element lane + 32 k turns with lane + 32 (k + across)
+    CARAT_UNROLL for (int k = 0; k < 4; ++k) {
+      if (k >= across) continue;
+      float other = 0.0f, other_own = 0.0f;
+      CARAT_UNROLL for (int j = 1; j < 8; ++j) {
+        if (j == k + across) other = value[j], other_own = own[j];
+      }
+      const float a = (value[k] * inverse) * own[k];
+      const float b = (other * inverse) * other_own;
+      const int j = lane + 32 * k;
+      const float first = fma_rn(a, cosine[k], -(b * sine[k]));
+      const float second = fma_rn(b, cosine[k], a * sine[k]);
       if (head < p.heads) {
         x[j] = first * p.query_scale;
         x[half + j] = second * p.query_scale;

@@ -36,6 +36,7 @@ const std::map<std::string, Function, std::less<>>& kernels() {
 #define CARAT_ENTRIES(type)                                                      \
   {"product_1_" #type, &call<&cuda::product_1_##type, cuda::ProductParams>},     \
       {"product_4_" #type, &call<&cuda::product_4_##type, cuda::ProductParams>}, \
+      {"product_wide_" #type, &call<&cuda::product_wide_##type, cuda::ProductParams>},           \
       {"gemm_" #type, &call<&cuda::gemm_##type, cuda::ProductParams>},           \
       {"head_row_" #type, &call<&cuda::head_row_##type, cuda::DecodeParams>},    \
       {"product_fragments_" #type, &call<&cuda::product_fragments_##type, cuda::ProductParams>},

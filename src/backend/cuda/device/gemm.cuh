@@ -53,14 +53,19 @@ CARAT_DEVICE void gemm_wait(uint64_t* arrival, int parity) {
   }
 }
 
-// Two neighbouring outputs of a row.
-CARAT_DEVICE void gemm_store(const ProductParams& p, int row, int group, int t, float first, float second) {
-  float* out = p.out + static_cast<int64_t>(row) * p.out_stride + (group * p.group_step + p.group_first) * kTileRows + 2 * t;
-  const int left = p.matrix.rows - (group * kTileRows + 2 * t);
-  if (left > 1 && (p.out_stride & 1) == 0) {
+// Two neighbouring outputs of a row. `whole`: all of the block's rows and outputs are there, and pairs of floats aligned.
+CARAT_DEVICE bool gemm_whole(const ProductParams& p, int first_tile, int tiles, int first_group, int groups) {
+  return (first_tile + tiles) * 16 <= p.rows && (first_group + groups) * kTileRows <= p.matrix.rows && (p.out_stride & 1) == 0;
+}
+CARAT_DEVICE void gemm_store(const ProductParams& p, bool whole, int row, int group, int t, float first, float second) {
+  if (whole) {
+    float* out = p.out + static_cast<int64_t>(row) * p.out_stride + (group * p.group_step + p.group_first) * kTileRows + 2 * t;
     *reinterpret_cast<Floats2*>(out) = {first, second};
     return;
   }
+  if (row >= p.rows) return;
+  float* out = p.out + static_cast<int64_t>(row) * p.out_stride + (group * p.group_step + p.group_first) * kTileRows + 2 * t;
+  const int left = p.matrix.rows - (group * kTileRows + 2 * t);
   if (left > 0) out[0] = first;
   if (left > 1) out[1] = second;
 }

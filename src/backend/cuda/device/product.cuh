@@ -169,56 +169,79 @@ CARAT_DEVICE void bf16_weights(const uint8_t* tile, int step, int g, int t, uint
   }
 }
 
-// Fragments of a tile: a lane (column g = lane / 4 of the product, t = lane % 4) of mma, and of 16 rows of activations.
+// 16 rows of activations of one chunk, as a lane of mma has them: row g = lane / 4 and g + 8.
 template <TileType kType>
-CARAT_DEVICE void segment_of_fragments(const uint8_t* tile, const Rounded& x, int chunk, int m, int lane, float* acc) {
+struct RowFragments {
+  static constexpr int kPieces = tile_format(kType).quantised() ? 4 : 8;  // blocks of 32, steps of 16 columns
+  uint32_t high[kPieces][4], low[kPieces][4];
+  float scales[2][4];
+  int sums[2][8];
+
+  CARAT_METHOD void load_of(const Rounded& x, int chunk, int m, int lane) {
+    const int64_t fragment = static_cast<int64_t>(chunk) * (x.rows16 / 16) + m;
+    constexpr bool kQuantised = tile_format(kType).quantised();
+    const uint8_t* from = kQuantised ? x.planes + fragment * 4096 + lane * 16 : x.pieces + fragment * 8192 + lane * 16;
+    CARAT_UNROLL for (int i = 0; i < kPieces; ++i) {
+      const Words4 h = load<Words4>(from + (kQuantised ? i * 512 : i * 1024));
+      const Words4 l = load<Words4>(from + (kQuantised ? 2048 + i * 512 : i * 1024 + 512));
+      high[i][0] = h.x, high[i][1] = h.y, high[i][2] = h.z, high[i][3] = h.w;
+      low[i][0] = l.x, low[i][1] = l.y, low[i][2] = l.z, low[i][3] = l.w;
+    }
+    if constexpr (kQuantised) {
+      const int64_t row = static_cast<int64_t>(chunk) * x.rows16 + m * 16 + (lane >> 2);
+      CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+        const Words4 four = load<Words4>(x.scales + (row + 8 * half) * 4);
+        const Words4 s0 = load<Words4>(x.sums + (row + 8 * half) * 8), s1 = load<Words4>(x.sums + (row + 8 * half) * 8 + 4);
+        const uint32_t of[4] = {four.x, four.y, four.z, four.w};
+        const uint32_t all[8] = {s0.x, s0.y, s0.z, s0.w, s1.x, s1.y, s1.z, s1.w};
+        CARAT_UNROLL for (int i = 0; i < 4; ++i) scales[half][i] = bits_to_float(of[i]);
+        CARAT_UNROLL for (int i = 0; i < 8; ++i) sums[half][i] = static_cast<int>(all[i]);
+      }
+    }
+  }
+};
+
+// Their segments with a tile: rows g and g + 8, outputs 2t and 2t + 1 of it.
+template <TileType kType>
+CARAT_DEVICE void segment_of_fragments(const uint8_t* tile, const RowFragments<kType>& x, int lane, float* acc) {
   constexpr TileFormat kFormat = tile_format(kType);
   const int g = lane >> 2, t = lane & 3;
   CARAT_UNROLL for (int e = 0; e < 4; ++e) acc[e] = 0.0f;
-  const int64_t fragment = static_cast<int64_t>(chunk) * (x.rows16 / 16) + m;
   if constexpr (kFormat.quantised()) {
-    const uint8_t* planes = x.planes + fragment * 4096 + lane * 16;
-    const int64_t row = static_cast<int64_t>(chunk) * x.rows16 + m * 16 + g;
     CARAT_UNROLL for (int b = 0; b < kTileBlocks; ++b) {
       const Words2 w = tile_words<kType>(tile, b, g, t);
-      const Words4 hv = load<Words4>(planes + b * 512), lv = load<Words4>(planes + 2048 + b * 512);
-      const uint32_t high[4] = {hv.x, hv.y, hv.z, hv.w}, low[4] = {lv.x, lv.y, lv.z, lv.w};
       const TileScales s[2] = {tile_scales<kType>(tile, b, 2 * t), tile_scales<kType>(tile, b, 2 * t + 1)};
       int d[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
       if constexpr (kFormat.subs == 1) {
-        mma_k32(d[0], high, w.low, w.high);
+        mma_k32(d[0], x.high[b], w.low, w.high);
         CARAT_UNROLL for (int e = 0; e < 4; ++e) d[0][e] = d[0][e] * 128;
-        mma_k32(d[0], low, w.low, w.high);
+        mma_k32(d[0], x.low[b], w.low, w.high);
       } else {
-        mma_k16(d[0], high[0], high[1], w.low);
-        mma_k16(d[1], high[2], high[3], w.high);
+        mma_k16(d[0], x.high[b][0], x.high[b][1], w.low);
+        mma_k16(d[1], x.high[b][2], x.high[b][3], w.high);
         CARAT_UNROLL for (int e = 0; e < 4; ++e) {
           d[0][e] = d[0][e] * 128;
           d[1][e] = d[1][e] * 128;
         }
-        mma_k16(d[0], low[0], low[1], w.low);
-        mma_k16(d[1], low[2], low[3], w.high);
+        mma_k16(d[0], x.low[b][0], x.low[b][1], w.low);
+        mma_k16(d[1], x.low[b][2], x.low[b][3], w.high);
       }
       CARAT_UNROLL for (int e = 0; e < 4; ++e) {
-        const int64_t at = (row + e / 2 * 8) * kTileBlocks + b;
-        const int s0 = x.sums[2 * at], s1 = x.sums[2 * at + 1];
+        const int s0 = x.sums[e / 2][2 * b], s1 = x.sums[e / 2][2 * b + 1];
         const int sums[2] = {kFormat.subs == 1 ? s0 + s1 : s0, s1};
         const int isum[2] = {d[0][e] - kFormat.offset * sums[0], d[1][e] - kFormat.offset * sums[1]};
-        acc[e] = block_step<kType>(acc[e], isum, sums, s[e % 2], x.scales[at]);
+        acc[e] = block_step<kType>(acc[e], isum, sums, s[e % 2], x.scales[e / 2][b]);
       }
     }
   } else {
-    const uint8_t* pieces = x.pieces + fragment * 8192 + lane * 16;
     CARAT_UNROLL for (int step = 0; step < 8; ++step) {
-      const Words4 hv = load<Words4>(pieces + step * 1024), lv = load<Words4>(pieces + step * 1024 + 512);
-      const uint32_t high[4] = {hv.x, hv.y, hv.z, hv.w}, low[4] = {lv.x, lv.y, lv.z, lv.w};
       uint32_t w[2], rest[2];
       bf16_weights<kType>(tile, step, g, t, w, rest);
-      mma_bf16(acc, high, w[0], w[1]);
-      mma_bf16(acc, low, w[0], w[1]);
+      mma_bf16(acc, x.high[step], w[0], w[1]);
+      mma_bf16(acc, x.low[step], w[0], w[1]);
       if constexpr (kType != TileType::kBF16) {
-        mma_bf16(acc, high, rest[0], rest[1]);
-        mma_bf16(acc, low, rest[0], rest[1]);
+        mma_bf16(acc, x.high[step], rest[0], rest[1]);
+        mma_bf16(acc, x.low[step], rest[0], rest[1]);
       }
     }
   }

@@ -6,9 +6,13 @@
 
 namespace carat::cuda {
 
-// A warp rounds the block whose column `lane` has this value. A block that holds NaN or Inf gets the scale NaN.
-CARAT_DEVICE void round_block(const Rounded& out, int row, int block, float value) {
-  const int lane = lane_index();
+// What a warp has when it has rounded the block whose column `lane` has this value. A block that holds NaN or Inf gets the
+// scale NaN.
+struct RoundedBlock {
+  int q, sum;  // sum: of the lane's half of the block
+  float scale;
+};
+CARAT_DEVICE RoundedBlock round_value(float value) {
   const uint32_t largest = warp_max(float_bits(value) & 0x7fffffffu);
   const float magnitude = bits_to_float(largest);
   const bool broken = largest >= 0x7f800000u;
@@ -17,28 +21,37 @@ CARAT_DEVICE void round_block(const Rounded& out, int row, int block, float valu
   const int q = broken ? 0 : round_to_int(value * inverse);
   int sum = q;
   CARAT_UNROLL for (int width = 8; width > 0; width /= 2) sum += from_lane_xor(sum, width);
-  const float scale = broken ? bits_to_float(0x7fc00000u) : zero ? 0.0f : div_rn(magnitude, 16383.0f);
-  const auto high = static_cast<uint8_t>(q >> 7);
-  const auto low = static_cast<uint8_t>(q & 127);
-  const int blocks = out.chunks * kTileBlocks;
-  if (out.fragments != 0) {
-    const int chunk = block / kTileBlocks, k = block % kTileBlocks;
-    const int64_t tile = static_cast<int64_t>(chunk) * (out.rows16 / 16) + row / 16;
-    const int to = (row & 7) * 4 + (lane & 15) / 4;
-    const int part = ((row >> 3) & 1) + 2 * (lane >> 4);
-    uint8_t* p = out.planes + tile * 4096 + k * 512 + to * 16 + part * 4 + (lane & 3);
-    p[0] = high;
-    p[2048] = low;
-    const int64_t at = (static_cast<int64_t>(chunk) * out.rows16 + row) * kTileBlocks + k;
-    if (lane == 0) out.scales[at] = scale;
-    if ((lane & 15) == 0) out.sums[at * 2 + lane / 16] = sum;
-  } else {
-    const int64_t at = static_cast<int64_t>(row) * blocks + block;
-    out.planes[at * 64 + lane] = high;
-    out.planes[at * 64 + 32 + lane] = low;
-    if (lane == 0) out.scales[at] = scale;
-    if ((lane & 15) == 0) out.sums[at * 2 + lane / 16] = sum;
-  }
+  return {q, sum, broken ? bits_to_float(0x7fc00000u) : zero ? 0.0f : div_rn(magnitude, 16383.0f)};
+}
+
+// Into a row's place (not fragments).
+CARAT_DEVICE void store_block(const Rounded& out, int64_t at, const RoundedBlock& r) {
+  const int lane = lane_index();
+  out.planes[at * 64 + lane] = static_cast<uint8_t>(r.q >> 7);
+  out.planes[at * 64 + 32 + lane] = static_cast<uint8_t>(r.q & 127);
+  if (lane == 0) out.scales[at] = r.scale;
+  if ((lane & 15) == 0) out.sums[at * 2 + lane / 16] = r.sum;
+}
+
+// Into its place, wherever that is.
+CARAT_DEVICE void put_block(const Rounded& out, int row, int block, const RoundedBlock& r) {
+  const int lane = lane_index();
+  if (out.fragments == 0) return store_block(out, static_cast<int64_t>(row) * out.chunks * kTileBlocks + block, r);
+  const int chunk = block / kTileBlocks, k = block % kTileBlocks;
+  const int64_t tile = static_cast<int64_t>(chunk) * (out.rows16 / 16) + row / 16;
+  const int to = (row & 7) * 4 + (lane & 15) / 4;
+  const int part = ((row >> 3) & 1) + 2 * (lane >> 4);
+  uint8_t* p = out.planes + tile * 4096 + k * 512 + to * 16 + part * 4 + (lane & 3);
+  p[0] = static_cast<uint8_t>(r.q >> 7);
+  p[2048] = static_cast<uint8_t>(r.q & 127);
+  const int64_t at = (static_cast<int64_t>(chunk) * out.rows16 + row) * kTileBlocks + k;
+  if (lane == 0) out.scales[at] = r.scale;
+  if ((lane & 15) == 0) out.sums[at * 2 + lane / 16] = r.sum;
+}
+
+// A warp rounds a block into its place.
+CARAT_DEVICE void round_block(const Rounded& out, int row, int block, float value) {
+  put_block(out, row, block, round_value(value));
 }
 
 // The float form of one element.
