@@ -28,6 +28,13 @@ std::string cuda_state() {
   return device.ok() ? *device : device.error().message;
 }
 
+// Whether a name means the device: "cuda", or "auto" where there is one that this build has kernels for.
+bool means_device(const BackendOptions& options) {
+  if (options.name != "auto" || options.precision != Precision::kExact) return options.name == "cuda";
+  static const bool there = cuda::describe_device().ok();
+  return there;
+}
+
 // The kernels that a name asks for; none for the reference. Errors: kInvalidArgument, listing what there is.
 Result<const cpu::Kernels*> find_kernels(const BackendOptions& options) {
   if (options.threads < 0 || options.threads > 1024) {
@@ -36,7 +43,7 @@ Result<const cpu::Kernels*> find_kernels(const BackendOptions& options) {
   }
   if (options.name == "reference") return nullptr;
   for (const cpu::Kernels* kernels : cpu::available_kernels()) {
-    if (options.name == "cpu" || options.name == kernels->name) return kernels;
+    if (options.name == "cpu" || options.name == "auto" || options.name == kernels->name) return kernels;
   }
   const auto missing = cpu::missing_kernels();
   if (std::find(missing.begin(), missing.end(), options.name) != missing.end()) {
@@ -45,15 +52,21 @@ Result<const cpu::Kernels*> find_kernels(const BackendOptions& options) {
                              fmt::join(backend_names(), ", "))};
   }
   return Error{ErrorCode::kInvalidArgument,
-               fmt::format("unknown backend '{}'; this machine has cpu (the best of them), {}; cuda: {}", options.name,
-                           fmt::join(backend_names(), ", "), cuda_state())};
+               fmt::format("unknown backend '{}'; this machine has auto, cpu (the best of them), {}; cuda: {}",
+                           options.name, fmt::join(backend_names(), ", "), cuda_state())};
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, const ModelConfig& config,
                                                 const Weights& weights) {
-  if (options.name == "cuda") return cuda::create_cuda_backend(options, config, weights);
+  if (means_device(options)) {
+    CARAT_CHECK(check_finite(config, weights));
+    CARAT_CHECK(whole(weights.maps));
+    BackendOptions device = options;
+    if (options.name == "auto") device.threads = 0;  // they were meant for the processor
+    return cuda::create_cuda_backend(device, config, weights);
+  }
   CARAT_TRY(const cpu::Kernels* kernels, find_kernels(options));
   if (kernels == nullptr) {
     CARAT_CHECK(check_finite(config, weights));
@@ -89,7 +102,7 @@ Result<uint64_t> vision_encoder_bytes(const BackendOptions& options, const Visio
 
 Result<MemoryNeed> memory_need(const BackendOptions& options, const ModelConfig& config, const Weights& weights,
                                int32_t max_rows) {
-  if (options.name == "cuda") return cuda::cuda_memory_need(config, weights, max_rows);
+  if (means_device(options)) return cuda::cuda_memory_need(config, weights, max_rows);
   CARAT_TRY(const cpu::Kernels* kernels, find_kernels(options));
   if (kernels == nullptr) return reference_memory_need(config, weights, max_rows);
   return cpu::cpu_memory_need(options, config, weights, max_rows);

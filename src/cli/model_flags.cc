@@ -8,7 +8,9 @@
 namespace carat::cli {
 
 void add_model_flags(CLI::App& app, chat::LoadOptions& options) {
-  app.add_option("--backend", options.backend.name, "cpu (the best of it), cpu/avx2, ..., or reference")
+  options.backend.name = "auto";
+  app.add_option("--backend", options.backend.name,
+                 "auto (cuda where there is a device), cuda, cpu (the best of it), cpu/avx2, ..., or reference")
       ->type_name("NAME")
       ->group("Running");
   add_number(app, "-t,--threads", options.backend.threads, 0, 1024, "0: one per core")->group("Running");
