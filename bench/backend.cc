@@ -1,6 +1,6 @@
 // Times a backend without a model's files: random weights of a real shape, decode, prefill and batches, and the time of
-// each stage. With --check it first compares tokens with another backend, bit for bit.
-//   backend_bench SHAPE TYPE BACKEND [--check BACKEND] [prefill=2048,8192] [decode=0,4096] [batch=8,64]
+// each stage. With check= it first compares tokens with another backend, bit for bit.
+//   backend_bench SHAPE TYPE BACKEND [threads=N] [check=BACKEND] [prefill=2048,8192] [decode=0,4096] [batch=8,64]
 #include "backend/backend.h"
 
 #include <fmt/format.h>
@@ -235,7 +235,8 @@ std::vector<int32_t> numbers(const char* text) {
 int main(int argc, char** argv) {
   if (argc < 4) {
     fmt::print(
-        "usage: backend_bench SHAPE TYPE BACKEND [check=BACKEND] [prefill=N,..] [decode=DEPTH,..] [batch=N,..]\n");
+        "usage: backend_bench SHAPE TYPE BACKEND [threads=N] [check=BACKEND] [prefill=N,..] [decode=DEPTH,..] "
+        "[batch=N,..]\n");
     return 2;
   }
   const auto shape = synth_shape(argv[1]);
@@ -245,7 +246,9 @@ int main(int argc, char** argv) {
   const Model model = random_model(*shape, *recipe);
   fmt::print("{} {}: random weights in {:.1f} s\n", argv[1], argv[2], now() - begin);
   begin = now();
-  auto backend = must(create_backend({argv[3], 0, Precision::kExact}, model.config, model.weights));
+  int threads = 0;
+  for (int i = 4; i < argc; ++i) std::sscanf(argv[i], "threads=%d", &threads);
+  auto backend = must(create_backend({argv[3], threads, Precision::kExact}, model.config, model.weights));
   fmt::print("{}: loaded in {:.2f} s, {} MB a token\n", backend->info().name, now() - begin,
              backend->info().decode_bytes / 1000000);
   bool same = true;
@@ -259,6 +262,7 @@ int main(int argc, char** argv) {
       continue;
     }
     for (const int32_t n : numbers(value)) {
+      if (what == "threads") continue;
       if (what == "decode") decode(*backend, model.config, n);
       if (what == "prefill") prefill(*backend, model.config, n);
       if (what == "batch") batch(*backend, model.config, n);

@@ -19,8 +19,8 @@ class CudaBackend final : public Backend {
   CudaBackend(std::unique_ptr<Device> device, const ModelConfig& config)
       : device_(std::move(device)), config_(config) {}
 
-  Status load(const Weights& weights) {
-    CARAT_TRY(forward_, Forward::create(*device_, config_, weights));
+  Status load(const Weights& weights, int blocks) {
+    CARAT_TRY(forward_, Forward::create(*device_, config_, weights, blocks));
     return {};
   }
 
@@ -140,7 +140,7 @@ Result<std::unique_ptr<Backend>> create_backend_on(std::unique_ptr<Device> devic
     return Error{ErrorCode::kUnsupported, "the CUDA backend has no fast precision yet; leave --precision exact"};
   }
   auto backend = std::make_unique<CudaBackend>(std::move(device), config);
-  CARAT_CHECK(backend->load(weights));
+  CARAT_CHECK(backend->load(weights, options.threads));
   return std::unique_ptr<Backend>(std::move(backend));
 }
 

@@ -11,7 +11,8 @@ namespace carat::cuda {
 // device's name ("NVIDIA H100 80GB HBM3, 132 multiprocessors, sm_90"), or why not.
 Result<std::string> describe_device();
 
-// The backend on a given device: the machine's, or the emulator of the tests.
+// The backend on a given device: the machine's, or the emulator of the tests. options.threads: blocks of the kernels of one
+// row (what a device of so few multiprocessors would do); 0: one on each multiprocessor.
 class Device;
 Result<std::unique_ptr<Backend>> create_backend_on(std::unique_ptr<Device> device, const BackendOptions& options,
                                                    const ModelConfig& config, const Weights& weights);

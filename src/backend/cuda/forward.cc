@@ -29,8 +29,10 @@ constexpr const char* kTypeNames[] = {
 
 }  // namespace
 
-Result<std::unique_ptr<Forward>> Forward::create(Device& device, const ModelConfig& config, const Weights& weights) {
+Result<std::unique_ptr<Forward>> Forward::create(Device& device, const ModelConfig& config, const Weights& weights,
+                                                 int blocks) {
   std::unique_ptr<Forward> forward(new Forward(device, config));
+  forward->blocks_ = blocks;
   device.enter();
   CARAT_CHECK(forward->find_kernels());
   CARAT_TRY(forward->weights_, CudaWeights::load(device, config, weights));

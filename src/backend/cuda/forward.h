@@ -15,7 +15,9 @@ inline constexpr int64_t kHeadRows = 64;  // that go through the head at a time
 
 class Forward {
  public:
-  static Result<std::unique_ptr<Forward>> create(Device& device, const ModelConfig& config, const Weights& weights);
+  // `blocks`: of the kernels of one row; 0: one on each multiprocessor.
+  static Result<std::unique_ptr<Forward>> create(Device& device, const ModelConfig& config, const Weights& weights,
+                                                 int blocks);
 
   static MemoryNeed memory_need(const ModelConfig& config, const Weights& weights, int32_t max_rows);
 
@@ -114,6 +116,7 @@ class Forward {
   DeviceMemory decode_tables_, decode_memory_;
   DecodeParams decode_{};
   size_t decode_shared_bytes_ = 0;  // 0: the model does not fit the kernel
+  int blocks_ = 0;                  // asked for
   uint32_t multiprocessors_ = 1;
   uint64_t* best_ = nullptr;  // [kHeadRows]
 

@@ -27,7 +27,8 @@ std::array<DecodeStage, 4> stages_of(const DecodeLayer& layer) {
 // where blocks tell each other things.
 Status Forward::prepare_decode() {
   const auto facts = device_.facts();
-  multiprocessors_ = static_cast<uint32_t>(facts.multiprocessors);
+  multiprocessors_ =
+      static_cast<uint32_t>(blocks_ > 0 ? std::min(blocks_, facts.multiprocessors) : facts.multiprocessors);
   const auto D = static_cast<size_t>(config_.width);
   const auto F = static_cast<size_t>(config_.ffn_width);
   const auto E = static_cast<size_t>(config_.head_size);
