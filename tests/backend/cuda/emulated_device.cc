@@ -33,12 +33,12 @@ const std::map<std::string, Function, std::less<>>& kernels() {
 #define CARAT_ENTRY(name, Params) {#name, &call<&cuda::name, cuda::Params>},
       CARAT_CUDA_KERNELS(CARAT_ENTRY)
 #undef CARAT_ENTRY
-#define CARAT_ENTRIES(type)                                                      \
-  {"product_1_" #type, &call<&cuda::product_1_##type, cuda::ProductParams>},     \
-      {"product_4_" #type, &call<&cuda::product_4_##type, cuda::ProductParams>}, \
-      {"product_wide_" #type, &call<&cuda::product_wide_##type, cuda::ProductParams>},           \
-      {"gemm_" #type, &call<&cuda::gemm_##type, cuda::ProductParams>},           \
-      {"head_row_" #type, &call<&cuda::head_row_##type, cuda::DecodeParams>},    \
+#define CARAT_ENTRIES(type)                                                            \
+  {"product_1_" #type, &call<&cuda::product_1_##type, cuda::ProductParams>},           \
+      {"product_4_" #type, &call<&cuda::product_4_##type, cuda::ProductParams>},       \
+      {"product_wide_" #type, &call<&cuda::product_wide_##type, cuda::ProductParams>}, \
+      {"gemm_" #type, &call<&cuda::gemm_##type, cuda::ProductParams>},                 \
+      {"head_row_" #type, &call<&cuda::head_row_##type, cuda::DecodeParams>},          \
       {"product_fragments_" #type, &call<&cuda::product_fragments_##type, cuda::ProductParams>},
           CARAT_CUDA_TYPES(CARAT_ENTRIES)
 #undef CARAT_ENTRIES
