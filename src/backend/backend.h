@@ -93,4 +93,10 @@ Result<MemoryNeed> memory_need(const BackendOptions& options, const ModelConfig&
 // Every backend name that this machine can run, best first: {"cpu/avx2", "cpu/portable", "reference"}.
 std::vector<std::string> backend_names();
 
+// Those that are built in, and whose instructions this machine lacks.
+std::vector<std::string> missing_backend_names();
+
+// The device of the backend "cuda", or why there is none.
+Result<std::string> describe_gpu();
+
 }  // namespace carat

@@ -20,11 +20,14 @@ std::vector<std::string> backend_names() {
   return names;
 }
 
+std::vector<std::string> missing_backend_names() { return cpu::missing_kernels(); }
+
+Result<std::string> describe_gpu() { return cuda::describe_device(); }
+
 namespace {
 
-// The device of the backend "cuda", or why there is none.
 std::string cuda_state() {
-  const auto device = cuda::describe_device();
+  const auto device = describe_gpu();
   return device.ok() ? *device : device.error().message;
 }
 

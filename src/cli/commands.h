@@ -16,6 +16,7 @@ CLI::App* add_bench_vision(CLI::App& bench, Action& action);      // `carat benc
 void add_completion(CLI::App& app, Action& action);
 void add_cp(CLI::App& app, Action& action);
 void add_create(CLI::App& app, Action& action);
+void add_doctor(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
 void add_help(CLI::App& app, Action& action);
 void add_list(CLI::App& app, Action& action);
@@ -32,6 +33,5 @@ void add_synth(CLI::App& app, Action& action);
 void add_tokenize(CLI::App& app, Action& action);
 void add_verify(CLI::App& app, Action& action);
 void add_version(CLI::App& app, Action& action);
-std::string version_text();
 
 }  // namespace carat::cli

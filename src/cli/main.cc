@@ -58,7 +58,7 @@ int usage_error(const CLI::App& app, const std::string& message) {
 int parse_and_run(int argc, char** argv) {
   CLI::App app{"Carat runs Google's Gemma 3, on whatever this machine has.", "carat"};
   app.require_subcommand(0, 1);
-  app.set_version_flag("-v,--version", version_text());
+  app.set_version_flag("-v,--version", "carat version " CARAT_VERSION);
   app.footer("Use \"carat [command] --help\" for more information about a command.");
 
   Action action;
@@ -79,6 +79,7 @@ int parse_and_run(int argc, char** argv) {
   add_bench(app, action);
   add_synth(app, action);
   add_tokenize(app, action);
+  add_doctor(app, action);
   add_completion(app, action);
   add_help(app, action);
   add_version(app, action);

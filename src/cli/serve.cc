@@ -14,6 +14,7 @@
 #include "cli/number_flag.h"
 #include "cli/output.h"
 #include "cli/report.h"
+#include "cli/service_notify.h"
 #include "server/app.h"
 #include "server/keep_alive.h"
 
@@ -173,6 +174,10 @@ Result<server::ServeOptions> options_of(const ServeFlags& flags) {
   const auto print = [](const std::string& line) { note("{}\n", line); };
   options.tell = [print](const std::string& line) { print("carat: " + line); };
   if (!flags.quiet_requests) options.log = print;
+  options.notify = [service = std::make_shared<ServiceNotify>()](server::ServeOptions::State state) {
+    using State = server::ServeOptions::State;
+    service->send(state == State::kReady ? "READY=1" : state == State::kAlive ? "WATCHDOG=1" : "STOPPING=1");
+  };
   return options;
 }
 

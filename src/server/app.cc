@@ -105,6 +105,7 @@ Status App::open() {
   http_->every(kTick, [this] {
     models_->expire();
     gate_.keys().reload_if_changed();
+    if (options_.notify) options_.notify(ServeOptions::State::kAlive);
   });
   http_->on_signal([this](int) { on_signal(); });
   return {};
@@ -112,11 +113,13 @@ Status App::open() {
 
 void App::run() {
   if (options_.tell) options_.tell(fmt::format("listening on {}", http_->url()));
+  if (options_.notify) options_.notify(ServeOptions::State::kReady);
   http_->run();
 }
 
 void App::on_signal() {
   if (draining_.exchange(true)) return http_->stop();
+  if (options_.notify) options_.notify(ServeOptions::State::kStopping);
   if (options_.tell) {
     options_.tell(fmt::format("stopping: {} requests in progress; a second signal stops at once", in_progress_.load()));
   }

@@ -39,6 +39,10 @@ struct ServeOptions {
   bool open_metrics = false;  // /metrics needs no key
   // One line of JSON about each request, without what was said; none: no log. Network thread.
   std::function<void(const std::string& line)> log;
+  // What a service manager wants to know: ready when it listens, stopping, and every 200 ms that the network thread is
+  // alive. Network thread.
+  enum class State { kReady, kAlive, kStopping };
+  std::function<void(State)> notify;
   // What a person wants to know: "listening on ...". Network thread.
   std::function<void(const std::string& line)> tell;
 };

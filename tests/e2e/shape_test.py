@@ -25,7 +25,7 @@ class Shape(unittest.TestCase):
         cls.addClassCleanup(folder.cleanup)
         cls.folder = pathlib.Path(folder.name)
         subprocess.run([CARAT, "synth", "tiny", "--type", "q8_0", str(cls.folder / "m.gguf")], check=True, capture_output=True)
-        if not cls.carat("version", "--json", parse=True)["grammar_engine"]:
+        if not cls.carat("version", "--json", parse=True)["grammars"]:
             done = subprocess.run([CARAT, "run", str(cls.folder / "m.gguf"), "--regex", "a", "x"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
             assert done.returncode == 1 and "built without constrained output" in done.stderr, done
             raise unittest.SkipTest("built without the grammar engine, and said so")
