@@ -176,7 +176,7 @@ def make_tar(common, out, version, stamp, arch):
     return path
 
 
-def make_deb(common, out, version, stamp, arch, depends):
+def make_deb(common, out, version, stamp, arch, depends, compression="-Zxz"):
     tree = Tree()
     for path, (content, mode) in common.files.items():
         tree.add("usr/" + path, content, mode)
@@ -203,7 +203,7 @@ def make_deb(common, out, version, stamp, arch, depends):
         tree.write(pathlib.Path(folder), stamp)
         os.chmod(folder, 0o755)
         os.utime(folder, (stamp, stamp))
-        run("dpkg-deb", "--root-owner-group", "-Zxz", "--build", folder, str(path), env={**os.environ, "SOURCE_DATE_EPOCH": str(stamp)})
+        run("dpkg-deb", "--root-owner-group", compression, "--build", folder, str(path), env={**os.environ, "SOURCE_DATE_EPOCH": str(stamp)})
     return path
 
 

@@ -67,7 +67,7 @@ Digest Sha256::finish() {
   Digest digest;
   EVP_MD_CTX* context = context_of(context_.get());
   CARAT_ASSERT(EVP_DigestFinal_ex(context, digest.bytes.data(), nullptr) == 1);
-  CARAT_ASSERT(EVP_DigestInit_ex(context, EVP_sha256(), nullptr) == 1);
+  if (EVP_DigestInit_ex(context, EVP_sha256(), nullptr) != 1) throw std::bad_alloc();  // it makes its state anew
   return digest;
 }
 

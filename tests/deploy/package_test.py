@@ -54,7 +54,7 @@ class Packages(unittest.TestCase):
         for out in cls.out:
             out.mkdir()
             common = package.contents(CARAT, "1.2.3", STAMP)
-            cls.made.append([package.make_deb(common, out, "1.2.3", STAMP, "amd64", ["libc6"]),
+            cls.made.append([package.make_deb(common, out, "1.2.3", STAMP, "amd64", ["libc6"], "-Zgzip"),
                              package.make_tar(common, out, "1.2.3", STAMP, "amd64")])
         cls.deb, cls.tar = cls.made[0]
 
