@@ -8,8 +8,9 @@ namespace carat::cpu {
 namespace isa_avx512 {
 namespace {
 
-constexpr int kMatvecRows = 4;    // rows of activations that decoding multiplies as it unpacks
+constexpr int kMatvecRows = 8;    // rows of activations that decoding multiplies as it unpacks
 constexpr int kGemmRows = 8;      // rows of activations that a prefill tile keeps in registers
+constexpr int kGemmPanels = 2;    // panels that such a tile takes together
 constexpr int kScoreChains = 2;   // of a head, side by side, when four rows read a key
 constexpr int kValueVectors = 2;  // of sixteen columns, side by side, when keys are weighed
 constexpr int kFloatPanels = 4;   // of a tile of floats in registers

@@ -9,6 +9,7 @@ namespace {
 
 constexpr int kMatvecRows = 1;    // rows of activations that decoding multiplies as it unpacks
 constexpr int kGemmRows = 1;      // rows of activations that a prefill tile keeps in registers
+constexpr int kGemmPanels = 1;    // panels that such a tile takes together
 constexpr int kScoreChains = 1;   // of a head, side by side, when four rows read a key
 constexpr int kValueVectors = 1;  // of sixteen columns, side by side, when keys are weighed
 constexpr int kFloatPanels = 1;   // of a tile of floats in registers

@@ -39,33 +39,36 @@ static void float_panel(const uint8_t* panel, const Activations& x, int64_t rows
   for (; t < rows; ++t) float_panels<kType, 1, 1>(panel, 0, x, t, out, 0);
 }
 
-static void any_panel(const PackedMatrix& m, int64_t panel, const Activations& x, int64_t rows, float* out,
-                      const Scratch& scratch) {
-  const uint8_t* p = m.panel(panel);
-#define CARAT_PANEL(type) \
-  case DType::type:       \
-    return quantised_panel<DType::type>(p, x, rows, out, scratch.panel)
-  switch (m.type) {
-    case DType::kF32:
-      return float_panel<DType::kF32>(p, x, rows, out);
-    case DType::kF16:
-      return float_panel<DType::kF16>(p, x, rows, out);
-    case DType::kBF16:
-      return float_panel<DType::kBF16>(p, x, rows, out);
-      CARAT_PANEL(kQ4_0);
-      CARAT_PANEL(kQ4_1);
-      CARAT_PANEL(kQ5_0);
-      CARAT_PANEL(kQ5_1);
-      CARAT_PANEL(kQ8_0);
-      CARAT_PANEL(kQ2_K);
-      CARAT_PANEL(kQ3_K);
-      CARAT_PANEL(kQ4_K);
-      CARAT_PANEL(kQ5_K);
-      CARAT_PANEL(kQ6_K);
-      CARAT_PANEL(kIQ4_NL);
-      CARAT_PANEL(kIQ4_XS);
+// `count` panels (1 or 2) of one type times all rows.
+static void any_panels(DType type, const uint8_t* const* panels, int count, const Activations& x, int64_t rows,
+                       float* const* out, const Scratch& scratch) {
+#define CARAT_FLOAT_PANEL(type)                                                           \
+  case DType::type:                                                                       \
+    for (int i = 0; i < count; ++i) float_panel<DType::type>(panels[i], x, rows, out[i]); \
+    return
+#define CARAT_PANEL(type)                                                                   \
+  case DType::type:                                                                         \
+    if (count == 2) return quantised_two<DType::type>(panels, x, rows, out, scratch.panel); \
+    return quantised_panel<DType::type>(panels[0], x, rows, out[0], scratch.panel)
+  switch (type) {
+    CARAT_FLOAT_PANEL(kF32);
+    CARAT_FLOAT_PANEL(kF16);
+    CARAT_FLOAT_PANEL(kBF16);
+    CARAT_PANEL(kQ4_0);
+    CARAT_PANEL(kQ4_1);
+    CARAT_PANEL(kQ5_0);
+    CARAT_PANEL(kQ5_1);
+    CARAT_PANEL(kQ8_0);
+    CARAT_PANEL(kQ2_K);
+    CARAT_PANEL(kQ3_K);
+    CARAT_PANEL(kQ4_K);
+    CARAT_PANEL(kQ5_K);
+    CARAT_PANEL(kQ6_K);
+    CARAT_PANEL(kIQ4_NL);
+    CARAT_PANEL(kIQ4_XS);
   }
 #undef CARAT_PANEL
+#undef CARAT_FLOAT_PANEL
 }
 
 // Four panels of a 16- or 32-bit matrix times one row: decode, where a single panel's chain would wait for itself.
@@ -103,9 +106,13 @@ static void matmul(const PackedMatrix& m, const Activations& x, int64_t rows, fl
       for (int i = 0; i < 4; ++i) store_panel(m, panel + i, scratch.sums + i * kPanelRows, 1, out, out_stride);
     }
   }
-  for (; panel < panel_end; ++panel) {
-    any_panel(m, panel, x, rows, scratch.sums, scratch);
-    store_panel(m, panel, scratch.sums, rows, out, out_stride);
+  float* const sums[2] = {scratch.sums, scratch.sums + rows * kPanelRows};
+  while (panel < panel_end) {
+    const int count = panel + 1 < panel_end ? 2 : 1;
+    const uint8_t* const two[2] = {m.panel(panel), count == 2 ? m.panel(panel + 1) : nullptr};
+    any_panels(m.type, two, count, x, rows, sums, scratch);
+    for (int i = 0; i < count; ++i) store_panel(m, panel + i, sums[i], rows, out, out_stride);
+    panel += count;
   }
 }
 
@@ -117,8 +124,14 @@ static void gated_matmul(const PackedMatrix& gate, const PackedMatrix& up, const
   float* const halves[2] = {scratch.sums, scratch.sums + rows * kPanelRows};
   for (int64_t panel = panel_begin; panel < panel_end; ++panel) {
     float* sums = halves[panel % 2];
-    any_panel(gate, panel, x, rows, sums, scratch);
-    any_panel(up, panel, x, rows, scratch.sums_2, scratch);
+    const uint8_t* const two[2] = {gate.panel(panel), up.panel(panel)};
+    float* const outs[2] = {sums, scratch.sums_2};
+    if (gate.type == up.type) {
+      any_panels(gate.type, two, 2, x, rows, outs, scratch);
+    } else {
+      any_panels(gate.type, two, 1, x, rows, outs, scratch);
+      any_panels(up.type, two + 1, 1, x, rows, outs + 1, scratch);
+    }
     gelu_mul(sums, scratch.sums_2, sums, rows * kPanelRows);
     if (reads.floats) store_panel(gate, panel, sums, rows, out.values, gate.rows);
     if (!reads.ints || panel % 2 == 0) continue;

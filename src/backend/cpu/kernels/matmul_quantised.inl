@@ -23,6 +23,7 @@ static const uint8_t* expand(const uint8_t* p, int64_t blocks, const Expanded& o
   Scales super{};
   for (int64_t block = 0; block < blocks; ++block) {
     p = read_super_header<kType>(p, block, super);
+    for (int line = 0; line < kFormat.block_bytes(); line += 64) __builtin_prefetch(p + 4096 + line);
     const int64_t first = block * kFormat.sub_blocks * kPanelRows;
     expand_block<kType>(p, super, {out.weights + block * kBlock * kPanelRows, out.scales + first, out.mins + first});
     p += kFormat.block_bytes();
@@ -30,32 +31,53 @@ static const uint8_t* expand(const uint8_t* p, int64_t blocks, const Expanded& o
   return p;
 }
 
-// One panel times `rows` rows: out[t * 16 + r].
-template <DType kType>
-static void gemm_panel(const uint8_t* p, const Activations& x, int64_t rows, float* out, uint8_t* scratch) {
+// The last rows, fewer than a tile.
+template <int kSubs, bool kMin, int kPanels, int kRows>
+static inline void gemm_rest(const Expanded* w, int64_t blocks, const Activations& x, int64_t row, int64_t rows,
+                             int64_t first_block, float* const* total) {
+  if constexpr (kRows > 0) {
+    if (rows == kRows) return gemm_tile<kSubs, kMin, kPanels, kRows>(w, blocks, x, row, first_block, total);
+    gemm_rest<kSubs, kMin, kPanels, kRows - 1>(w, blocks, x, row, rows, first_block, total);
+  }
+}
+
+// kPanels panels times `rows` rows: out[i][t * 16 + r].
+template <DType kType, int kPanels>
+static void gemm_panels(const uint8_t* const* panels, const Activations& x, int64_t rows, float* const* out,
+                        uint8_t* scratch) {
   constexpr PackFormat kFormat = pack_format(kType);
   constexpr int kSubs = kFormat.sub_blocks;
-  constexpr int kTile = kGemmRows;
-  Expanded piece;
-  piece.weights = reinterpret_cast<Integer*>(scratch);
-  piece.scales = reinterpret_cast<float*>(scratch + kChunkColumns * kPanelRows * 2);
-  piece.mins = piece.scales + kChunkColumns / 16 * kPanelRows;
-  for (int64_t t = 0; t < rows; ++t) f_store(out + t * kPanelRows, f_set(-0.0f));  // the first segment is the total
+  constexpr int64_t kColumns = kChunkColumns / kPanels;
+  Expanded piece[kPanels];
+  const uint8_t* p[kPanels];
+  for (int i = 0; i < kPanels; ++i) {
+    uint8_t* const at = scratch + i * (kPanelScratchBytes / kPanels);
+    piece[i].weights = reinterpret_cast<Integer*>(at);
+    piece[i].scales = reinterpret_cast<float*>(at + kColumns * kPanelRows * 2);
+    piece[i].mins = piece[i].scales + kColumns / 16 * kPanelRows;
+    p[i] = panels[i];
+    for (int64_t t = 0; t < rows; ++t)
+      f_store(out[i] + t * kPanelRows, f_set(-0.0f));  // the first segment is the total
+  }
   const int64_t blocks = x.columns / kBlock;
-  for (int64_t first = 0; first < blocks; first += kChunkColumns / kBlock) {
-    const int64_t count = least(kChunkColumns / kBlock, blocks - first);
-    p = expand<kType>(p, count, piece);
+  for (int64_t first = 0; first < blocks; first += kColumns / kBlock) {
+    const int64_t count = least(kColumns / kBlock, blocks - first);
+    for (int i = 0; i < kPanels; ++i) p[i] = expand<kType>(p[i], count, piece[i]);
     int64_t t = 0;
-    if constexpr (kTile > 1) {
-      for (; t + kTile <= rows; t += kTile) {
-        gemm_tile<kSubs, kFormat.has_min, kTile>(piece, count, x, t, first, out + t * kPanelRows);
-      }
+    for (; t + kGemmRows <= rows; t += kGemmRows) {
+      gemm_tile<kSubs, kFormat.has_min, kPanels, kGemmRows>(piece, count, x, t, first, out);
     }
-    for (; t < rows; ++t) gemm_tile<kSubs, kFormat.has_min, 1>(piece, count, x, t, first, out + t * kPanelRows);
+    if constexpr (kGemmPanels == 2) {
+      gemm_rest<kSubs, kFormat.has_min, kPanels, kGemmRows - 1>(piece, count, x, t, rows - t, first, out);
+    } else {
+      for (; t < rows; ++t) gemm_tile<kSubs, kFormat.has_min, kPanels, 1>(piece, count, x, t, first, out);
+    }
   }
   if (x.factors == nullptr) return;
-  for (int64_t t = 0; t < rows; ++t) {
-    f_store(out + t * kPanelRows, f_mul(f_load(out + t * kPanelRows), row_factor(x, t)));
+  for (int i = 0; i < kPanels; ++i) {
+    for (int64_t t = 0; t < rows; ++t) {
+      f_store(out[i] + t * kPanelRows, f_mul(f_load(out[i] + t * kPanelRows), row_factor(x, t)));
+    }
   }
 }
 
@@ -70,5 +92,21 @@ static void quantised_panel(const uint8_t* panel, const Activations& x, int64_t 
     if (rows == 3) return matvec_panel<kType, 3>(panel, x, out);
     if (rows == 4) return matvec_panel<kType, 4>(panel, x, out);
   }
-  gemm_panel<kType>(panel, x, rows, out, scratch);
+  if constexpr (kMatvecRows >= 8) {
+    if (rows == 5) return matvec_panel<kType, 5>(panel, x, out);
+    if (rows == 6) return matvec_panel<kType, 6>(panel, x, out);
+    if (rows == 7) return matvec_panel<kType, 7>(panel, x, out);
+    if (rows == 8) return matvec_panel<kType, 8>(panel, x, out);
+  }
+  gemm_panels<kType, 1>(&panel, x, rows, &out, scratch);
+}
+
+// Two panels of one type, of one matrix or of two.
+template <DType kType>
+static void quantised_two(const uint8_t* const* panels, const Activations& x, int64_t rows, float* const* out,
+                          uint8_t* scratch) {
+  if constexpr (kGemmPanels == 2) {
+    if (rows > kMatvecRows) return gemm_panels<kType, 2>(panels, x, rows, out, scratch);
+  }
+  for (int i = 0; i < 2; ++i) quantised_panel<kType>(panels[i], x, rows, out[i], scratch);
 }

@@ -28,19 +28,32 @@ template <int kBits, bool kTable, int e>
   }
 }
 
-// isum[chain][t] += elements kFirst .. kLast - 1 times the pairs of x at row t; elements go to the chains in turn.
+// Where kRows rows of activations go on. Each pointer is made anew for a block and hidden from GCC, which would else
+// keep an address for each row and element, most of them on the stack.
+template <int kRows>
+struct RowPointers {
+  const int16_t* at[kRows];
+  [[gnu::always_inline]] RowPointers(const int16_t* first, int64_t stride) {
+    for (int t = 0; t < kRows; ++t) {
+      at[t] = first + t * stride;
+      asm("" : "+r"(at[t]));
+    }
+  }
+};
+
+// isum[chain][t] += elements kFirst .. kLast - 1 times the pairs of row t; elements go to the chains in turn.
 template <int kBits, bool kTable, int kFirst, int kLast, int kChains, int kRows>
-[[gnu::always_inline]] static inline void dot_elements(const uint8_t* words, const int16_t* x, int64_t stride,
+[[gnu::always_inline]] static inline void dot_elements(const uint8_t* words, const RowPointers<kRows>& x,
                                                        I (*isum)[kRows]) {
   if constexpr (kFirst < kLast) {
     const W w = element<kBits, kTable, kFirst>(words);
     I* chain = isum[kFirst % kChains];
-    for (int t = 0; t < kRows; ++t) chain[t] = w_dot(chain[t], w, w_pair(x + t * stride + 2 * kFirst));
-    dot_elements<kBits, kTable, kFirst + 1, kLast, kChains, kRows>(words, x, stride, isum);
+    for (int t = 0; t < kRows; ++t) chain[t] = w_dot(chain[t], w, w_pair(x.at[t] + 2 * kFirst));
+    dot_elements<kBits, kTable, kFirst + 1, kLast, kChains, kRows>(words, x, isum);
   }
 }
 
-// One panel times kRows rows of activations (1 to 4), out[t * 16 + r].
+// One panel times kRows rows of activations (1 to 8), out[t * 16 + r].
 template <DType kType, int kRows>
 static void matvec_panel(const uint8_t* p, const Activations& x, float* out) {
   constexpr PackFormat kFormat = pack_format(kType);
@@ -59,7 +72,7 @@ static void matvec_panel(const uint8_t* p, const Activations& x, float* out) {
       p = read_super_header<kType>(p, block, super);
       for (int line = 0; line < kFormat.block_bytes(); line += 64) __builtin_prefetch(p + 4096 + line);
       const uint8_t* words = p + kFormat.block_bytes() - kFormat.word_bytes();
-      const int16_t* pairs = x.ints + block * kBlock;
+      const RowPointers<kRows> pairs(x.ints + block * kBlock, x.columns);
 
       I isum[kSubs][kChains][kRows];
       for (int sub = 0; sub < kSubs; ++sub) {
@@ -67,8 +80,8 @@ static void matvec_panel(const uint8_t* p, const Activations& x, float* out) {
           for (int t = 0; t < kRows; ++t) isum[sub][chain][t] = i_set(0);
         }
       }
-      dot_elements<kFormat.bits, kFormat.table, 0, kHalf, kChains, kRows>(words, pairs, x.columns, isum[0]);
-      dot_elements<kFormat.bits, kFormat.table, kHalf, 16, kChains, kRows>(words, pairs, x.columns, isum[kSubs - 1]);
+      dot_elements<kFormat.bits, kFormat.table, 0, kHalf, kChains, kRows>(words, pairs, isum[0]);
+      dot_elements<kFormat.bits, kFormat.table, kHalf, 16, kChains, kRows>(words, pairs, isum[kSubs - 1]);
 
       for (int sub = 0; sub < kSubs; ++sub) {
         const Scales w = read_scales<kType>(p, sub, super);
@@ -112,41 +125,72 @@ static inline int32_t expanded_integer(const Integer* weights, int r, int c) {
   return weights[(c / 2 * kPanelRows + r) * 2 + c % 2];
 }
 
-// total[t][16] += an expanded piece times kRows rows of activations, whose columns start at `first_block` * 32.
-template <int kSubs, bool kMin, int kRows>
-static inline void gemm_tile(const Expanded& w, int64_t blocks, const Activations& x, int64_t row, int64_t first_block,
-                             float* total) {
+// isum[t] and, of a second panel, isum_2[t] += pairs kPair .. kPairs - 1 of columns times the rows' pairs.
+template <int kPair, int kPairs, int kRows>
+[[gnu::always_inline]] static inline void dot_pairs(const int16_t* weights, int64_t to_second,
+                                                    const RowPointers<kRows>& x, I (&isum)[kRows], I (&isum_2)[kRows]) {
+  if constexpr (kPair < kPairs) {
+    const W v = w_load(reinterpret_cast<const uint8_t*>(weights + kPair * 32));
+    const W v_2 = w_load(reinterpret_cast<const uint8_t*>(weights + to_second + kPair * 32));
+    for (int t = 0; t < kRows; ++t) {
+      const W pair = w_pair(x.at[t] + 2 * kPair);
+      isum[t] = w_dot(isum[t], v, pair);
+      isum_2[t] = w_dot(isum_2[t], v_2, pair);
+    }
+    dot_pairs<kPair + 1, kPairs, kRows>(weights, to_second, x, isum, isum_2);
+  }
+}
+
+// total[i][t][16] += expanded pieces of kPanels panels times kRows rows of activations, whose columns start at
+// `first_block` * 32. Two panels share each load of a row's pair, and their chains of additions hide each other's latency.
+template <int kSubs, bool kMin, int kPanels, int kRows>
+static inline void gemm_tile(const Expanded* w, int64_t blocks, const Activations& x, int64_t row, int64_t first_block,
+                             float* const* total) {
   constexpr int kPairs = 16 / kSubs;
-  const int16_t* weights = w.weights;
   const int16_t* ints = x.ints + row * x.columns + first_block * kBlock;
   const int32_t* sums = x.sums + row * (x.columns / 16) + first_block * 2;
   const int64_t x_blocks = x.columns / kBlock;
   const float* x_scales = x.scales + row * x_blocks + first_block;
+  constexpr bool kTwo = kPanels == 2;
+  const int16_t* weights = w[0].weights;
+  const int64_t to_second = kTwo ? w[kPanels - 1].weights - weights : 0;
   for (int64_t segment = 0; segment < blocks; segment += kSegment) {
-    F acc[kRows];
-    for (int t = 0; t < kRows; ++t) acc[t] = f_set(0.0f);
+    F acc[kRows], acc_2[kRows];  // of the first panel, of the second
+    for (int t = 0; t < kRows; ++t) acc[t] = acc_2[t] = f_set(0.0f);
     const int64_t parts_end = least(segment + kSegment, blocks) * kSubs;
     for (int64_t part = segment * kSubs; part < parts_end; ++part) {
-      I isum[kRows];
-      for (int t = 0; t < kRows; ++t) isum[t] = i_set(0);
+      I isum[kRows], isum_2[kRows];
+      for (int t = 0; t < kRows; ++t) isum[t] = isum_2[t] = i_set(0);
+      if constexpr (kTwo) {
+        dot_pairs<0, kPairs, kRows>(weights, to_second, RowPointers<kRows>(ints, x.columns), isum, isum_2);
+      } else {
 #pragma GCC unroll 8
-      for (int pair = 0; pair < kPairs; ++pair) {
-        const W v = w_load(reinterpret_cast<const uint8_t*>(weights));
-        weights += 32;
-        for (int t = 0; t < kRows; ++t) isum[t] = w_dot(isum[t], v, w_pair(ints + t * x.columns + 2 * pair));
-      }
-      ints += 2 * kPairs;
-      const F scale = f_load(w.scales + part * kPanelRows);
-      for (int t = 0; t < kRows; ++t) {
-        const F x_scale = f_set(x_scales[t * x_blocks + part / kSubs]);
-        acc[t] = f_fma(i_float(isum[t]), f_mul(scale, x_scale), acc[t]);
-        if constexpr (kMin) {
-          const F w_min = f_mul(f_load(w.mins + part * kPanelRows), x_scale);
-          const int32_t* s = sums + t * (x.columns / 16) + part * (2 / kSubs);
-          acc[t] = f_fma(f_set(static_cast<float>(kSubs == 1 ? s[0] + s[1] : s[0])), w_min, acc[t]);
+        for (int pair = 0; pair < kPairs; ++pair) {
+          const W v = w_load(reinterpret_cast<const uint8_t*>(weights + pair * 32));
+          for (int t = 0; t < kRows; ++t) isum[t] = w_dot(isum[t], v, w_pair(ints + t * x.columns + 2 * pair));
         }
       }
+      weights += kPairs * 32;
+      ints += 2 * kPairs;
+      const auto add = [&](const Expanded& of, const I* isums, F* to) {
+        const F scale = f_load(of.scales + part * kPanelRows);
+        for (int t = 0; t < kRows; ++t) {
+          const F x_scale = f_set(x_scales[t * x_blocks + part / kSubs]);
+          to[t] = f_fma(i_float(isums[t]), f_mul(scale, x_scale), to[t]);
+          if constexpr (kMin) {
+            const F w_min = f_mul(f_load(of.mins + part * kPanelRows), x_scale);
+            const int32_t* s = sums + t * (x.columns / 16) + part * (2 / kSubs);
+            to[t] = f_fma(f_set(static_cast<float>(kSubs == 1 ? s[0] + s[1] : s[0])), w_min, to[t]);
+          }
+        }
+      };
+      add(w[0], isum, acc);
+      if constexpr (kTwo) add(w[1], isum_2, acc_2);
     }
-    for (int t = 0; t < kRows; ++t) f_store(total + t * kPanelRows, f_add(f_load(total + t * kPanelRows), acc[t]));
+    const auto store = [&](float* to, const F* from) {
+      for (int t = 0; t < kRows; ++t) f_store(to + t * kPanelRows, f_add(f_load(to + t * kPanelRows), from[t]));
+    };
+    store(total[0] + row * kPanelRows, acc);
+    if constexpr (kTwo) store(total[1] + row * kPanelRows, acc_2);
   }
 }

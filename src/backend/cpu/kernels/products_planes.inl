@@ -154,9 +154,12 @@ static inline int32_t expanded_integer(const Integer* weights, int r, int c) {
 }
 
 // total[t][16] += an expanded piece times kRows rows of activations, whose columns start at `first_block` * 32.
-template <int kSubs, bool kMin, int kRows>
-static inline void gemm_tile(const Expanded& w, int64_t blocks, const Activations& x, int64_t row, int64_t first_block,
-                             float* total) {
+template <int kSubs, bool kMin, int kPanels, int kRows>
+static inline void gemm_tile(const Expanded* pieces, int64_t blocks, const Activations& x, int64_t row,
+                             int64_t first_block, float* const* totals) {
+  static_assert(kPanels == 1);
+  const Expanded& w = pieces[0];
+  float* const total = totals[0] + row * kPanelRows;
   constexpr int kColumns = kBlock / kSubs;
   const int8_t* weights = w.weights;
   const int16_t* ints = x.ints + row * x.columns + first_block * kBlock;
