@@ -92,6 +92,9 @@ Status App::open() {
     metrics_.request_ended(end, first, all);
   };
   observer.on_token_gap = [this](double seconds) { metrics_.token_gap(seconds); };
+  if (options_.tell) {
+    options_.models.tell = [this](const std::string& line) { http_->post([this, line] { options_.tell(line); }); };
+  }
   models_ = std::make_unique<Models>(
       store_, *workers_, options_.models, [this](std::function<void()> task) { http_->post(std::move(task)); },
       std::move(observer));

@@ -67,6 +67,24 @@ int http_status(ErrorCode code) {
   return 500;
 }
 
+Error for_clients(Error error) {
+  std::string told;
+  std::string_view rest = error.message;
+  while (!rest.empty()) {
+    const bool begins = told.empty() || std::string_view(" '\"(=:,").find(told.back()) != std::string_view::npos;
+    if (!begins || rest.front() != '/') {
+      told += rest.front();
+      rest.remove_prefix(1);
+      continue;
+    }
+    const std::string_view path = rest.substr(0, std::min(rest.find_first_of(" '\"():,;"), rest.size()));
+    told += path.substr(path.find_last_of('/') + 1);
+    rest.remove_prefix(path.size());
+  }
+  error.message = std::move(told);
+  return error;
+}
+
 HttpResponse json_response(std::string json, int status) { return {status, kJson, std::move(json), {}}; }
 
 HttpResponse ollama_error(int status, std::string_view message) {

@@ -11,6 +11,10 @@
 namespace carat::server {
 
 // The HTTP status of each ErrorCode: the one table.
+// The same without this machine's folders: of every absolute path only the last part. For errors of files, which name
+// them; whoever runs the server reads the whole text in its log.
+Error for_clients(Error error);
+
 int http_status(ErrorCode code);
 
 // Ollama: {"error":"..."}.

@@ -5,6 +5,8 @@
 #include <map>
 #include <mutex>
 
+#include "server/errors.h"
+
 namespace carat::server {
 namespace {
 
@@ -48,8 +50,9 @@ Result<std::vector<chat::ModelFacts>> known_models(App& app) {
     }
     return all;
   }
-  CARAT_TRY(const StoreListing listing, app.store().list());
-  for (const StoredModel& stored : listing.models) {
+  const auto listing = app.store().list();
+  if (!listing) return for_clients(listing.error());
+  for (const StoredModel& stored : listing->models) {
     auto facts = remembered_facts(stored);
     if (!facts) continue;  // a damaged one is no reason not to list the others
     facts->name = stored.name.text();

@@ -7,6 +7,7 @@
 
 #include "base/printable.h"
 #include "chat/grammars.h"
+#include "server/errors.h"
 
 namespace carat::server {
 namespace {
@@ -85,8 +86,9 @@ Result<std::string> Models::find(const std::string& name) const {
   }
   const auto parsed = ModelName::parse(name);
   if (!parsed) return Error{ErrorCode::kNotFound, fmt::format("model '{}' not found", escaped(name))};
-  CARAT_TRY(const StoredModel stored, store_.find(*parsed));
-  return stored.name.text();
+  const auto stored = store_.find(*parsed);
+  if (!stored) return for_clients(stored.error());
+  return stored->name.text();
 }
 
 Result<ResolvedModel> Models::resolve(const std::string& name) const {
@@ -97,10 +99,12 @@ Result<ResolvedModel> Models::resolve(const std::string& name) const {
 
 Result<chat::OpenModel> Models::open(const std::string& name) const {
   CARAT_TRY(const std::string found, find(name));
-  CARAT_TRY(ResolvedModel resolved, resolve(found));
-  CARAT_TRY(ModelFile file, ModelFile::open(resolved.path));
-  if (has_pinned()) resolved.name = name;
-  return chat::OpenModel{std::move(resolved), std::move(file)};
+  auto resolved = resolve(found);
+  if (!resolved) return for_clients(resolved.error());
+  auto file = ModelFile::open(resolved->path);
+  if (!file) return for_clients(file.error());
+  if (has_pinned()) resolved->name = name;
+  return chat::OpenModel{std::move(*resolved), std::move(*file)};
 }
 
 void Models::acquire(const std::string& name, int32_t context, std::optional<KeepAlive> keep_alive, Ready ready) {
@@ -151,10 +155,16 @@ void Models::load_for(Waiting waiting) {
       loaded = load(waiting.name, waiting.context);
     }
     if (!loaded) {
-      workers_.post([ready = std::move(waiting.ready), error = loaded.error()] { ready(error); });
+      const bool starting = has_pinned() && !pinned_was_loaded_;  // then it is the operator who is told
+      if (options_.tell && !starting) {
+        options_.tell(fmt::format("{} was not loaded: {}", waiting.name, loaded.error().message));
+      }
+      workers_.post([ready = std::move(waiting.ready),
+                     error = starting ? loaded.error() : for_clients(loaded.error())] { ready(error); });
       return;
     }
     model = *loaded;
+    pinned_was_loaded_ = has_pinned();
     const std::lock_guard lock(mutex_);
     const KeepAlive keep = has_pinned() ? kForever : waiting.keep_alive.value_or(options_.keep_alive);
     loaded_.insert_or_assign(waiting.name, Entry{model, keep, Clock::now()});

@@ -44,6 +44,7 @@ struct ModelsOptions {
   std::string mmproj;         // the vision tower of another file, for the model that is pinned
   bool pan_and_scan = false;  // of every picture
   std::string memory;  // a hard budget for all models together, as people write it: 2G; empty: what the machine has
+  std::function<void(const std::string& line)> tell;  // why a model could not be loaded, with its path; any thread
 };
 
 // One model, ready to answer.
@@ -151,6 +152,7 @@ class Models {
   const ModelsOptions options_;
   const std::function<void(std::function<void()>)> post_;
   const Generations::Observer observer_;
+  bool pinned_was_loaded_ = false;  // the loader's thread
   std::string pinned_path_;
   std::vector<std::string> pinned_names_;
 

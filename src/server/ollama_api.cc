@@ -31,6 +31,25 @@ struct Context {
   double load_seconds = 0;
 };
 
+// An answer that fills the context goes on: the beginning and the second half of all that was said are its new prompt.
+struct Shift {
+  GenerationRequest again;    // but for the prompt
+  std::vector<int32_t> said;  // prompt and answer
+  int32_t room = 0;           // positions of the context
+  int32_t keep = 0;
+  int32_t left = 0;  // tokens that the answer may still have
+
+  // The prompt of what follows; nothing where no room can be made.
+  std::vector<int32_t> next_prompt() const {
+    if (keep >= room - 1) return {};
+    const int32_t dropped = std::max(1, (room - keep) / 2);
+    if (static_cast<size_t>(keep + dropped) >= said.size()) return {};
+    std::vector<int32_t> ids(said.begin(), said.begin() + keep);
+    ids.insert(ids.end(), said.begin() + keep + dropped, said.end());
+    return ids;
+  }
+};
+
 void write_logprobs(JsonWriter& json, const Tokenizer& tokenizer, std::span<const TokenInfo> tokens) {
   const auto write = [&](int32_t id, float logprob) {
     const std::string_view text = tokenizer.piece_text(id, true);
@@ -67,17 +86,30 @@ void write_start(JsonWriter& json, const Context& context, std::string_view text
   }
 }
 
-class Answer final : public GenerationSink {
+class Answer final : public GenerationSink, public std::enable_shared_from_this<Answer> {
  public:
-  Answer(ExchangePtr exchange, Lease model, Context context, std::unique_ptr<chat::ToolScanner> scanner)
+  Answer(ExchangePtr exchange, Lease model, Context context, std::unique_ptr<chat::ToolScanner> scanner,
+         std::optional<Shift> shift)
       : exchange_(std::move(exchange)),
         model_(std::move(model)),
         context_(std::move(context)),
-        scanner_(std::move(scanner)) {}
+        scanner_(std::move(scanner)),
+        shift_(std::move(shift)) {}
+
+  // False: the queue is full.
+  bool start(GenerationRequest request) {
+    const auto id = model_->generations->start(std::move(request), shared_from_this(), model_);
+    if (!id) return false;
+    exchange_->on_gone([model = model_, id = *id] { model->generations->cancel(id); });
+    return true;
+  }
 
   void on_text(std::string_view text, std::span<const TokenInfo> tokens, bool last) override {
     if (context_.gives_context) {
       for (const TokenInfo& token : tokens) context_.context.push_back(token.id);
+    }
+    if (shift_) {
+      for (const TokenInfo& token : tokens) shift_->said.push_back(token.id);
     }
     if (context_.logprobs) tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
     if (scanner_) {
@@ -98,7 +130,10 @@ class Answer final : public GenerationSink {
     tokens_.clear();
   }
 
-  void on_end(const GenerationEnd& end) override {
+  void on_end(const GenerationEnd& part) override {
+    if (part.finish == FinishReason::kLength && shift_ && goes_on(part.usage)) return;
+    GenerationEnd end = part;
+    add(end.usage, before_);
     exchange_->note({context_.model, end.usage.prompt_tokens, end.usage.reused_tokens, end.usage.generated_tokens,
                      finish_name(end.finish)});
     if (end.finish == FinishReason::kError) return fail(*end.error);
@@ -113,6 +148,7 @@ class Answer final : public GenerationSink {
     json.field("total_duration", nanoseconds(std::chrono::duration<double>(Clock::now() - context_.began).count()));
     json.field("load_duration", nanoseconds(context_.load_seconds));
     json.field("prompt_eval_count", end.usage.prompt_tokens);
+    json.field("prompt_eval_cached_count", end.usage.reused_tokens);
     json.field("prompt_eval_duration", nanoseconds(end.usage.prompt_seconds));
     json.field("eval_count", end.usage.generated_tokens);
     json.field("eval_duration", nanoseconds(end.usage.generate_seconds));
@@ -143,6 +179,33 @@ class Answer final : public GenerationSink {
   // Those that have not been told.
   std::string calls_json() { return calls_.empty() ? "" : "[" + std::exchange(calls_, {}) + "]"; }
 
+  // What the parts of one answer took together; the prompt that counts is the client's.
+  static void add(Usage& usage, const std::optional<Usage>& before) {
+    if (!before) return;
+    usage.prompt_tokens = before->prompt_tokens;
+    usage.reused_tokens = before->reused_tokens;
+    usage.generated_tokens += before->generated_tokens;
+    usage.prompt_seconds = before->prompt_seconds;
+    usage.generate_seconds += before->generate_seconds;
+  }
+  bool goes_on(const Usage& part) {
+    shift_->left -= part.generated_tokens;
+    if (shift_->left <= 0) return false;
+    std::vector<int32_t> prompt = shift_->next_prompt();
+    if (prompt.empty()) return false;
+    Usage sum = part;
+    add(sum, before_);
+    GenerationRequest next = shift_->again;
+    SamplingParams& sampling = next.request.sampling;
+    sampling.max_tokens = std::min(shift_->left, shift_->room - static_cast<int32_t>(prompt.size()));
+    sampling.min_tokens = std::max(0, sampling.min_tokens - sum.generated_tokens);
+    if (sampling.seed) *sampling.seed += static_cast<uint64_t>(sum.generated_tokens);  // not the same draws again
+    shift_->said = prompt;
+    next.request.prompt = std::move(prompt);
+    if (!start(std::move(next))) return false;
+    before_ = sum;
+    return true;
+  }
   void begin() {
     if (std::exchange(started_, true)) return;
     exchange_->begin_stream(200, std::string(kNdjson), {});
@@ -163,6 +226,8 @@ class Answer final : public GenerationSink {
   std::string text_;                                  // all of it, or what the next line will say
   std::vector<TokenInfo> tokens_;                     // likewise
   bool started_ = false;
+  std::optional<Shift> shift_;   // none: it ends where the context does
+  std::optional<Usage> before_;  // of the parts before this one
 };
 
 std::string full_name(const std::string& name) {
@@ -212,15 +277,33 @@ std::optional<Shape> shape_of(const OllamaCommon& request) {
   return request.format == "\"json\"" ? any_json_object() : Shape{GrammarKind::kJsonSchema, request.format};
 }
 
+// Of the beginning, <bos> included: what neither truncate nor shift takes.
+int32_t kept_tokens(const OllamaCommon& request, int32_t positions) {
+  return static_cast<int32_t>(std::min<int64_t>(int64_t{request.num_keep} + 1, positions - 1));
+}
+
+// Too long: the beginning and the last tokens stay, as Ollama has it. A picture is never cut.
+Status cut_middle(std::vector<int32_t>& ids, const OllamaCommon& request, int32_t positions, bool has_pictures) {
+  const auto room = static_cast<size_t>(positions) - 1;
+  if (ids.size() <= room) return {};
+  if (!request.truncate || has_pictures)
+    return Error{ErrorCode::kTooLong, "the input length exceeds the context length"};
+  const auto kept = std::min(static_cast<size_t>(kept_tokens(request, positions)), room / 2);
+  ids.erase(ids.begin() + static_cast<ptrdiff_t>(kept), ids.end() - static_cast<ptrdiff_t>(room - kept));
+  return {};
+}
+
 void start(App& app, const ExchangePtr& exchange, const Lease& lease, Context context, std::vector<int32_t> prompt,
            std::vector<ImageSpan> images, const chat::GenerationOptions& options, const OllamaCommon& request,
            bool trim) {
   GenerationRequest generation;
-  const int32_t room = std::max(0, context_of(*lease, options) - static_cast<int32_t>(prompt.size()));
+  const int32_t positions = context_of(*lease, options);
+  const int32_t room = std::max(0, positions - static_cast<int32_t>(prompt.size()));
   generation.request.prompt = std::move(prompt);
   generation.request.images = std::move(images);
   generation.request.sampling = options.sampling;
   int32_t& most = generation.request.sampling.max_tokens;
+  const int32_t wanted = most;
   most = most < 0 ? room : std::min(most, room);
   generation.request.sampling.logprobs = request.logprobs;
   generation.request.sampling.top_logprobs = request.logprobs ? request.top_logprobs : 0;
@@ -237,10 +320,18 @@ void start(App& app, const ExchangePtr& exchange, const Lease& lease, Context co
     if (!shape) return exchange->respond(ollama_error({shape.error().code, what + shape.error().message}));
     generation.request.constraint = std::move(*shape);
   }
-  auto sink = std::make_shared<Answer>(exchange, lease, std::move(context), request.tools.scanner(asked));
-  const auto id = lease->generations->start(std::move(generation), std::move(sink), lease);
-  if (!id) return exchange->respond(too_busy(app.flavor(), "/api/"));
-  exchange->on_gone([lease, id = *id] { lease->generations->cancel(id); });
+  auto scanner = request.tools.scanner(asked);
+  std::optional<Shift> shift;
+  const int32_t limit = 10 * positions;  // of an answer without one, as Ollama has it
+  if (request.shift && !generation.request.constraint && generation.request.images.empty() && !scanner &&
+      (wanted < 0 || wanted > room)) {
+    shift = Shift{generation, generation.request.prompt, positions, kept_tokens(request, positions),
+                  wanted < 0 ? limit : std::min(wanted, limit)};
+    shift->again.trim_leading_space = false;
+  }
+  const auto answer =
+      std::make_shared<Answer>(exchange, lease, std::move(context), std::move(scanner), std::move(shift));
+  if (!answer->start(std::move(generation))) exchange->respond(too_busy(app.flavor(), "/api/"));
 }
 
 // The ids without <bos>, which `context` does not repeat.
@@ -308,15 +399,8 @@ void generate_with(App& app, const ExchangePtr& exchange, const OllamaGenerate& 
     context.context = without_pictures(
         *lease, request.context.empty() || request.context.front() != bos ? without_bos(ids, bos) : ids);
   }
-  // Too long: the first few tokens and the last ones stay, as Ollama has it.
-  const auto room = static_cast<size_t>(context_of(*lease, options)) - 1;
-  if (ids.size() > room) {
-    if (!request.truncate || !seen.empty()) {
-      return refuse({ErrorCode::kTooLong, "the input length exceeds the context length"});
-    }
-    const size_t kept = std::min<size_t>(5, room / 2);
-    ids.erase(ids.begin() + static_cast<ptrdiff_t>(kept), ids.end() - static_cast<ptrdiff_t>(room - kept));
-  }
+  const Status cut = cut_middle(ids, request, context_of(*lease, options), !seen.empty());
+  if (!cut.ok()) return refuse(cut.error());
   auto images = place_pictures(*lease, seen.size(), seen, ids);
   if (!images) return refuse(images.error());
   start(app, exchange, lease, std::move(context), std::move(ids), std::move(*images), options, request,
@@ -391,15 +475,13 @@ void chat_with(App& app, const ExchangePtr& exchange, const OllamaChat& request,
     if (!encoded) return refuse(encoded.error());
     expand_pictures(*lease, seen, *encoded);
     const size_t first = prompt.messages.front().role == "system" ? 1 : 0;
-    if (encoded->size() <= room) {
+    if (encoded->size() <= room || !request.truncate || prompt.messages.size() < first + 3) {
+      const Status cut = cut_middle(*encoded, request, context_of(*lease, options), !seen.empty());
+      if (!cut.ok()) return refuse(cut.error());
       auto images = place_pictures(*lease, picture_parts(prompt.messages), seen, *encoded);
       if (!images) return refuse(images.error());
       return start(app, exchange, lease, std::move(context), std::move(*encoded), std::move(*images), options, request,
                    lease->format.trims_leading_space());
-    }
-    if (!request.truncate || prompt.messages.size() < first + 3) {
-      return refuse({ErrorCode::kTooLong, fmt::format("the conversation has {} tokens, and the context room for {}",
-                                                      encoded->size(), room)});
     }
     const auto begin = prompt.messages.begin() + static_cast<ptrdiff_t>(first);
     prompt.messages.erase(begin, begin + 2);

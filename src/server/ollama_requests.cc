@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <functional>
 
 #include "server/json_body.h"
@@ -172,6 +173,7 @@ Status read_common(GoFields& fields, OllamaCommon& out) {
   fields.text("model", out.model);
   fields.flag("stream", out.stream);
   fields.flag("truncate", out.truncate);
+  fields.flag("shift", out.shift);
   fields.flag("logprobs", out.logprobs);
   fields.integer("top_logprobs", out.top_logprobs);
   if (const Json* value = fields.find("keep_alive")) {
@@ -212,6 +214,11 @@ Status read_common(GoFields& fields, OllamaCommon& out) {
       return invalid("think must be a boolean or string (\"high\", \"medium\", \"low\", true, or false)");
   }
   CARAT_CHECK(fields.status());
+  for (const auto& [name, values] : out.options) {
+    if (name != "num_keep") continue;
+    const long long keep = std::strtoll(values.front().c_str(), nullptr, 10);
+    out.num_keep = static_cast<int32_t>(keep < 0 ? INT32_MAX : std::min<long long>(keep, INT32_MAX));
+  }
   if (out.top_logprobs < 0 || out.top_logprobs > 20) return invalid("top_logprobs must be between 0 and 20");
   return {};
 }

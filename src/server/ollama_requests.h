@@ -28,7 +28,9 @@ struct OllamaCommon {
   OllamaOptions options;
   std::string format;  // "": none; "json", or a JSON schema as text
   bool think = false;
-  bool truncate = true;
+  bool truncate = true;  // what is too long loses its middle, or its oldest turns
+  bool shift = true;     // an answer that fills the context goes on in half of it
+  int32_t num_keep = 4;  // tokens of the beginning, beside <bos>, that both keep
   bool logprobs = false;
   int32_t top_logprobs = 0;
   Pictures pictures;

@@ -225,7 +225,7 @@ void create(App& app, const ExchangePtr& exchange) {
         Teller teller(exchange, request->stream, "copying");
         const Status status = create_model(app.store(), name, request->made_of, teller);
         if (status.ok()) return teller.statuses().succeed();
-        teller.statuses().fail(http_status(status.error().code), status.error().message);
+        teller.statuses().fail(http_status(status.error().code), for_clients(status.error()).message);
       });
 }
 
@@ -244,7 +244,7 @@ void pull(App& app, const ExchangePtr& exchange) {
     Teller teller(exchange, request.stream, "pulling");
     const Status status = carat::pull(app.store(), name, teller, pull_options(request));
     if (status.ok()) return teller.statuses().succeed();
-    teller.statuses().fail(500, fmt::format("pull model manifest: {}", status.error().message));
+    teller.statuses().fail(500, fmt::format("pull model manifest: {}", for_clients(status.error()).message));
   });
 }
 
@@ -257,7 +257,8 @@ void push(App& app, const ExchangePtr& exchange) {
     Teller teller(exchange, request.stream, "pushing");
     const Status status = carat::push(app.store(), name, teller, pull_options(request));
     if (status.ok()) return teller.statuses().succeed();
-    teller.statuses().fail(status.error().code == ErrorCode::kNotFound ? 404 : 500, status.error().message);
+    teller.statuses().fail(status.error().code == ErrorCode::kNotFound ? 404 : 500,
+                           for_clients(status.error()).message);
   });
 }
 

@@ -97,6 +97,8 @@ void read_sampling(Fields& fields, SamplingFields& out) {
   fields.integer("max_tokens", out.max_tokens);
   fields.integer("min_tokens", out.min_tokens);
   fields.texts("stop", out.stops);
+  out.has_stops = fields.find("stop") != nullptr;
+  fields.integer("repeat_last_n", out.repeat_last_n);
   fields.ids("stop_token_ids", out.stop_token_ids);
   fields.flag("ignore_eos", out.ignore_eos);
   fields.flag("include_stop_str_in_output", out.include_stop);
@@ -460,9 +462,11 @@ std::optional<OpenAiError> apply_sampling(chat::GenerationOptions& options, cons
   };
   penalty("presence_penalty", fields.presence_penalty, sampling.presence_penalty);
   penalty("frequency_penalty", fields.frequency_penalty, sampling.frequency_penalty);
-  sampling.repeat_last_n = -1;
+  sampling.count_answer_only = !fields.repeat_last_n;
+  sampling.repeat_last_n =
+      fields.repeat_last_n ? static_cast<int32_t>(std::clamp<int64_t>(*fields.repeat_last_n, -1, 1 << 20)) : -1;
   if (fields.seed) sampling.seed = static_cast<uint64_t>(*fields.seed);
-  if (!fields.stops.empty()) options.stops = fields.stops;
+  if (fields.has_stops || !fields.stops.empty()) options.stops = fields.stops;
   for (const int32_t id : fields.stop_token_ids) {
     if (id >= 0 && id < vocabulary) sampling.stop_ids.push_back(id);  // others can never come
   }

@@ -24,6 +24,8 @@ struct SamplingFields {
   std::optional<float> temperature, top_p, min_p, typical_p, repetition_penalty, presence_penalty, frequency_penalty;
   std::optional<int64_t> top_k, seed, max_tokens, min_tokens;
   std::vector<std::string> stops;
+  bool has_stops = false;                // an empty list takes the model's own away
+  std::optional<int64_t> repeat_last_n;  // Carat's own: penalties count as on Ollama's API
   std::vector<int32_t> stop_token_ids;
   std::map<int32_t, float> logit_bias;
   bool ignore_eos = false;

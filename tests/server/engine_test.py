@@ -125,6 +125,51 @@ class PrefixCache(unittest.TestCase):
             self.assertEqual(cached("one", cache_salt="x"), 0)
 
 
+class Context(unittest.TestCase):
+    """Ollama's truncate and shift, and whose tokens vLLM's penalties count."""
+
+    def test_truncate_and_shift(self):
+        with Server("ollama", "--max-model-len", "64") as server:
+            def ask(path="/api/generate", **fields):
+                options = {"num_predict": 200, "temperature": 0, "ignore_eos": True, **fields.pop("options", {})}
+                return server.post(path, {"model": "g270", "stream": False, "options": options, **fields})
+
+            whole = ask(prompt="the cat").json()
+            self.assertEqual((whole["eval_count"], whole["done_reason"]), (200, "length"))
+            self.assertEqual(ask(prompt="the cat").json()["response"], whole["response"])
+            lines = server.post("/api/generate", {"model": "g270", "prompt": "the cat", "options": {
+                "num_predict": 200, "temperature": 0, "ignore_eos": True}}).lines()
+            self.assertEqual("".join(line["response"] for line in lines), whole["response"])
+            self.assertEqual(lines[-1]["eval_count"], 200)
+            cut = ask(prompt="the cat", shift=False).json()
+            self.assertEqual(cut["eval_count"] + cut["prompt_eval_count"], 64)
+            self.assertTrue(whole["response"].startswith(cut["response"]))
+            endless = ask(prompt="the cat", options={"num_predict": -1}).json()
+            self.assertEqual(endless["eval_count"], 640)  # ten contexts, as the real one
+            seeds = [ask(prompt="the cat", options={"temperature": 2, "seed": seed}).json()["response"] for seed in (1, 1, 2)]
+            self.assertEqual(seeds[0], seeds[1])
+            self.assertNotEqual(seeds[0], seeds[2])
+
+            long = "the cat and the dog " * 30
+            message = [{"role": "user", "content": long}]
+            for path, field in (("/api/generate", {"prompt": long}), ("/api/chat", {"messages": message})):
+                self.assertEqual(ask(path, options={"num_predict": 2}, **field).json()["prompt_eval_count"], 63)
+                refused = ask(path, truncate=False, **field)
+                self.assertEqual((refused.status, refused.json()["error"]), (400, "the input length exceeds the context length"))
+
+    def test_penalties_count_the_answer_only(self):
+        """The prompt is one token many times: where it counts, the answer cannot be that token."""
+        with Server("vllm") as server:
+            made = server.post("/v1/completions", {"model": SERVED, "prompt": [2] + [300] * 8, "max_tokens": 1, "temperature": 0,
+                                                   "logit_bias": {"300": 50}, "return_token_ids": True}).json()["choices"][0]
+            self.assertEqual(made["token_ids"], [300])
+            ids = lambda **fields: server.post("/v1/completions", {
+                "model": SERVED, "prompt": [2] + [300] * 8, "max_tokens": 2, "temperature": 0, "logit_bias": {"300": 1},
+                "return_token_ids": True, "ignore_eos": True, **fields}).json()["choices"][0]["token_ids"]
+            self.assertEqual(ids(frequency_penalty=2)[0], ids()[0])
+            self.assertEqual(ids(presence_penalty=2)[0], ids()[0])
+
+
 class Models(unittest.TestCase):
     """I5: models come and go while they are asked; keep_alive is kept."""
 
@@ -140,6 +185,26 @@ class Models(unittest.TestCase):
             self.assertGreater(server.get("/api/ps").json()["models"][0]["expires_at"], "2100")
             server.post("/api/generate", {"model": "g270", "keep_alive": 0})
             self.assertEqual(loaded(), [])
+
+    def test_a_damaged_model_names_no_folder(self):
+        """Clients are told which file is damaged, the server's log where it lies."""
+        with Server("ollama") as server:
+            blobs = list((server.folder / "home/blobs").iterdir())
+            for least in (100_000, 0):  # the weights, then everything
+                for blob in blobs:
+                    if blob.stat().st_size > least:
+                        with open(blob, "r+b") as file:
+                            file.truncate(90)
+                self.check_no_folder(server)
+            self.assertTrue(any(str(server.folder) in line for line in server.log), server.log)
+
+    def check_no_folder(self, server):
+        for path, body in (("/api/generate", {"prompt": "x"}), ("/api/show", {}), ("/v1/chat/completions", {"messages": [
+                {"role": "user", "content": "x"}]}), ("/v1/messages", {"max_tokens": 1, "messages": [{"role": "user", "content": "x"}]})):
+            reply = server.post(path, {"model": "g270", **body})
+            self.assertGreaterEqual(reply.status, 400)
+            self.assertNotIn(str(server.folder), reply.body)
+            self.assertNotIn("/blobs", reply.body)
 
     def test_least_recently_used_goes(self):
         with Server("ollama", "--max-loaded-models", "2") as server:

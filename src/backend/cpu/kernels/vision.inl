@@ -32,7 +32,8 @@ static void vision_affine(const VisionAffinePack& a, const Activations& x, int64
   Scratch scratch{};
   scratch.panel = s.panel;
   for (int64_t panel = 0; panel < m.panels(); ++panel) {
-    any_panel(m, panel, x, rows, s.sums, scratch);
+    const uint8_t* const packed = m.panel(panel);
+    any_panels(m.type, &packed, 1, x, rows, &s.sums, scratch);
     const F bias = f_load(a.bias + panel * kPanelRows);
     for (int64_t t = 0; t < rows; ++t) {
       f_store(out + t * out_stride + panel * kPanelRows, f_add(f_load(s.sums + t * kPanelRows), bias));
