@@ -46,7 +46,7 @@ Result<std::unique_ptr<ChatSession>> ChatSession::open(OpenModel model, std::str
                                                        const Cancelled& cancelled) {
   CARAT_TRY(GenerationOptions options, generation_of(model, asked.generation));
   CARAT_TRY(PromptFormat format, PromptFormat::of(model, asked.raw, asked.prompt_template));
-  CARAT_TRY(LoadedModel loaded, LoadedModel::load(std::move(model), asked.loading));
+  LoadedModel loaded = LoadedModel::later(std::move(model), asked.loading);
   CARAT_TRY(Tokenizer tokenizer, load_tokenizer(loaded.model().file));
   std::unique_ptr<ChatSession> session(
       new ChatSession(std::move(loaded), std::move(tokenizer), std::move(format), std::move(name)));
@@ -54,6 +54,7 @@ Result<std::unique_ptr<ChatSession>> ChatSession::open(OpenModel model, std::str
   session->backend_options_ = asked.loading.backend;
   session->mmproj_ = asked.mmproj;
   session->pan_and_scan_ = asked.pan_and_scan;
+  session->elsewhere_ = asked.elsewhere;
   for (const auto& [parameter, values] : asked.generation) set(session->parameters_, parameter, values);
   const ResolvedModel& resolved = session->model().resolved;
   if (asked.system || !asked.raw) CARAT_CHECK(session->set_system(asked.system.value_or(resolved.system)));
@@ -69,9 +70,9 @@ Status ChatSession::warm_up(const Cancelled& cancelled) {
   if (asked.request.prompt.empty()) asked.request.prompt.push_back(loaded_.config().bos_id);
   if (static_cast<int64_t>(asked.request.prompt.size()) >= context_limit()) return {};
   asked.request.sampling.max_tokens = 1;
-  CARAT_TRY(Engine * engine, engine_for(1));
-  CARAT_TRY(const Answer answer,
-            stream_answer(*engine, tokenizer_, std::move(asked), cancelled, [](std::string_view) {}));
+  CARAT_TRY([[maybe_unused]] const int64_t positions, reserve(1));
+  if (elsewhere_) return {};
+  CARAT_TRY(const Answer made, answer(std::move(asked), 1, cancelled, [](std::string_view) {}));
   return {};
 }
 
@@ -151,24 +152,24 @@ Result<ChatSession::Reply> ChatSession::stream(const Cancelled& cancelled, const
       notice(fmt::format("the context of {} tokens is full: the answer ends here", context_limit()));
       return reply;
     }
-    CARAT_TRY(Engine * engine, engine_for(left));
+    CARAT_TRY(const int64_t positions, reserve(left));
     CARAT_TRY(AnswerRequest asked, next_request());
     asked.request.sampling = options_.sampling;
     asked.request.constraint = constraint;
-    const int64_t limit = std::min<int64_t>(context_limit(), engine->options().context);
+    const int64_t limit = std::min(context_limit(), positions);
     asked.request.sampling.max_tokens =
         static_cast<int32_t>(std::min(left, limit - static_cast<int64_t>(asked.request.prompt.size())));
     asked.stops = options_.stops;
     asked.trim_leading_space = format_.trims_leading_space() && text.empty();
-    CARAT_TRY(const Answer answer, stream_answer(*engine, tokenizer_, std::move(asked), cancelled, sink));
-    conversation_.answer(answer.tokens);
-    text += answer.text;
-    add(reply.usage, answer.usage);
-    reply.cancelled = answer.finish == FinishReason::kCancelled;
+    CARAT_TRY(const Answer made, answer(std::move(asked), left, cancelled, sink));
+    conversation_.answer(made.tokens);
+    text += made.text;
+    add(reply.usage, made.usage);
+    reply.cancelled = made.finish == FinishReason::kCancelled;
     const bool has_all = wanted >= 0 && reply.usage.generated_tokens >= wanted;
-    if (answer.finish != FinishReason::kLength || has_all) return reply;
-    if (constraint && !answer.tokens.empty())
-      CARAT_CHECK(constraint->accept(answer.tokens.back()));  // the engine had no use for it
+    if (made.finish != FinishReason::kLength || has_all) return reply;
+    if (constraint && !made.tokens.empty())
+      CARAT_CHECK(constraint->accept(made.tokens.back()));  // the engine had no use for it
   }
 }
 
@@ -204,6 +205,37 @@ Status ChatSession::make_room(int64_t answer_tokens, const Sink& notice) {
                        system().empty() ? "" : ", the system message kept"));
   }
   return {};
+}
+
+// The positions that there are for prompt and answer, wherever they are computed.
+Result<int64_t> ChatSession::reserve(int64_t answer_tokens) {
+  if (elsewhere_) {
+    constexpr int64_t kLeast = 4096;  // what a server gives anyway
+    const int64_t limit = context_limit();
+    const int64_t needed =
+        static_cast<int64_t>(conversation_.prompt().size()) + std::clamp<int64_t>(answer_tokens, 1, limit / 8 + 1);
+    const int64_t wanted = std::min(limit, options_.context > 0 ? limit : std::max(kLeast, 2 * needed));
+    if (elsewhere_->reserve(wanted).ok()) return wanted;
+    elsewhere_.reset();
+  }
+  CARAT_TRY(const Engine* engine, engine_for(answer_tokens));
+  return engine->options().context;
+}
+
+// What cannot go elsewhere, and what fails there before it has said anything, is computed here.
+Result<Answer> ChatSession::answer(AnswerRequest asked, int64_t answer_tokens, const Cancelled& cancelled,
+                                   const Sink& sink) {
+  if (elsewhere_ && can_go(asked)) {
+    bool said = false;
+    auto made = elsewhere_->stream(tokenizer_, asked, cancelled, [&](std::string_view text) {
+      said = true;
+      sink(text);
+    });
+    if (made.ok() || said) return made;
+    elsewhere_.reset();
+  }
+  CARAT_TRY(Engine * engine, engine_for(answer_tokens));
+  return stream_answer(*engine, tokenizer_, std::move(asked), cancelled, sink);
 }
 
 Result<Engine*> ChatSession::engine_for(int64_t answer_tokens) {

@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "chat/answer.h"
 #include "chat/conversation.h"
+#include "chat/elsewhere.h"
 #include "chat/generation_options.h"
 #include "chat/loaded_model.h"
 #include "chat/model_facts.h"
@@ -30,6 +31,7 @@ struct ChatOptions {
   bool raw = false;                            // goes on with the text, without a template
   std::string mmproj;                          // the vision tower of another file
   bool pan_and_scan = false;                   // looks at crops of long pictures too
+  std::shared_ptr<Elsewhere> elsewhere;        // answers what it can, while it can
 };
 
 class ChatSession {
@@ -84,7 +86,9 @@ class ChatSession {
   Result<Reply> stream(const Cancelled& cancelled, const Sink& sink, const Sink& notice, std::string& text);
   int64_t context_limit() const;
   Status make_room(int64_t answer_tokens, const Sink& notice);
+  Result<int64_t> reserve(int64_t answer_tokens);
   Result<Engine*> engine_for(int64_t answer_tokens);
+  Result<Answer> answer(AnswerRequest asked, int64_t answer_tokens, const Cancelled& cancelled, const Sink& sink);
   Status warm_up(const Cancelled& cancelled);
   Result<AnswerRequest> next_request() const;
   Result<std::shared_ptr<Constraint>> begin_answer();
@@ -101,7 +105,8 @@ class ChatSession {
   bool pan_and_scan_ = false;
   std::optional<PictureEncoder> pictures_;  // once there has been a picture
   std::optional<Shape> shape_;
-  std::shared_ptr<Grammars> grammars_;  // made for the first answer that has a shape
+  std::shared_ptr<Grammars> grammars_;    // made for the first answer that has a shape
+  std::shared_ptr<Elsewhere> elsewhere_;  // none: every answer is computed here
 };
 
 }  // namespace carat::chat

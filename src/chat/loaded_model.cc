@@ -22,30 +22,42 @@ EngineOptions engine_options(const LoadOptions& options, int64_t context) {
 }  // namespace
 
 Result<LoadedModel> LoadedModel::load(OpenModel model, const LoadOptions& options) {
-  constexpr int32_t kSmallest = 512;  // a context that is of any use
-  LoadedModel loaded;
-  loaded.model_ = std::make_unique<OpenModel>(std::move(model));
-  loaded.options_ = options;
-  const ModelFile& file = loaded.model_->file;
-  CARAT_TRY(loaded.need_, memory_need(options.backend, file.config, file.weights, options.chunk));
-  CARAT_TRY(loaded.budget_, memory_budget(options.memory));
-  const int32_t least = std::min(kSmallest, file.config.context_length);
-  CARAT_TRY(loaded.plan_,
-            plan_memory(loaded.need_, file.config, engine_options(options, least), least, loaded.budget_));
-  auto backend = with_memory([&] { return create_backend(options.backend, file.config, file.weights); });
-  CARAT_CHECK(check(file.maps));  // first: a file that changed explains every other error
-  CARAT_TRY(loaded.backend_, std::move(backend));
+  LoadedModel loaded = later(std::move(model), options);
+  CARAT_CHECK(loaded.ensure_loaded());
   return loaded;
 }
 
-Status LoadedModel::room_for(uint64_t bytes, const char* what) const {
+Status LoadedModel::room_for(uint64_t bytes, const char* what) {
+  CARAT_CHECK(ensure_loaded());
   if (plan_.total() + bytes <= budget_.bytes) return {};
   return Error{ErrorCode::kOutOfMemory,
                fmt::format("not enough memory: {} needs {} beside the {} of the model, and {} has {}", what,
                            human_bytes(bytes), human_bytes(plan_.total()), budget_.whose, human_bytes(budget_.bytes))};
 }
 
+LoadedModel LoadedModel::later(OpenModel model, const LoadOptions& options) {
+  LoadedModel loaded;
+  loaded.model_ = std::make_unique<OpenModel>(std::move(model));
+  loaded.options_ = options;
+  return loaded;
+}
+
+Status LoadedModel::ensure_loaded() {
+  constexpr int32_t kSmallest = 512;  // a context that is of any use
+  if (backend_) return {};
+  const ModelFile& file = model_->file;
+  CARAT_TRY(need_, memory_need(options_.backend, file.config, file.weights, options_.chunk));
+  CARAT_TRY(budget_, memory_budget(options_.memory));
+  const int32_t least = std::min(kSmallest, file.config.context_length);
+  CARAT_TRY(plan_, plan_memory(need_, file.config, engine_options(options_, least), least, budget_));
+  auto backend = with_memory([&] { return create_backend(options_.backend, file.config, file.weights); });
+  CARAT_CHECK(check(file.maps));  // first: a file that changed explains every other error
+  CARAT_TRY(backend_, std::move(backend));
+  return {};
+}
+
 Result<Engine*> LoadedModel::engine_of(int64_t context, int64_t least) {
+  CARAT_CHECK(ensure_loaded());
   if (engine_ && engine_->options().context >= least) return engine_.get();
   if (least > config().context_length) {
     return Error{ErrorCode::kTooLong, fmt::format("prompt and answer need a context of {} tokens, and the model has {}",

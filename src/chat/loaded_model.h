@@ -25,6 +25,8 @@ class LoadedModel {
  public:
   // Errors: those of create_backend; kOutOfMemory before anything is loaded, where there is no room for it.
   static Result<LoadedModel> load(OpenModel model, const LoadOptions& options);
+  // The same, but the backend is made by the first engine_of: perhaps somebody else answers.
+  static LoadedModel later(OpenModel model, const LoadOptions& options);
 
   const OpenModel& model() const { return *model_; }
   const ModelConfig& config() const { return model_->file.config; }
@@ -38,13 +40,14 @@ class LoadedModel {
   const MemoryPlan& memory() const { return plan_; }
 
   // Whether so much more may be taken for a while. Errors: kOutOfMemory, naming what it is for.
-  Status room_for(uint64_t bytes, const char* what) const;
+  Status room_for(uint64_t bytes, const char* what);
 
   // The next engine_of makes a new one.
   void drop_engine() { engine_.reset(); }
 
  private:
   LoadedModel() = default;
+  Status ensure_loaded();
 
   std::unique_ptr<OpenModel> model_;
   std::unique_ptr<Backend> backend_;

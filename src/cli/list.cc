@@ -7,6 +7,7 @@
 #include "cli/json_text.h"
 #include "cli/model_list.h"
 #include "cli/output.h"
+#include "cli/remote.h"
 #include "cli/report.h"
 #include "store/store.h"
 
@@ -37,7 +38,35 @@ void print_json(const std::vector<StoredModel>& models) {
   say("{}\n", json_text({{"models", std::move(list)}}, 2));
 }
 
+// What a running server has: where OLLAMA_HOST names another machine, that is another store.
+Status run_remotely(const Remote& server, const Options& options) {
+  if (options.json) {
+    CARAT_TRY(const std::string body, server.get("/api/tags"));
+    auto json = json_or_null(body);
+    auto kept = nlohmann::ordered_json::array();
+    if (json.is_object() && json.contains("models") && json["models"].is_array()) {
+      for (auto& model : json["models"]) {
+        const auto name = model.is_object() ? model.find("name") : model.end();
+        if (name != model.end() && name->is_string() && name->get<std::string>().starts_with(options.filter)) {
+          kept.push_back(model);
+        }
+      }
+    }
+    say("{}\n", json_text({{"models", std::move(kept)}}, 2));
+    return {};
+  }
+  CARAT_TRY(std::vector<StoredThere> models, server.models());
+  std::erase_if(models, [&](const StoredThere& model) { return !model.name.starts_with(options.filter); });
+  if (options.quiet) {
+    for (const StoredThere& model : models) say("{}\n", model.name);
+  } else {
+    write(model_table(models));
+  }
+  return {};
+}
+
 Status run(const Options& options) {
+  if (const auto server = Remote::find()) return run_remotely(*server, options);
   CARAT_TRY(const Store store, Store::open());
   CARAT_TRY(StoreListing listing, store.list());
   for (const Error& problem : listing.problems) note("warning: {}\n", problem.message);
@@ -67,7 +96,8 @@ void add_list(CLI::App& app, Action& action) {
       "Examples:\n"
       "  carat list\n"
       "  carat list gemma3\n"
-      "  carat list --json | jq '.models[].name'");
+      "  carat list --json | jq '.models[].name'\n\n"
+      "A carat server that is running (or where OLLAMA_HOST says) is asked for its store.");
   command->callback(
       [options, &action] { action = [options] { return run_and_report([&] { return run(*options); }); }; });
 }

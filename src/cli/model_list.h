@@ -4,10 +4,12 @@
 #include <string>
 #include <vector>
 
+#include "cli/remote.h"
 #include "store/store.h"
 
 namespace carat::cli {
 
-std::string model_table(const std::vector<StoredModel>& models);  // NAME ID SIZE MODIFIED
+std::string model_table(const std::vector<StoredModel>& models);
+std::string model_table(const std::vector<StoredThere>& models);  // of a server  // NAME ID SIZE MODIFIED
 
 }  // namespace carat::cli

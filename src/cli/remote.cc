@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "base/json.h"
@@ -17,13 +18,17 @@ std::string variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-Result<HttpAnswer> ask(const HttpRequest& request, int64_t connect_ms) {
+HttpSettings settings_for(int64_t connect_ms) {
   HttpSettings settings;
   settings.plain_http = true;
   settings.connect_ms = connect_ms;
   settings.stall_ms = 600'000;  // a model may have to be loaded
   settings.attempts = 1;
-  HttpClient client(settings);
+  return settings;
+}
+
+Result<HttpAnswer> ask(const HttpRequest& request, int64_t connect_ms) {
+  HttpClient client(settings_for(connect_ms));
   return client.fetch(request, 64 << 20, [] { return false; });
 }
 
@@ -39,15 +44,23 @@ std::string server_url() {
   return host;
 }
 
-// "4 minutes from now", as Ollama says it.
-std::string until(const std::string& expires) {
+// Seconds since 1970 of "2026-11-25T23:57:00Z".
+std::optional<int64_t> time_of(const std::string& text) {
   int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0;
-  if (std::sscanf(expires.c_str(), "%d-%d-%dT%d:%d:%d", &year, &month, &day, &hour, &minute, &second) != 6)
-    return expires;
+  if (std::sscanf(text.c_str(), "%d-%d-%dT%d:%d:%d", &year, &month, &day, &hour, &minute, &second) != 6) {
+    return std::nullopt;
+  }
   std::tm when{};
   when.tm_year = year - 1900, when.tm_mon = month - 1, when.tm_mday = day;
   when.tm_hour = hour, when.tm_min = minute, when.tm_sec = second;
-  const auto left = static_cast<int64_t>(::timegm(&when)) - static_cast<int64_t>(std::time(nullptr));
+  return static_cast<int64_t>(::timegm(&when));
+}
+
+// "4 minutes from now", as Ollama says it.
+std::string until(const std::string& expires) {
+  const auto when = time_of(expires);
+  if (!when) return expires;
+  const int64_t left = *when - static_cast<int64_t>(std::time(nullptr));
   if (left > int64_t{3600} * 24 * 365 * 10) return "Forever";
   if (left <= 0) return "Stopping...";
   std::string ago = chat::human_ago(std::chrono::seconds(left));
@@ -55,13 +68,21 @@ std::string until(const std::string& expires) {
   return ago;
 }
 
+Error refusal(int status, const std::string& body) {
+  const auto json = json_or_null(body);
+  std::string text = fmt::format("the server answers {}", status);
+  if (json.is_object() && json.contains("error")) {
+    const auto& error = json["error"];
+    const auto& message = error.is_object() && error.contains("message") ? error["message"] : error;
+    if (message.is_string()) text = message.get<std::string>();
+  }
+  return {status == 404 ? ErrorCode::kNotFound : ErrorCode::kNetwork, std::move(text)};
+}
+
 Result<std::string> body_of(const Result<HttpAnswer>& answer) {
   if (!answer) return answer.error();
   if (answer->head.status == 200) return answer->body;
-  const auto json = json_or_null(answer->body);
-  const bool told = json.is_object() && json.contains("error") && json["error"].is_string();
-  return Error{answer->head.status == 404 ? ErrorCode::kNotFound : ErrorCode::kNetwork,
-               told ? json["error"].get<std::string>() : fmt::format("the server answers {}", answer->head.status)};
+  return refusal(answer->head.status, answer->body);
 }
 
 }  // namespace
@@ -94,6 +115,63 @@ Result<std::string> Remote::post(const std::string& path, const std::string& jso
   request.body = json;
   if (!key_.empty()) request.authorization = "Bearer " + key_;
   return body_of(ask(request, 2000));
+}
+
+Result<bool> Remote::stream(const std::string& path, const std::string& json,
+                            const std::function<Status(std::string_view bytes)>& take,
+                            const std::function<bool()>& stop) const {
+  constexpr size_t kLongestRefusal = 64 << 10;
+  HttpRequest request;
+  request.method = "POST";
+  request.url = url_ + path;
+  request.headers = {"Content-Type: application/json"};
+  request.body = json;
+  if (!key_.empty()) request.authorization = "Bearer " + key_;
+  HttpClient client(settings_for(2000));
+  int status = 0;
+  std::string refused;
+  const auto transfer = client.start(
+      std::move(request),
+      [&](const HttpHead& head) {
+        status = head.status;
+        return Status();
+      },
+      [&](std::span<const std::byte> bytes) -> Status {
+        const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+        if (status == 200) return take(text);
+        refused += text.substr(0, kLongestRefusal - std::min(kLongestRefusal, refused.size()));
+        return {};
+      });
+  while (!transfer->is_done()) {
+    if (stop()) return false;
+    client.run(50);
+  }
+  CARAT_CHECK(Status(transfer->status()));
+  if (transfer->head().status != 200) return refusal(transfer->head().status, refused);
+  return true;
+}
+
+Result<std::vector<StoredThere>> Remote::models() const {
+  CARAT_TRY(const std::string body, get("/api/tags"));
+  const auto json = json_or_null(body);
+  if (!json.is_object() || !json.contains("models") || !json["models"].is_array()) {
+    return Error{ErrorCode::kNetwork, url_ + "/api/tags: not the list that was expected"};
+  }
+  std::vector<StoredThere> all;
+  try {
+    for (const auto& one : json["models"]) {
+      StoredThere model;
+      model.name = one.value("name", "");
+      model.digest = one.value("digest", "");
+      model.size_bytes = one.value("size", uint64_t{0});
+      model.modified = std::chrono::system_clock::time_point(
+          std::chrono::seconds(time_of(one.value("modified_at", "")).value_or(0)));
+      all.push_back(std::move(model));
+    }
+  } catch (const nlohmann::json::exception&) {
+    return Error{ErrorCode::kNetwork, url_ + "/api/tags: not the list that was expected"};
+  }
+  return all;
 }
 
 Result<std::vector<RunningModel>> Remote::running() const {

@@ -25,6 +25,7 @@
 #include "cli/interrupt.h"
 #include "cli/model_flags.h"
 #include "cli/output.h"
+#include "cli/remote_answers.h"
 #include "cli/repl/repl.h"
 #include "cli/report.h"
 #include "cli/shape_flags.h"
@@ -36,10 +37,11 @@ namespace {
 struct RunFlags {
   std::string model;
   std::vector<std::string> prompt;
-  std::string system, think, mmproj;
+  std::string system, think, mmproj, keep_alive;
   ShapeFlags shape;
   std::optional<std::string> prompt_template;
   bool has_system = false, pan_and_scan = false, raw = false, verbose = false, no_word_wrap = false, insecure = false;
+  bool no_server = false;
   chat::LoadOptions loading;
   chat::GivenOptions generation;
 };
@@ -86,6 +88,16 @@ Status check_tower_fits(const chat::PictureEncoder& pictures, const std::string&
                            budget.whose, chat::human_bytes(budget.bytes))};
 }
 
+// A server that answers instead, unless something was asked for that only this process can do.
+std::shared_ptr<chat::Elsewhere> elsewhere_for(const RunFlags& flags, const chat::OpenModel& model) {
+  const chat::LoadOptions usual;
+  const chat::LoadOptions& asked = flags.loading;
+  const bool here =
+      flags.no_server || asked.backend.name != usual.backend.name || asked.backend.threads != usual.backend.threads ||
+      asked.backend.precision != usual.backend.precision || asked.chunk != usual.chunk || asked.memory != usual.memory;
+  return here ? nullptr : find_elsewhere(model.resolved, flags.keep_alive);
+}
+
 Status converse(const RunFlags& flags, const std::optional<chat::Shape>& shape) {
   ReplOptions options;
   options.shape = shape;
@@ -100,6 +112,7 @@ Status converse(const RunFlags& flags, const std::optional<chat::Shape>& shape) 
   options.verbose = flags.verbose;
   CARAT_TRY(chat::OpenModel model, open_or_fetch(flags.model, flags.insecure));
   if (flags.verbose) print_notes(model.file);
+  options.chat.elsewhere = elsewhere_for(flags, model);
   return run_repl(std::move(model), flags.model, options);
 }
 
@@ -166,22 +179,40 @@ Status run(const RunFlags& flags, bool& interrupted) {
     CARAT_TRY(asked.request.constraint, chat::begin_shape(*grammars, *shape));
   }
 
-  CARAT_TRY(chat::LoadedModel loaded, chat::LoadedModel::load(std::move(model), flags.loading));
-  const int64_t context = context_of(options, asked.request.prompt.size(), loaded.config());
-  const auto least = static_cast<int64_t>(asked.request.prompt.size()) + 1;
-  CARAT_TRY(Engine * engine, loaded.engine_of(context, options.context > 0 ? std::min(context, least) : least));
-  if (flags.verbose) print_memory(loaded.memory());
-  VerboseStats stats;
-  stats.load_seconds = seconds_so_far();
-
-  const InterruptGuard interrupt;
+  const auto elsewhere = chat::can_go(asked) ? elsewhere_for(flags, model) : nullptr;
+  chat::LoadedModel loaded = chat::LoadedModel::later(std::move(model), flags.loading);
   const ModelFile& file = loaded.model().file;
+  const int64_t context = context_of(options, asked.request.prompt.size(), loaded.config());
+  std::optional<InterruptGuard> interrupt;  // while something is said: Ctrl-C ends a load at once
   const auto ended = [&] { return InterruptGuard::interrupted() || output_failed() || !file.whole().ok(); };
-  CARAT_TRY(const chat::Answer answer,
-            chat::stream_answer(*engine, tokenizer, std::move(asked), ended, [](std::string_view text) {
-              write(text);
-              flush();
-            }));
+  bool said = false;
+  const auto sink = [&said](std::string_view text) {
+    said = true;
+    write(text);
+    flush();
+  };
+  VerboseStats stats;
+  std::optional<Result<chat::Answer>> made;
+  if (elsewhere && elsewhere->reserve(context).ok()) {
+    stats.load_seconds = seconds_so_far();
+    chat::AnswerRequest there = asked;
+    const auto room = static_cast<int32_t>(context - static_cast<int64_t>(asked.request.prompt.size()));
+    int32_t& most = there.request.sampling.max_tokens;
+    most = most < 0 ? room : std::min(most, room);
+    interrupt.emplace();
+    made = elsewhere->stream(tokenizer, std::move(there), ended, sink);
+    if (!made->ok() && !said) made.reset();  // then here
+  }
+  if (!made) {
+    interrupt.reset();
+    const auto least = static_cast<int64_t>(asked.request.prompt.size()) + 1;
+    CARAT_TRY(Engine * engine, loaded.engine_of(context, options.context > 0 ? std::min(context, least) : least));
+    if (flags.verbose) print_memory(loaded.memory());
+    stats.load_seconds = seconds_so_far();
+    interrupt.emplace();
+    made = chat::stream_answer(*engine, tokenizer, std::move(asked), ended, sink);
+  }
+  CARAT_TRY(const chat::Answer answer, std::move(*made));
   if (!answer.text.ends_with('\n')) write("\n");
   CARAT_CHECK(finish_output());
   CARAT_CHECK(file.whole());
@@ -202,7 +233,6 @@ void add_accepted_flags(CLI::App& command, RunFlags& flags) {
   command
       .add_flag("--think{true}", flags.think, "Gemma 3 does not think aloud; a level stands after =, as --think=high")
       ->group(group);
-  command.add_option("--keepalive")->description("The model is loaded for this run")->group(group);
 }
 
 }  // namespace
@@ -217,7 +247,12 @@ void add_run(CLI::App& app, Action& action) {
       "  carat run ./model.gguf --raw --temp 0 -n 50 \"Once upon a time\"\n"
       "  carat run gemma3:4b \"What is this? ./cat.jpg\"\n"
       "  carat run gemma3:1b --format person.json \"Who wrote Hamlet?\"\n"
-      "  cat notes.txt | carat run gemma3:270m-pt \"Summarise:\"");
+      "  cat notes.txt | carat run gemma3:270m-pt \"Summarise:\"\n\n"
+      "A carat server that is running (`carat serve`, or where OLLAMA_HOST says) and has the same model answers, with "
+      "the\n"
+      "same text. A file, a picture, a shape and the options under Running are computed here, and so is everything "
+      "where\n"
+      "no server is.");
   command->add_option("MODEL", flags->model, "A name (gemma3:270m-pt), a GGUF file or a Hugging Face directory")
       ->required();
   keeping_marks(command->add_option_function<std::vector<std::string>>(
@@ -236,6 +271,8 @@ void add_run(CLI::App& app, Action& action) {
   command->add_flag("--nowordwrap", flags->no_word_wrap, "Do not wrap the answers of a conversation");
   command->add_flag("--insecure", flags->insecure, "Pull from a registry without TLS");
   add_shape_flags(*command, flags->shape);
+  command->add_option("--keepalive", flags->keep_alive, "How long a server that answers keeps the model (5m, -1)");
+  command->add_flag("--no-server", flags->no_server, "Compute here, even if a carat server has the model");
   add_generation_flags(*command, flags->generation);
   add_model_flags(*command, flags->loading);
   add_accepted_flags(*command, *flags);
