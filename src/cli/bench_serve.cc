@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <cstdlib>
 #include <random>
 
 #include "base/json.h"
@@ -22,6 +24,8 @@ struct Flags {
   std::string url = "http://127.0.0.1:8000", model, key;
   std::vector<int> clients{1, 4, 8, 16, 64};
   std::vector<double> rates;
+  std::vector<std::string> goodput{"ttft:1000", "tpot:100"};
+  double most_ttft_ms = 0, most_tpot_ms = 0;  // of a request that counts for goodput
   int requests = 0, prompt = 128, generate = 64;
   bool json = false;
 };
@@ -83,6 +87,7 @@ struct Outcome {
   std::string load;  // "8 clients", "2 requests/s"
   int clients = 0, requests = 0, failed = 0;
   double seconds = 0, tokens_per_second = 0;
+  double goodput = 0;  // requests a second whose first token and pace were as quick as asked for
   Spread ttft_ms, tpot_ms, itl_ms;
 };
 
@@ -118,6 +123,7 @@ class Bench {
     outcome.seconds = milliseconds(Clock::now() - began) / 1000;
     std::vector<double> ttft, tpot, itl;
     double tokens = 0;
+    int good = 0;
     for (const auto& asked : done) {
       if (!asked->transfer->status().ok()) return asked->transfer->status().error();
       if (asked->transfer->head().status != 200) {
@@ -125,11 +131,14 @@ class Bench {
         continue;
       }
       ttft.push_back(asked->first_ms);
-      if (asked->tokens > 1) tpot.push_back(asked->decode_ms / (asked->tokens - 1));
+      const double pace = asked->tokens > 1 ? asked->decode_ms / (asked->tokens - 1) : 0;
+      if (asked->tokens > 1) tpot.push_back(pace);
+      if (asked->first_ms >= 0 && asked->first_ms <= flags_.most_ttft_ms && pace <= flags_.most_tpot_ms) ++good;
       itl.insert(itl.end(), asked->gaps_ms.begin(), asked->gaps_ms.end());
       tokens += asked->tokens;
     }
     outcome.tokens_per_second = tokens / outcome.seconds;
+    outcome.goodput = good / outcome.seconds;
     outcome.ttft_ms = spread_of(std::move(ttft));
     outcome.tpot_ms = spread_of(std::move(tpot));
     outcome.itl_ms = spread_of(std::move(itl));
@@ -199,12 +208,34 @@ nlohmann::ordered_json to_json(const Outcome& o) {
           {"failed", o.failed},
           {"seconds", o.seconds},
           {"output_tokens_per_second", o.tokens_per_second},
+          {"goodput_requests_per_second", o.goodput},
           {"ttft_ms", spread(o.ttft_ms)},
           {"tpot_ms", spread(o.tpot_ms)},
           {"itl_ms", spread(o.itl_ms)}};
 }
 
-Status run(const Flags& flags) {
+// "ttft:500" and "tpot:50", milliseconds, as vLLM's bench has them.
+Status read_goodput(Flags& flags) {
+  for (const std::string& text : flags.goodput) {
+    double value = 0;
+    const size_t colon = text.find(':');
+    const char* begin = text.c_str() + (colon == std::string::npos ? text.size() : colon + 1);
+    char* end = nullptr;
+    value = std::strtod(begin, &end);
+    const std::string name = text.substr(0, colon);
+    if (end == begin || *end != '\0' || !(value > 0) || (name != "ttft" && name != "tpot")) {
+      return Error{ErrorCode::kInvalidArgument,
+                   fmt::format("--goodput: '{}', expected ttft:MS or tpot:MS, as ttft:500", text)};
+    }
+    (name == "ttft" ? flags.most_ttft_ms : flags.most_tpot_ms) = value;
+  }
+  if (flags.most_ttft_ms == 0) flags.most_ttft_ms = HUGE_VAL;
+  if (flags.most_tpot_ms == 0) flags.most_tpot_ms = HUGE_VAL;
+  return {};
+}
+
+Status run(Flags& flags) {
+  CARAT_CHECK(read_goodput(flags));
   Bench bench(flags);
   bench.model = flags.model;
   if (bench.model.empty()) {
@@ -214,15 +245,15 @@ Status run(const Flags& flags) {
   std::vector<Outcome> outcomes;
   if (!flags.json) {
     say("{} at {}: {} prompt tokens, {} generated\n", bench.model, flags.url, flags.prompt, flags.generate);
-    say("{:<18} {:>9} {:>19} {:>19} {:>19} {:>8}\n", "", "tokens/s", "TTFT ms (p99)", "TPOT ms (p99)", "ITL ms (p99)",
-        "failed");
+    say("{:<18} {:>9} {:>19} {:>19} {:>19} {:>9} {:>8}\n", "", "tokens/s", "TTFT ms (p99)", "TPOT ms (p99)",
+        "ITL ms (p99)", "goodput/s", "failed");
   }
   const auto add = [&](int clients, double rate) -> Status {
     CARAT_TRY(Outcome outcome, bench.measure(clients, rate));
     if (!flags.json) {
       const auto cell = [](const Spread& s) { return fmt::format("{:.1f} ({:.1f})", s.median, s.p99); };
-      say("{:<18} {:>9.1f} {:>19} {:>19} {:>19} {:>8}\n", outcome.load, outcome.tokens_per_second,
-          cell(outcome.ttft_ms), cell(outcome.tpot_ms), cell(outcome.itl_ms), outcome.failed);
+      say("{:<18} {:>9.1f} {:>19} {:>19} {:>19} {:>9.2f} {:>8}\n", outcome.load, outcome.tokens_per_second,
+          cell(outcome.ttft_ms), cell(outcome.tpot_ms), cell(outcome.itl_ms), outcome.goodput, outcome.failed);
       std::fflush(stdout);
     }
     outcomes.push_back(std::move(outcome));
@@ -263,6 +294,11 @@ CLI::App* add_bench_serve(CLI::App& bench, Action& action) {
       ->delimiter(',')
       ->check(CLI::Range(1, 4096));
   command->add_option("--rate", flags->rates, "Requests a second that come by chance, a run each")->delimiter(',');
+  command
+      ->add_option("--goodput", flags->goodput,
+                   "Count requests within ttft:MS (first token) and tpot:MS (each further one)")
+      ->delimiter(',')
+      ->capture_default_str();
   command->add_option("--requests", flags->requests, "Of a run; three of each client, eight at least");
   command->add_option("-p,--prompt", flags->prompt, "Words of a prompt")->check(CLI::Range(1, 1 << 17));
   command->add_option("-n,--generate", flags->generate, "Tokens of an answer")->check(CLI::Range(1, 1 << 17));
