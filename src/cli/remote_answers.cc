@@ -4,8 +4,8 @@
 
 #include <chrono>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "chat/model_facts.h"
 #include "cli/json_text.h"
 #include "cli/remote.h"
