@@ -97,7 +97,9 @@ class Bench {
 
   // `clients` at once, or (rate > 0) as many as come.
   Result<Outcome> measure(int clients, double rate) {
-    const int total = flags_.requests > 0 ? flags_.requests : std::max(8, clients * 3);
+    return measure(clients, rate, flags_.requests > 0 ? flags_.requests : std::max(8, clients * 3));
+  }
+  Result<Outcome> measure(int clients, double rate, int total) {
     std::vector<std::unique_ptr<Asked>> active, done;
     std::exponential_distribution<double> pause(rate > 0 ? rate : 1);
     const auto began = Clock::now();
@@ -241,7 +243,7 @@ Status run(Flags& flags) {
   if (bench.model.empty()) {
     CARAT_TRY(bench.model, bench.find_model());
   }
-  CARAT_TRY(const Outcome warm_up, bench.measure(1, 0));
+  CARAT_TRY(const Outcome warm_up, bench.measure(1, 0, 2));
   std::vector<Outcome> outcomes;
   if (!flags.json) {
     say("{} at {}: {} prompt tokens, {} generated\n", bench.model, flags.url, flags.prompt, flags.generate);
