@@ -223,10 +223,11 @@ std::string diagnosis_text(const Diagnosis& d) {
 
   out += "\nmodel (4-bit weights)  weights     context that fits  decode at most\n";
   for (const Fit& fit : d.fits) {
-    out += fmt::format(
-        "{:<23}{:<12}{:<19}{}\n", "gemma3:" + fit.name, human_bytes(fit.weight_bytes),
-        fit.context > 0 ? std::to_string(fit.context) : "does not fit",
-        fit.context > 0 && fit.tokens_per_second > 0 ? fmt::format("{:.0f} tokens/s", fit.tokens_per_second) : "");
+    out += fmt::format("{:<23}{:<12}{:<19}{}\n", "gemma3:" + fit.name, human_bytes(fit.weight_bytes),
+                       fit.context > 0 ? std::to_string(fit.context) : "does not fit",
+                       fit.context > 0 && fit.tokens_per_second > 0
+                           ? fmt::format("{:.{}f} tokens/s", fit.tokens_per_second, fit.tokens_per_second < 10 ? 1 : 0)
+                           : "");
   }
   out += "\n";
   if (d.complaints.empty()) out += "Nothing is wrong.\n";

@@ -88,7 +88,7 @@ class Doctor(unittest.TestCase):
         self.assertEqual(said["cgroup_memory"], 1000000000)
         self.assertEqual(said["cgroup_cpus"], 1.5)
         self.assertEqual(said["memory"]["usable"], 900000000)
-        self.assertEqual([fit["context"] > 0 for fit in said["fits"]], [True, False, False, False, False])
+        self.assertEqual([fit["context"] > 0 for fit in said["fits"]], [True, True, False, False, False])
         self.assertIn("cgroup limits memory", " ".join(complaint["what"] for complaint in said["complaints"]))
 
     def test_an_empty_root_is_no_fault(self):
