@@ -7,8 +7,14 @@
 
 namespace carat::cli {
 
-void add_model_flags(CLI::App& app, chat::LoadOptions& options) {
+chat::LoadOptions usual_loading() {
+  chat::LoadOptions options;
   options.backend.name = "auto";
+  return options;
+}
+
+void add_model_flags(CLI::App& app, chat::LoadOptions& options) {
+  options = usual_loading();
   app.add_option("--backend", options.backend.name,
                  "auto (cuda where there is a device), cuda, cpu (the best of it), cpu/avx2, ..., or reference")
       ->type_name("NAME")

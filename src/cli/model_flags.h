@@ -9,7 +9,10 @@ class App;
 
 namespace carat::cli {
 
-// `options` must live until the command runs.
+// What runs where none of them is given: the best backend that this machine has.
+chat::LoadOptions usual_loading();
+
+// Sets them to what is usual. `options` must live until the command runs.
 void add_model_flags(CLI::App& app, chat::LoadOptions& options);
 
 }  // namespace carat::cli

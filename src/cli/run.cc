@@ -90,7 +90,7 @@ Status check_tower_fits(const chat::PictureEncoder& pictures, const std::string&
 
 // A server that answers instead, unless something was asked for that only this process can do.
 std::shared_ptr<chat::Elsewhere> elsewhere_for(const RunFlags& flags, const chat::OpenModel& model) {
-  const chat::LoadOptions usual;
+  const chat::LoadOptions usual = usual_loading();
   const chat::LoadOptions& asked = flags.loading;
   const bool here =
       flags.no_server || asked.backend.name != usual.backend.name || asked.backend.threads != usual.backend.threads ||
