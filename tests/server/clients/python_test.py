@@ -300,14 +300,15 @@ class Ollama(unittest.TestCase):
                 "items": {"type": "object", "properties": {"name": {"const": "get_weather"}, "parameters": {
                     "type": "object", "properties": {"city": {"enum": ["Oslo"]}, "days": {"enum": [1, 2]}}, "required": ["city", "days"],
                     "additionalProperties": False}}, "required": ["name", "parameters"], "additionalProperties": False}, "x-guidance": {"whitespace_flexible": False}}
+        options = {"num_predict": 200, "seed": 0}  # one whose arguments end
         try:
-            answer = self.client.chat("it", HELLO, tools=[get_weather], format=call, options={"num_predict": 200})
+            answer = self.client.chat("it", HELLO, tools=[get_weather], format=call, options=options)
         except ollama.ResponseError as error:
             without_grammars(error)
         called = answer.message.tool_calls[0].function
         self.assertEqual(called.name, "get_weather")
         self.assertIsInstance(called.arguments, dict)
-        streamed = [c for part in self.client.chat("it", HELLO, tools=[get_weather], format=call, options={"num_predict": 200}, stream=True)
+        streamed = [c for part in self.client.chat("it", HELLO, tools=[get_weather], format=call, options=options, stream=True)
                     for c in part.message.tool_calls or []]
         self.assertEqual({c.function.name for c in streamed}, {"get_weather"})
         again = self.client.chat("it", [*HELLO, answer.message, {"role": "tool", "tool_name": "get_weather", "content": "sunny"}], tools=[get_weather],
