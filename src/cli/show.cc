@@ -12,6 +12,7 @@
 #include "cli/json_text.h"
 #include "cli/output.h"
 #include "cli/report.h"
+#include "cli/show_details.h"
 
 namespace carat::cli {
 namespace {
@@ -101,11 +102,16 @@ Status run(const Options& options) {
     print_or_say(facts.system, "system message");
   } else {
     CARAT_TRY(ModelFile file, ModelFile::open(resolved.path));
-    const chat::ModelFacts all = chat::facts_of({std::move(resolved), std::move(file)});
+    const chat::OpenModel opened{std::move(resolved), std::move(file)};
+    const chat::ModelFacts all = chat::facts_of(opened);
     if (options.json) {
       print_json(all);
     } else {
       write(info_text(all));
+      if (options.verbose) {
+        CARAT_TRY(const std::string details, details_text(opened.resolved.path, opened.file));
+        write(details);
+      }
     }
   }
   return {};
@@ -125,7 +131,7 @@ void add_show(CLI::App& app, Action& action) {
       command->add_flag("--system", options->system, "Only its system message"),
       command->add_flag("--path", options->path, "Only where its weights lie: a file, or a folder"),
       command->add_flag("--json", options->json, "Everything, as JSON")};
-  command->add_flag("-v,--verbose", options->verbose, "Accepted for Ollama's sake; --json has the details");
+  command->add_flag("-v,--verbose", options->verbose, "Also the file's metadata, and every tensor");
   command->footer(
       "Examples:\n"
       "  carat show gemma3:270m-pt\n"

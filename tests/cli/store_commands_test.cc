@@ -62,6 +62,20 @@ TEST_F(StoreCommands, UnknownModelsGetTheRecordedTexts) {
   expect_error({"cp", "nope", "x"}, 1, "Error: model \"nope\" not found");
 }
 
+TEST_F(StoreCommands, VerboseShowsTheFileAsItStands) {
+  import("my:tag");
+  const std::string plain = carat({"show", "my:tag"}).out;
+  const std::string all = carat({"show", "-v", "my:tag"}).out;
+  EXPECT_TRUE(all.starts_with(plain)) << all;
+  for (const char* line : {"  Metadata\n", "    general.architecture ", "gemma3", "    tokenizer.ggml.tokens ",
+                           ", ...+", "  Tensors\n", "    token_embd.weight ", "q8_0", "    blk.0.attn_q.weight "}) {
+    EXPECT_NE(all.find(line, plain.size()), std::string::npos) << line;
+  }
+  const std::string folder = std::string(kSourceDir) + "/tests/golden/gemma3-tiny-vision";
+  const std::string of_folder = carat({"show", "-v", folder}).out;
+  EXPECT_NE(of_folder.find("embed_tokens.weight ", of_folder.find("  Tensors\n")), std::string::npos) << of_folder;
+}
+
 TEST_F(StoreCommands, WrongArgumentsAreTwo) {
   for (const std::vector<std::string>& arguments :
        std::vector<std::vector<std::string>>{{"show"},
