@@ -85,6 +85,27 @@ Result<std::string> body_of(const Result<HttpAnswer>& answer) {
   return refusal(answer->head.status, answer->body);
 }
 
+// The list of models that an answer holds; `read_rest` takes what only this kind of list says. Error: kNetwork.
+template <class Model, class ReadRest>
+Result<std::vector<Model>> read_models(const std::string& body, const std::string& where, const ReadRest& read_rest) {
+  const Error unexpected{ErrorCode::kNetwork, where + ": not the list that was expected"};
+  const auto json = json_or_null(body);
+  if (!json.is_object() || !json.contains("models") || !json["models"].is_array()) return unexpected;
+  std::vector<Model> all;
+  try {
+    for (const auto& one : json["models"]) {
+      Model& model = all.emplace_back();
+      model.name = one.value("name", "");
+      model.digest = one.value("digest", "");
+      model.size_bytes = one.value("size", uint64_t{0});
+      read_rest(one, model);
+    }
+  } catch (const nlohmann::json::exception&) {
+    return unexpected;
+  }
+  return all;
+}
+
 }  // namespace
 
 std::optional<Remote> Remote::find() {
@@ -153,49 +174,19 @@ Result<bool> Remote::stream(const std::string& path, const std::string& json,
 
 Result<std::vector<StoredThere>> Remote::models() const {
   CARAT_TRY(const std::string body, get("/api/tags"));
-  const auto json = json_or_null(body);
-  if (!json.is_object() || !json.contains("models") || !json["models"].is_array()) {
-    return Error{ErrorCode::kNetwork, url_ + "/api/tags: not the list that was expected"};
-  }
-  std::vector<StoredThere> all;
-  try {
-    for (const auto& one : json["models"]) {
-      StoredThere model;
-      model.name = one.value("name", "");
-      model.digest = one.value("digest", "");
-      model.size_bytes = one.value("size", uint64_t{0});
-      model.modified = std::chrono::system_clock::time_point(
-          std::chrono::seconds(time_of(one.value("modified_at", "")).value_or(0)));
-      all.push_back(std::move(model));
-    }
-  } catch (const nlohmann::json::exception&) {
-    return Error{ErrorCode::kNetwork, url_ + "/api/tags: not the list that was expected"};
-  }
-  return all;
+  return read_models<StoredThere>(body, url_ + "/api/tags", [](const auto& one, StoredThere& model) {
+    model.modified =
+        std::chrono::system_clock::time_point(std::chrono::seconds(time_of(one.value("modified_at", "")).value_or(0)));
+  });
 }
 
 Result<std::vector<RunningModel>> Remote::running() const {
   CARAT_TRY(const std::string body, get("/api/ps"));
-  const auto json = json_or_null(body);
-  if (!json.is_object() || !json.contains("models") || !json["models"].is_array()) {
-    return Error{ErrorCode::kNetwork, url_ + "/api/ps: not the list that was expected"};
-  }
-  std::vector<RunningModel> all;
-  try {
-    for (const auto& one : json["models"]) {
-      RunningModel model;
-      model.name = one.value("name", "");
-      model.digest = one.value("digest", "");
-      model.size_bytes = one.value("size", uint64_t{0});
-      model.context = one.value("context_length", 0);
-      model.processor = one.value("size_vram", uint64_t{0}) > 0 ? "100% GPU" : "100% CPU";
-      model.until = until(one.value("expires_at", ""));
-      all.push_back(std::move(model));
-    }
-  } catch (const nlohmann::json::exception&) {
-    return Error{ErrorCode::kNetwork, url_ + "/api/ps: not the list that was expected"};
-  }
-  return all;
+  return read_models<RunningModel>(body, url_ + "/api/ps", [](const auto& one, RunningModel& model) {
+    model.context = one.value("context_length", 0);
+    model.processor = one.value("size_vram", uint64_t{0}) > 0 ? "100% GPU" : "100% CPU";
+    model.until = until(one.value("expires_at", ""));
+  });
 }
 
 Status Remote::stop(const std::string& model) const {
