@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CARAT = pathlib.Path(os.environ.get("CARAT_BINARY", ROOT / "build" / "carat"))
@@ -174,3 +175,14 @@ class Server:
 def main():
     import unittest
     unittest.main(verbosity=1 if "-v" not in sys.argv else 2)
+
+
+def two_constrained_servers(case):
+    """Gives a test case `server` (vLLM's flavor) and `daemon` (Ollama's) over one store; skips it where no shape can be enforced."""
+    case.server = Server("vllm")
+    case.addClassCleanup(case.server.stop)
+    case.daemon = Server(folder=case.server.folder)
+    case.addClassCleanup(case.daemon.stop)
+    probe = case.daemon.post("/api/generate", {"model": "g270", "prompt": "x", "format": "json", "stream": False, "options": {"num_predict": 1}})
+    if "built without constrained output" in probe.body:
+        raise unittest.SkipTest("built without the grammar engine")

@@ -8,7 +8,7 @@ import time
 import unittest
 
 import harness
-from harness import SERVED, Server
+from harness import SERVED
 
 PERSON = {"type": "object", "additionalProperties": False, "required": ["zip", "age", "tags"],
           "properties": {"zip": {"type": "string", "pattern": "^[0-9]{3}$"}, "age": {"type": "integer", "minimum": 0, "maximum": 120},
@@ -20,13 +20,7 @@ SEEDS = range(4)
 class Shapes(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = Server("vllm")
-        cls.addClassCleanup(cls.server.stop)
-        cls.daemon = Server(folder=cls.server.folder)
-        cls.addClassCleanup(cls.daemon.stop)
-        probe = cls.daemon.post("/api/generate", {"model": "g270", "prompt": "x", "format": "json", "stream": False, "options": {"num_predict": 1}})
-        if "built without constrained output" in probe.body:
-            raise unittest.SkipTest("built without the grammar engine")
+        harness.two_constrained_servers(cls)
 
     def check_person(self, text):
         person = json.loads(text)

@@ -5,7 +5,7 @@ import json
 import unittest
 
 import harness
-from harness import SERVED, Server
+from harness import SERVED
 
 WEATHER = {"name": "get_weather", "description": "The weather of a city",
            "parameters": {"type": "object", "additionalProperties": False, "required": ["city", "days"],
@@ -23,13 +23,7 @@ SEEDS = range(4)
 class Tools(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = Server("vllm")
-        cls.addClassCleanup(cls.server.stop)
-        cls.daemon = Server(folder=cls.server.folder)
-        cls.addClassCleanup(cls.daemon.stop)
-        probe = cls.daemon.post("/api/generate", {"model": "g270", "prompt": "x", "format": "json", "stream": False, "options": {"num_predict": 1}})
-        if "built without constrained output" in probe.body:
-            raise unittest.SkipTest("built without the grammar engine")
+        harness.two_constrained_servers(cls)
 
     def check(self, name, arguments, text=True):
         arguments = json.loads(arguments) if text else arguments
