@@ -93,7 +93,7 @@ void read_processor(const fs::path& root, Machine& machine) {
 
 std::string board_name(const fs::path& root) {
   for (const char* tree : {"proc/device-tree/model", "sys/firmware/devicetree/base/model"}) {
-    if (const std::string model = line_of(root / tree); !model.empty()) return model;
+    if (std::string model = line_of(root / tree); !model.empty()) return model;
   }
   const fs::path dmi = root / "sys/devices/virtual/dmi/id";
   const std::string maker = line_of(dmi / "sys_vendor");

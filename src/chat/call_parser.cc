@@ -207,7 +207,6 @@ CallParser::Fed CallParser::feed(char c) {
       return known(calls_.back().name) ? fed : Fed::kBad;
     }
     case At::kJsonArguments:
-      return feed_literal(c, At::kAfterMember);
     case At::kIgnored:
       return feed_literal(c, At::kAfterMember);
     case At::kAfterMember: {

@@ -189,7 +189,7 @@ void Download::start(Piece& piece) {
 // Only an answer that is exactly what was asked for lets its body in.
 Status Download::check_head(Piece& piece, const HttpHead& head) {
   if (head.status != 200 && head.status != 206) return Error{ErrorCode::kNetwork, "status"};  // see after_failure
-  const Status status = head.status == 206 ? check_range(piece, head) : check_whole(piece, head);
+  Status status = head.status == 206 ? check_range(piece, head) : check_whole(piece, head);
   if (status.ok() && direct_url_.empty()) direct_url_ = head.url;
   return status;
 }
@@ -261,7 +261,7 @@ Status Download::flush() {
 // A transfer ended before its piece was whole: wait, and ask again; or say what is wrong for good.
 Status Download::after_failure(Piece& piece) {
   const HttpHead head = piece.transfer->head();
-  const Status status = piece.transfer->status();
+  Status status = piece.transfer->status();
   const std::string host = escaped(origin_of(head.url.empty() ? source_.url : head.url));
   const bool is_policy = piece.transfer->is_hopeless();
   piece.transfer.reset();
