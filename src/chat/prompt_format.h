@@ -45,6 +45,11 @@ class PromptFormat {
   Result<std::vector<int32_t>> encode(const Tokenizer& tokenizer, int32_t bos_id,
                                       const std::vector<ChatMessage>& messages, bool first = true) const;
 
+  // Of kChat.
+  const ChatStyle& style() const { return style_; }
+  // Functions stand between FunctionGemma's marks.
+  bool marks_calls() const { return kind_ == Kind::kChat && style_.turns == ChatStyle::Turns::kFunctionGemma; }
+
   // What closes an answer of kChat, in control tokens.
   std::string_view closing() const {
     return style_.turns == ChatStyle::Turns::kChatML ? "<|im_end|>\n" : "<end_of_turn>\n";

@@ -1,5 +1,6 @@
 #include "chat/tool_scanner.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace carat::chat {
@@ -9,8 +10,16 @@ bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; 
 
 }  // namespace
 
-ToolScanner::ToolScanner(std::vector<std::string> names, Calls calls)
-    : names_(std::move(names)), calls_(calls), parser_(names_), marked_(names_) {}
+ToolScanner::ToolScanner(std::vector<std::string> names, Calls calls, size_t most)
+    : names_(std::move(names)), calls_(calls), most_(most), parser_(names_), marked_(names_) {}
+
+size_t ToolScanner::calls() const { return std::min(told_, most_); }
+
+// Without those of calls that are more than were asked for.
+std::vector<ToolEvent> ToolScanner::within_most(std::vector<ToolEvent> events) const {
+  std::erase_if(events, [this](const ToolEvent& e) { return e.kind != ToolEvent::Kind::kText && e.call >= most_; });
+  return events;
+}
 
 std::vector<ToolEvent> ToolScanner::push(std::string_view text) {
   std::vector<ToolEvent> out;
@@ -20,18 +29,17 @@ std::vector<ToolEvent> ToolScanner::push(std::string_view text) {
   }
   for (const char c : text) feed(c, out);
   if (calls_ == Calls::kEnforced && in_candidate_) tell_calls(false, out);
-  return out;
+  return within_most(std::move(out));
 }
 
 std::vector<ToolEvent> ToolScanner::finish() {
   std::vector<ToolEvent> out;
   if (in_candidate_) {
     const bool complete = calls_ == Calls::kMarked ? marked_.complete_at_end() : parser_.complete_at_end();
-    if (calls_ == Calls::kEnforced && told_ == told_before_) held_.clear();  // cut off before it was known which call
     end_candidate(complete, out);
   }
   if (!space_.empty() && told_ == 0) say(std::exchange(space_, {}), out);
-  return out;
+  return within_most(std::move(out));
 }
 
 void ToolScanner::feed_arguments(std::string_view text, std::vector<ToolEvent>& out) {

@@ -3,6 +3,7 @@
 // call's arguments are told as they come.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,15 +29,17 @@ class ToolScanner {
     kMarked,    // between FunctionGemma's marks
   };
 
-  ToolScanner(std::vector<std::string> names, Calls calls);
+  // most: further calls are left out.
+  ToolScanner(std::vector<std::string> names, Calls calls, size_t most = SIZE_MAX);
   ToolScanner(const ToolScanner&) = delete;  // its parts refer to its names
   ToolScanner& operator=(const ToolScanner&) = delete;
 
   std::vector<ToolEvent> push(std::string_view text);
   std::vector<ToolEvent> finish();
-  size_t calls() const { return told_; }
+  size_t calls() const;
 
  private:
+  std::vector<ToolEvent> within_most(std::vector<ToolEvent> events) const;
   void feed(char c, std::vector<ToolEvent>& out);
   void feed_arguments(std::string_view text, std::vector<ToolEvent>& out);
   void say(std::string_view text, std::vector<ToolEvent>& out);
@@ -45,6 +48,7 @@ class ToolScanner {
 
   const std::vector<std::string> names_;
   const Calls calls_;
+  const size_t most_;
   CallParser parser_;
   MarkedCalls marked_;
   LiteralToJson literal_;  // of kNamed

@@ -123,7 +123,7 @@ Status NamedTokens::settle_rows(int64_t rows, const std::string& file, ModelConf
 }
 
 std::vector<int32_t> NamedTokens::end_ids(std::vector<int32_t> declared) const {
-  for (const std::string_view piece : {"<eos>", "<end_of_turn>", "<|im_end|>"}) {
+  for (const std::string_view piece : {"<eos>", "<end_of_turn>", "<|im_end|>", "<start_function_response>"}) {
     if (const int32_t id = find(piece); id >= 0) declared.push_back(id);
   }
   std::sort(declared.begin(), declared.end());

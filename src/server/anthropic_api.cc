@@ -32,7 +32,9 @@ struct Block {
 
 class Answer final : public GenerationSink {
  public:
-  explicit Answer(Context context) : context_(std::move(context)), scanner_(context_.tools.scanner(std::nullopt)) {}
+  explicit Answer(Context context)
+      : context_(std::move(context)),
+        scanner_(context_.tools.scanner(std::nullopt, context_.model->format.marks_calls())) {}
 
   void on_text(std::string_view text, std::span<const TokenInfo>, bool last) override {
     if (!scanner_) {

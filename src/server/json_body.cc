@@ -34,9 +34,10 @@ class Limited {
   std::vector<std::set<std::string>> keys_;
 };
 
-// The nesting before anything is built: a parser may recurse, this does not.
-bool too_deep(std::string_view body) {
-  int depth = 0;
+// Nesting and number of values before anything is built: a parser may recurse, this does not, and a value takes more memory than its
+// text. Empty, or what is too much.
+std::string too_much(std::string_view body) {
+  int depth = 0, commas = 0;
   bool in_string = false;
   for (size_t i = 0; i < body.size(); ++i) {
     const char c = body[i];
@@ -46,20 +47,22 @@ bool too_deep(std::string_view body) {
     } else if (c == '"') {
       in_string = true;
     } else if (c == '{' || c == '[') {
-      if (++depth > kMaxJsonDepth) return true;
+      if (++depth > kMaxJsonDepth) return fmt::format("more than {} levels of nesting", kMaxJsonDepth);
+    } else if (c == ',') {
+      if (++commas > kMaxJsonValues) return fmt::format("more than {} values", kMaxJsonValues);
     } else if (c == '}' || c == ']') {
       --depth;
     }
   }
-  return false;
+  return {};
 }
 
 }  // namespace
 
 JsonText read_json(std::string_view body) {
   JsonText text;
-  if (too_deep(body)) {
-    text.fault = {JsonFault::Kind::kTooDeep, 0, fmt::format("more than {} levels of nesting", kMaxJsonDepth)};
+  if (std::string what = too_much(body); !what.empty()) {
+    text.fault = {JsonFault::Kind::kTooDeep, 0, std::move(what)};
     return text;
   }
   if (body.starts_with("\xEF\xBB\xBF")) {
@@ -86,6 +89,16 @@ JsonText read_json(std::string_view body) {
     text.fault = {JsonFault::Kind::kNumber, 0, "a number that is out of range"};
   }
   return text;
+}
+
+const Json* member(const Json& object, const char* name) {
+  const auto it = object.find(name);
+  return it == object.end() || it->is_null() ? nullptr : &*it;
+}
+
+std::string text_member(const Json& object, const char* name) {
+  const Json* value = member(object, name);
+  return value != nullptr && value->is_string() ? value->get<std::string>() : "";
 }
 
 const char* go_type(const Json& value) {

@@ -13,10 +13,11 @@ namespace carat::server {
 using Json = nlohmann::ordered_json;
 
 inline constexpr int kMaxJsonDepth = 64;
+inline constexpr int kMaxJsonValues = 400'000;  // more than the ids of a dozen longest prompts
 
 // Where and why a text is not JSON, in terms that both APIs can put into their own words.
 struct JsonFault {
-  enum class Kind { kEnd, kSyntax, kTooDeep, kDoubleKey, kNumber, kUtf8 };
+  enum class Kind { kEnd, kSyntax, kTooDeep /* or too much of it */, kDoubleKey, kNumber, kUtf8 };
   Kind kind = Kind::kSyntax;
   size_t at = 0;     // the byte
   std::string what;  // for people
@@ -29,6 +30,11 @@ struct JsonText {
 };
 
 JsonText read_json(std::string_view body);
+
+// What an object has under that name; null for nothing, for null, and for what is no object.
+const Json* member(const Json& object, const char* name);
+// The text of that name; "" for anything else.
+std::string text_member(const Json& object, const char* name);
 
 // "null", "bool", "number", "string", "array", "object": Go's words for what a value is.
 const char* go_type(const Json& value);

@@ -6,12 +6,6 @@
 
 namespace carat::server {
 
-std::string text_member(const Json& json, const char* name) {
-  if (!json.is_object()) return "";
-  const auto it = json.find(name);
-  return it != json.end() && it->is_string() ? it->get<std::string>() : "";
-}
-
 namespace {
 
 // A picture in the shapes of OpenAI's chat, of its Responses, and of Anthropic.

@@ -11,9 +11,6 @@
 
 namespace carat::server {
 
-// The text of that name in what should be an object; "" for anything else.
-std::string text_member(const Json& json, const char* name);
-
 // The content of a message: a text, or a list of parts; a picture becomes a part and a source of its own.
 void read_content(const Json& content, ChatMessage& message, std::vector<PictureSource>& pictures, Fields& fields);
 

@@ -115,6 +115,8 @@ class Answer final : public GenerationSink, public std::enable_shared_from_this<
     if (scanner_) {
       take(scanner_->push(text));
       if (last) take(scanner_->finish());
+      // Cut off by its length: no object, so it is what has been said.
+      if (last && calling_) text_ += fmt::format(R"({{"name": "{}", "parameters": {})", call_.name, call_.arguments);
     } else {
       text_ += text;
     }
@@ -166,9 +168,13 @@ class Answer final : public GenerationSink, public std::enable_shared_from_this<
     using Kind = chat::ToolEvent::Kind;
     for (const chat::ToolEvent& event : events) {
       if (event.kind == Kind::kText) text_ += event.text;
-      if (event.kind == Kind::kCall) call_ = {random_call_id("call_", 8), event.text, ""};
+      if (event.kind == Kind::kCall) {
+        call_ = {random_call_id("call_", 8), event.text, ""};
+        calling_ = true;
+      }
       if (event.kind == Kind::kArguments) call_.arguments += event.text;
       if (event.kind != Kind::kEnd) continue;
+      calling_ = false;
       JsonWriter json;
       json.begin_object().field("id", call_.id).key("function").begin_object();
       json.field("index", static_cast<int64_t>(event.call)).field("name", call_.name);
@@ -221,7 +227,8 @@ class Answer final : public GenerationSink, public std::enable_shared_from_this<
   const Lease model_;
   Context context_;
   const std::unique_ptr<chat::ToolScanner> scanner_;  // where functions may be called
-  CalledFunction call_;                               // that is being made
+  CalledFunction call_;                               // the last one
+  bool calling_ = false;                              // it is being made
   std::string calls_;                                 // JSON of those that are complete
   std::string text_;                                  // all of it, or what the next line will say
   std::vector<TokenInfo> tokens_;                     // likewise
@@ -320,7 +327,7 @@ void start(App& app, const ExchangePtr& exchange, const Lease& lease, Context co
     if (!shape) return exchange->respond(ollama_error({shape.error().code, what + shape.error().message}));
     generation.request.constraint = std::move(*shape);
   }
-  auto scanner = request.tools.scanner(asked);
+  auto scanner = request.tools.scanner(asked, lease->format.marks_calls());
   std::optional<Shift> shift;
   const int32_t limit = 10 * positions;  // of an answer without one, as Ollama has it
   if (request.shift && !generation.request.constraint && generation.request.images.empty() && !scanner &&

@@ -510,7 +510,8 @@ void answer_openai(App& app, OpenAiContext context, std::vector<std::vector<int3
   };
   for (size_t index = 0; index < answer->size(); ++index) {
     Choice& choice = answer->choice(index);
-    if (answer->context().is_chat) choice.scanner = asked_for.tools.scanner(asked_for.shape);
+    if (answer->context().is_chat)
+      choice.scanner = asked_for.tools.scanner(asked_for.shape, model->format.marks_calls());
     const OpenAiCommon& asked = answer->context().request;
     GenerationRequest generation;
     generation.request.prompt = choice.prompt;

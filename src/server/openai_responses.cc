@@ -34,7 +34,8 @@ struct Item {
 class Answer final : public GenerationSink {
  public:
   explicit Answer(Context context)
-      : context_(std::move(context)), scanner_(context_.request.tools.scanner(context_.request.shape)) {}
+      : context_(std::move(context)),
+        scanner_(context_.request.tools.scanner(context_.request.shape, context_.model->format.marks_calls())) {}
 
   void on_text(std::string_view text, std::span<const TokenInfo>, bool last) override {
     if (!scanner_) {

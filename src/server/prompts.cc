@@ -5,10 +5,10 @@
 #include <cstring>
 #include <iterator>
 
+#include "server/marked_turns.h"
+
 namespace carat::server {
 namespace {
-
-constexpr std::string_view kEndOfTurn = "<end_of_turn>\n";
 
 // The parts of `from` behind those of `to`; two texts that meet become one, with an empty line in between.
 void append(ChatMessage& to, ChatMessage from) {
@@ -60,6 +60,8 @@ Result<std::vector<ChatMessage>> with_tools(const ServedModel& model, std::vecto
         name ? fmt::format("{}/{}/{}:{}", name->host, name->space, name->model, name->tag) : model.name;
     return Error{ErrorCode::kInvalidArgument, full + " does not support tools"};
   }
+  if (model.format.marks_calls())
+    return with_marked_turns(std::move(messages), tools.may_be_called() ? tools.told : std::string());
   return chat::with_tool_turns(std::move(messages), tools.prompt(asked));
 }
 
@@ -86,9 +88,10 @@ Result<std::vector<int32_t>> encode_chat_prompt(const ServedModel& model, const 
   }
   if (format.kind() != Kind::kChat) return format.encode(tokenizer, model.config().bos_id, prompt.messages);
   CARAT_TRY(std::vector<ChatSpan> spans,
-            render_chat_spans(prompt.messages, prompt.add_generation_prompt && !prompt.continue_final));
-  if (prompt.continue_final && spans.back().text.ends_with(kEndOfTurn)) {
-    spans.back().text.resize(spans.back().text.size() - kEndOfTurn.size());
+            render_chat_spans(prompt.messages, prompt.add_generation_prompt && !prompt.continue_final, format.style()));
+  const std::string_view closing = format.closing();
+  if (prompt.continue_final && spans.back().text.ends_with(closing)) {
+    spans.back().text.resize(spans.back().text.size() - closing.size());
   }
   if (!prompt.continue_final && !prompt.answer_begins.empty()) spans.push_back({prompt.answer_begins, false});
   std::vector<TextSpan> views;

@@ -12,16 +12,6 @@ namespace {
 
 Error invalid(std::string message) { return {ErrorCode::kInvalidArgument, std::move(message)}; }
 
-const Json* member(const Json& object, const char* name) {
-  const auto it = object.find(name);
-  return it == object.end() || it->is_null() ? nullptr : &*it;
-}
-
-std::string text_member(const Json& object, const char* name) {
-  const Json* value = object.is_object() ? member(object, name) : nullptr;
-  return value != nullptr && value->is_string() ? value->get<std::string>() : "";
-}
-
 bool is_name(const std::string& name) {
   return !name.empty() && name.size() <= 256 && std::all_of(name.begin(), name.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
@@ -182,14 +172,15 @@ chat::Tools OfferedTools::prompt(const std::optional<Shape>& asked) const {
   return {told, enforces(asked) ? chat::Tools::Form::kJson : chat::Tools::Form::kPython};
 }
 
-std::unique_ptr<chat::ToolScanner> OfferedTools::scanner(const std::optional<Shape>& asked) const {
+std::unique_ptr<chat::ToolScanner> OfferedTools::scanner(const std::optional<Shape>& asked, bool marked) const {
   if (!may_be_called()) return nullptr;
   using Calls = chat::ToolScanner::Calls;
   if (choice == Choice::kNamed)
     return std::make_unique<chat::ToolScanner>(std::vector<std::string>{named}, Calls::kNamed);
   std::vector<std::string> names;
   for (const Function& function : functions) names.push_back(function.name);
-  return std::make_unique<chat::ToolScanner>(std::move(names), enforces(asked) ? Calls::kEnforced : Calls::kMayCome);
+  const Calls how = enforces(asked) ? Calls::kEnforced : marked ? Calls::kMarked : Calls::kMayCome;
+  return std::make_unique<chat::ToolScanner>(std::move(names), how, parallel ? SIZE_MAX : 1);
 }
 
 std::string OfferedTools::responses_json() const {

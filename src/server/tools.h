@@ -22,7 +22,9 @@ struct OfferedTools {
   struct Function {
     std::string name, description;
     std::string schema;   // of its arguments: JSON
-    bool strict = false;  // its arguments have the schema whenever it is called
+    // Its arguments have the schema whenever it is called. Without it only where tool_choice says that it must be: whoever offers a
+    // function with a schema that cannot be enforced is not refused for that, and its arguments are some object.
+    bool strict = false;
   };
 
   std::vector<Function> functions;
@@ -39,8 +41,8 @@ struct OfferedTools {
   // How the model's answer begins, where that is known: what follows is the arguments of the function that was named.
   std::string answer_begins() const;
   chat::Tools prompt(const std::optional<Shape>& asked) const;
-  // Null where nothing can be called.
-  std::unique_ptr<chat::ToolScanner> scanner(const std::optional<Shape>& asked) const;
+  // Null where nothing can be called. `marked`: the model writes calls between FunctionGemma's marks, where nothing enforces them.
+  std::unique_ptr<chat::ToolScanner> scanner(const std::optional<Shape>& asked, bool marked) const;
   std::string responses_json() const;  // the list, as Responses repeat it
 
  private:

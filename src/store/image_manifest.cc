@@ -23,6 +23,13 @@ constexpr std::string_view kOllama = "application/vnd.ollama.image.";
 constexpr std::string_view kCaratFile = "application/vnd.carat.image.file";
 constexpr std::string_view kConfigType = "application/vnd.docker.container.image.v1+json";
 
+// A program of Ollama's writes the turns of such a model, and no template does: this one is known by its marks
+// (tokenizer/template_kind.h).
+constexpr std::string_view kFunctionGemma =
+    "<start_of_turn>developer\n<start_function_declaration>declaration:<escape><end_function_declaration><end_of_turn>"
+    "\n"
+    "<start_function_call>call:<end_function_call><start_function_response>response:<end_function_response>";
+
 Error corrupt(std::string_view where, std::string_view why) {
   return Error{ErrorCode::kCorruptFile, fmt::format("{}: {}", where, why)};
 }
@@ -103,6 +110,7 @@ Status read_config(const ImageManifest& image, std::string_view where, const Rea
   manifest.parameter_size = json_text(json, "model_type");
   manifest.quantisation = json_text(json, "file_type");
   manifest.family = json_text(json, "model_family");
+  if (json_text(json, "renderer") == "functiongemma") manifest.prompt_template = kFunctionGemma;
   const Json* own = json_find(json, "carat");
   if (own == nullptr) return {};
   const Json* is_base = json_find(*own, "base_model");

@@ -2,12 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/utf8.h"
 
 namespace carat {
 namespace {
 
 constexpr std::string_view kMustAlternate = "Conversation roles must alternate user/assistant/user/assistant/...";
+constexpr std::string_view kEndOfResult = "<end_function_response>";
 
 Error invalid(std::string what) { return {ErrorCode::kInvalidArgument, std::move(what)}; }
 
@@ -90,12 +93,46 @@ Result<std::vector<ChatSpan>> render_chatml(const std::vector<ChatMessage>& mess
   return spans.take();
 }
 
+Result<std::vector<ChatSpan>> render_function_gemma(const std::vector<ChatMessage>& messages,
+                                                    bool add_generation_prompt, const ChatStyle& style) {
+  Spans spans;
+  if (style.begins_with_bos) spans.marker("<bos>");
+  bool is_open = false;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    std::string_view name = "developer";
+    if (i > 0 || messages[i].role != "system") {
+      CARAT_TRY(name, turn_name(messages[i].role, i));
+    }
+    spans.marker("<start_of_turn>");
+    spans.marker(name);
+    spans.marker("\n");
+    const std::vector<ChatPart>& parts = messages[i].parts;
+    const bool has_marks = std::any_of(parts.begin(), parts.end(),
+                                       [](const ChatPart& part) { return part.kind == ChatPart::Kind::kMark; });
+    for (const ChatPart& part : parts) {
+      if (part.kind == ChatPart::Kind::kImage) return invalid("the model's chat template has no place for an image");
+      if (part.kind == ChatPart::Kind::kMark) {
+        spans.marker(part.text);
+      } else {
+        spans.typed(has_marks ? std::string_view(part.text) : strip_whitespace(part.text));
+      }
+    }
+    is_open = i + 1 == messages.size() && name == "model" && has_marks && parts.back().kind == ChatPart::Kind::kMark &&
+              parts.back().text.ends_with(kEndOfResult);
+    if (!is_open) spans.marker("<end_of_turn>\n");
+  }
+  if (add_generation_prompt && !is_open) spans.marker("<start_of_turn>model\n");
+  return spans.take();
+}
+
 }  // namespace
 
 Result<std::vector<ChatSpan>> render_chat_spans(const std::vector<ChatMessage>& messages, bool add_generation_prompt,
                                                 const ChatStyle& style) {
   if (messages.empty()) return invalid("messages: expected at least one");
   if (style.turns == ChatStyle::Turns::kChatML) return render_chatml(messages, add_generation_prompt, style);
+  if (style.turns == ChatStyle::Turns::kFunctionGemma)
+    return render_function_gemma(messages, add_generation_prompt, style);
   const bool has_system = messages.front().role == "system";
   if (has_system && !style.takes_system) return invalid("System role not supported");
   Spans spans;
@@ -142,7 +179,7 @@ Result<std::string> render_chat(const std::vector<ChatMessage>& messages, bool a
 
 Result<std::vector<int32_t>> encode_chat(const Tokenizer& tokenizer, const std::vector<ChatMessage>& messages,
                                          bool add_generation_prompt, const ChatStyle& style) {
-  if (style.turns == ChatStyle::Turns::kGemma) {
+  if (style.turns != ChatStyle::Turns::kChatML) {
     for (const std::string_view marker : {"<start_of_turn>", "<end_of_turn>"}) {
       if (tokenizer.is_control(tokenizer.id_of(marker))) continue;
       return Error{ErrorCode::kUnsupported,

@@ -19,9 +19,13 @@
 namespace carat {
 
 struct ChatPart {
-  enum class Kind { kText, kImage };
+  enum class Kind {
+    kText,
+    kImage,
+    kMark,  // a control token of the template's own: only FunctionGemma's turns have any
+  };
   Kind kind = Kind::kText;
-  std::string text;  // of kText
+  std::string text;  // of kText and kMark
 };
 
 // A function that the model called, with what each argument was, as JSON.
@@ -49,7 +53,7 @@ struct ChatSpan {
 
 // What a known template asks for; as it is, Gemma 3's.
 struct ChatStyle {
-  enum class Turns { kGemma, kChatML };
+  enum class Turns { kGemma, kChatML, kFunctionGemma };
   Turns turns = Turns::kGemma;
   bool begins_with_bos = true;
   bool takes_system = true;       // Gemma 2's refuses a system text
@@ -59,7 +63,8 @@ struct ChatStyle {
 
 // Gemma's turns: the system text (of the first message; its first part counts) goes before the first user turn. Texts
 // of turns lose whitespace at both ends, as Python's strip does it; an image becomes <start_of_image>. ChatML's: every
-// message is a turn, its text as it is.
+// message is a turn, its text as it is. FunctionGemma's: a developer's turn for the system text; the text beside marks is as it is, and a
+// model's turn that ends with the result of a call goes on.
 // Errors: kInvalidArgument (no messages, an unknown role, roles that do not alternate, in Hugging Face's words; a
 // system text or an image where there is no place for it).
 Result<std::vector<ChatSpan>> render_chat_spans(const std::vector<ChatMessage>& messages, bool add_generation_prompt,

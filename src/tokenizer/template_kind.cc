@@ -232,6 +232,19 @@ constexpr std::array<std::string_view, 4> kChatML{
     R"({% for message in messages %}{{'<|im_start|>' + message['role'] + '\n'}}{{message['content']}}{{'<|im_end|>\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %})",
     R"({% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content']}}{{'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %})"};
 
+// All that FunctionGemma's template may write, but for texts.
+constexpr std::array<std::string_view, 11> kFunctionGemma{"<start_of_turn>developer",
+                                                          "<start_function_declaration>",
+                                                          "declaration:",
+                                                          "<end_function_declaration>",
+                                                          "<start_function_call>call:",
+                                                          "<end_function_call>",
+                                                          "response:",
+                                                          "<start_function_response>",
+                                                          "<end_function_response>",
+                                                          "<escape>",
+                                                          "<end_of_turn>"};
+
 // Says what is so anyway: without the argument, Jinja takes it for false.
 constexpr std::string_view kSayNoPrompt =
     R"({% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %})";
@@ -336,6 +349,12 @@ std::string template_shape(std::string_view text) {
 
 std::optional<KnownTemplate> recognise_template(std::string_view text) {
   if (text.size() > kMaxTemplate) return std::nullopt;
+  if (std::all_of(kFunctionGemma.begin(), kFunctionGemma.end(),
+                  [text](std::string_view mark) { return text.find(mark) != std::string_view::npos; })) {
+    ChatStyle marked;
+    marked.turns = ChatStyle::Turns::kFunctionGemma;
+    return KnownTemplate{"FunctionGemma's", marked};
+  }
   ChatStyle gemma;
   if (template_shape(text) == template_shape(kOllama)) {
     gemma.system_is_a_turn = true;

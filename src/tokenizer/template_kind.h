@@ -1,6 +1,7 @@
 // Which chat template a model file brings, told by its shape: no template language runs here, so a template that is not
 // known is refused rather than taken for one that is. Two templates have the same shape when they differ in nothing
 // that is rendered: comments, whitespace control, spaces and quotes inside tags, message.role for message['role'].
+// FunctionGemma's is known by its marks: it is a program, and all that its versions differ in is how much of a function's schema is told.
 #pragma once
 
 #include <optional>

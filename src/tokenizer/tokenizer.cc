@@ -54,6 +54,12 @@ constexpr size_t kGemma3Pieces = 262144;
 constexpr size_t kStartOfImage = 255999;
 constexpr std::string_view kImageSoftToken = "<image_soft_token>";
 
+// FunctionGemma's: control tokens, and yet a part of what is said.
+bool is_function_mark(std::string_view piece) {
+  return piece == "<escape>" ||
+         ((piece.starts_with("<start_function_") || piece.starts_with("<end_function_")) && piece.ends_with('>'));
+}
+
 }  // namespace
 
 struct Tokenizer::State {
@@ -150,8 +156,9 @@ std::vector<int32_t> Tokenizer::encode(std::span<const TextSpan> spans) const {
 
 std::string_view Tokenizer::piece_text(int32_t id, bool with_control) const {
   const Vocabulary& vocabulary = state_->vocabulary;
-  if (!vocabulary.contains(id) || (vocabulary.is_control(id) && !with_control)) return {};
-  return vocabulary.text(id);
+  if (!vocabulary.contains(id)) return {};
+  const std::string_view text = vocabulary.text(id);
+  return with_control || !vocabulary.is_control(id) || is_function_mark(text) ? text : std::string_view();
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool with_control) const {

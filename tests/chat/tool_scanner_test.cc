@@ -161,7 +161,7 @@ TEST(ToolScanner, EnforcedCallsStream) {
   EXPECT_EQ(scan(text, Calls::kEnforced), "get_weather{\"city\": \"Oslo\"}|now{}");
   EXPECT_EQ(scan(text.substr(0, text.find("lo\"")), Calls::kEnforced), "get_weather{\"city\": \"Os...")
       << "cut off: what there is";
-  EXPECT_EQ(scan(text.substr(0, 20), Calls::kEnforced), "") << "which call is not known yet";
+  EXPECT_EQ(scan(text.substr(0, 20), Calls::kEnforced), text.substr(0, 20)) << "which call is not known yet";
   EXPECT_EQ(scan("Hi [now()]", Calls::kEnforced), "Hi [now()]");
   ToolScanner scanner({"get_weather"}, Calls::kEnforced);
   EXPECT_TRUE(scanner.push("[{\"name\": \"get_weather\", \"parameters\": ").empty());
@@ -193,6 +193,21 @@ TEST(ToolScanner, FunctionGemmasMarks) {
                            "<start_function_call>call:now{x:01}<end_function_call>", "<start_function_call>call:now{",
                            "<start_function_call>call:now{x:<escape>"})
     EXPECT_EQ(scan(text, Calls::kMarked), text);
+}
+
+TEST(ToolScanner, NoMoreCallsThanWereAskedFor) {
+  for (const size_t part : {1U, 100U}) {
+    ToolScanner scanner({"get_weather", "now"}, Calls::kMayCome, 1);
+    const std::string_view text = "[now(), get_weather(city='Oslo'), now()]";
+    std::string told;
+    const auto take = [&](const std::vector<ToolEvent>& events) {
+      for (const ToolEvent& event : events) told += event.text;
+    };
+    for (size_t at = 0; at < text.size(); at += part) take(scanner.push(text.substr(at, part)));
+    take(scanner.finish());
+    EXPECT_EQ(told, "now{}");
+    EXPECT_EQ(scanner.calls(), 1U);
+  }
 }
 
 // A megabyte of what goes back the farthest: were anything read again for each character, this would take hours.

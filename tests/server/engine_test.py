@@ -268,5 +268,21 @@ class Models(unittest.TestCase):
                 self.assertLess(modest, max(future.result() for future in greedy) / 2)
 
 
+class Turns(unittest.TestCase):
+    def test_a_models_own_turns(self):
+        """The server asks in the turns of the model's template, as `carat run` does."""
+        loop = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}"
+                "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
+        with Server() as server:
+            server.add_model("chatml", loop)
+            ask = {"model": "chatml", "messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}], "max_tokens": 1, "return_token_ids": True}
+            ids = server.post("/v1/chat/completions", ask).json()["prompt_token_ids"]
+            prompt = server.post("/detokenize", {"model": "chatml", "tokens": ids}).json()["prompt"]
+            self.assertEqual(prompt.removeprefix("<bos>"), "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n")
+            ask["messages"].append({"role": "assistant", "content": "A"})
+            ids = server.post("/v1/chat/completions", {**ask, "continue_final_message": True, "add_generation_prompt": False}).json()["prompt_token_ids"]
+            self.assertTrue(server.post("/detokenize", {"model": "chatml", "tokens": ids}).json()["prompt"].endswith("assistant\nA"))
+
+
 if __name__ == "__main__":
     harness.main()

@@ -46,13 +46,19 @@ class Reply:
 GEMMA_TEMPLATE = (pathlib.Path(__file__).parents[1] / "golden/tokenizer/chat_template.jinja").read_text()
 
 
-def add_chat_template(source, target, template=GEMMA_TEMPLATE):
-    """A copy of a GGUF file with a chat template: then it is taken for an instruction-tuned model."""
+def add_chat_template(source, target, template=GEMMA_TEMPLATE, pieces=()):
+    """A copy of a GGUF file with a chat template: then it is taken for an instruction-tuned model. `pieces`: names of its unused pieces."""
     data = source.read_bytes()
+    before = len(data)
+    for number, piece in enumerate(pieces):
+        counted = lambda text: struct.pack("<Q", len(text)) + text.encode()
+        assert data.count(counted(f"<unused{number}>")) == 1
+        data = data.replace(counted(f"<unused{number}>"), counted(piece))
     magic, version, tensors, keys = struct.unpack_from("<4sIQQ", data)
     key = b"tokenizer.chat_template"
     text = template.encode()
-    padding = -(8 + len(key) + 4 + 8 + len(text) + 4) % 32  # a comment, so that what comes after stays aligned
+    added = len(data) - before + 8 + len(key) + 4 + 8 + len(text) + 4
+    padding = -added % 32  # a comment, so that what comes after stays aligned
     text += b"{#" + b" " * padding + b"#}"
     entry = struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(text)) + text
     target.write_bytes(struct.pack("<4sIQQ", magic, version, tensors, keys + 1) + entry + data[24:])
@@ -113,6 +119,13 @@ class Server:
     def url(self):
         return f"{self.scheme}://{self.host}:{self.port}"
 
+    def add_model(self, name, template, pieces=()):
+        """Another model of random weights in the store, with that chat template."""
+        file = self.folder / f"{name}.gguf"
+        add_chat_template(self.folder / "tiny.gguf", file, template, pieces)
+        subprocess.run([CARAT, "pull", str(file), "--name", name], check=True, capture_output=True,
+                       env={**os.environ, "CARAT_HOME": str(self.folder / "home")})
+
     def stop(self, number=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -166,6 +179,19 @@ class Server:
         values = re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$", text, re.M)
         assert values, f"no metric {name}"
         return sum(float(value) for value in values)
+
+    def spent(self):
+        """A function that tells (seconds of processors, bytes at the peak) that the server has used since."""
+        def status(name):
+            return 1024 * int(re.search(rf"{name}:\s*(\d+)", pathlib.Path(f"/proc/{self.process.pid}/status").read_text())[1])
+
+        def seconds():
+            fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+        pathlib.Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")  # the peak begins here
+        began, resident = seconds(), status("VmRSS")
+        return lambda: (seconds() - began, status("VmHWM") - resident)
 
     def resident_bytes(self):
         with open(f"/proc/{self.process.pid}/statm") as statm:

@@ -125,6 +125,17 @@ class Tools(unittest.TestCase):
             kinds.add(bool(message.get("tool_calls")))
         self.assertEqual(kinds, {True, False})
 
+    def test_what_is_not_strict_is_enforced_where_it_must_be_called(self):
+        odd = {"name": "f", "parameters": {"type": "object", "properties": {"x": {"type": "array", "uniqueItems": True}}}}
+        tools = [{"type": "function", "function": odd}]
+        format_ = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": ["a"]}}}
+        for more in ({}, {"response_format": format_}, {"tool_choice": "none"}):
+            self.chat(tools=tools, max_tokens=9, **more)
+        for more in ({"tool_choice": "required"}, {"tool_choice": {"type": "function", "function": {"name": "f"}}}):
+            reply = self.server.post("/v1/chat/completions", {"model": SERVED, "messages": ASK, "tools": tools, "max_tokens": 9, **more})
+            self.assertEqual(reply.status, 400)
+            self.assertIn("uniqueItems", reply.json()["error"]["message"])
+
     def test_strict_functions_may_be_called_or_not(self):
         strict = [{"type": "function", "function": {**f, "strict": True}} for f in FUNCTIONS]
         for seed in range(8):
@@ -195,6 +206,47 @@ class Tools(unittest.TestCase):
         reply = self.daemon.post("/api/chat", {"model": "it", "messages": conversation, "tools": OPENAI, "stream": False, "options": {"num_predict": 3}})
         self.assertEqual(reply.status, 200, reply.body)
 
+    def test_what_is_cut_off_is_told(self):
+        """A call that is cut off by its length: as much as there is, and why. Streams say the same."""
+        known, unknown = 30, 4  # bytes or so: behind the function's name, and before it
+        strict = [{"type": "function", "function": {**WEATHER, "strict": True}}]
+        calls = {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["name", "parameters"], "additionalProperties": False,
+                 "properties": {"name": {"const": "get_weather"}, "parameters": {"type": "object"}}}}
+        begin = '[{"name": "get_weather", "parameters": {'
+        for length in range(1, 40):
+            ask = {"tool_choice": "required", "max_tokens": length, "tools": strict, "seed": 3}
+            choice = self.chat(**ask).json()["choices"][0]
+            if choice["finish_reason"] != "length":
+                break
+            made = choice["message"].get("tool_calls", [])
+            said = choice["message"]["content"]
+            if made:
+                self.assertEqual((said, made[0]["function"]["name"]), ("", "get_weather"))
+                self.assertTrue('{"city": "'.startswith(made[0]["function"]["arguments"][:10]), made)
+            else:
+                self.assertTrue(said and begin.startswith(said), said)
+            text, told, finish, _ = self.streamed(**ask)
+            self.assertEqual((text, [c["arguments"] for c in told.values()], finish), (said, [c["function"]["arguments"] for c in made], "length"))
+
+            item = self.post("/v1/responses", {"input": ASK, "tools": RESPONSES, "tool_choice": "required", "max_output_tokens": length, "seed": 3}).json()
+            self.assertEqual((item["status"], item["incomplete_details"]), ("incomplete", {"reason": "max_output_tokens"}))
+            part = item["output"][0]
+            self.assertTrue(part["type"] == "function_call" or begin.startswith(part["content"][0]["text"]), part)
+            self.assertTrue(part["type"] == "message" or part["status"] == "incomplete", part)
+
+            block = self.post("/v1/messages", {"messages": ASK, "tools": ANTHROPIC[:1], "tool_choice": {"type": "any"}, "max_tokens": length}).json()
+            self.assertEqual(block["stop_reason"], "max_tokens")
+            self.assertTrue(block["content"][0].get("name") == "get_weather" or begin.startswith(block["content"][0]["text"]), block)
+
+            body = {"model": "it", "messages": ASK, "tools": strict, "format": calls, "options": {"seed": 3, "temperature": 1, "num_predict": length}}
+            whole = self.daemon.post("/api/chat", {**body, "stream": False}).json()
+            lines = self.daemon.post("/api/chat", body).lines()
+            self.assertEqual((whole["done_reason"], lines[-1]["done_reason"]), ("length", "length"))
+            self.assertNotIn("tool_calls", whole["message"])
+            self.assertTrue(whole["message"]["content"], "what was said of it")
+            self.assertEqual("".join(line["message"]["content"] for line in lines), whole["message"]["content"])
+        self.assertGreater(length, 6)
+
     def test_what_the_model_is_told(self):
         """The tokens of the prompt, as text: functions before the first question, calls and results as turns."""
         messages = [*ASK, {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": {"name": "now", "arguments": "{}"}}]},
@@ -235,6 +287,81 @@ class Tools(unittest.TestCase):
         listed = {model["id"]: model["capabilities"] for model in self.daemon.get("/v1/models").json()["data"]}
         self.assertEqual(listed, tags)
         self.assertEqual(self.server.get("/v1/models").json()["data"][0]["capabilities"], ["completion", "tools"])
+
+
+# What FunctionGemma's template prints, which is what it is known by; it is a longer program.
+MARKS = ["<start_function_declaration>", "<end_function_declaration>", "<start_function_call>", "<end_function_call>",
+         "<start_function_response>", "<end_function_response>", "<escape>"]
+TEMPLATE = """{{ bos_token }}{%- if tools -%}{{- '<start_of_turn>developer\n' -}}{%- for tool in tools -%}
+{{- '<start_function_declaration>declaration:' + tool.name + '{description:<escape>' + tool.description + '<escape>}<end_function_declaration>' -}}
+{%- endfor -%}{{- '<end_of_turn>\n' -}}{%- endif -%}{%- for m in messages -%}{{- '<start_function_call>call:' + m.name + '<end_function_call>' -}}
+{{- '<start_function_response>response:' + m.content + '<end_function_response>' -}}{%- endfor -%}"""
+
+
+class FunctionGemma(unittest.TestCase):
+    """A model whose template has marks of its own for functions."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = harness.Server()
+        cls.addClassCleanup(cls.server.stop)
+        cls.server.add_model("function", TEMPLATE, MARKS)
+
+    def chat(self, **body):
+        reply = self.server.post("/v1/chat/completions", {"model": "function", "messages": ASK, "tools": OPENAI, "max_tokens": 200, **body})
+        self.assertEqual(reply.status, 200, reply.body[:600])
+        return reply
+
+    def prompt_of(self, messages, **more):
+        ids = self.chat(messages=messages, max_tokens=1, return_token_ids=True, **more).json()["prompt_token_ids"]
+        marks = {id_ for id_ in ids if 6 <= id_ < 6 + len(MARKS)}
+        return self.server.post("/detokenize", {"model": "function", "tokens": ids}).json()["prompt"], marks
+
+    def test_functions_are_declared_calls_and_results_go_back(self):
+        prompt, marks = self.prompt_of([{"role": "system", "content": "Be brief."}, *ASK])
+        self.assertEqual(prompt,
+            "<bos><start_of_turn>developer\nBe brief.\nYou are a model that can do function calling with the following functions"
+            "<start_function_declaration>declaration:get_weather{description:<escape>The weather of a city<escape>,parameters:{properties:{"
+            "city:{description:<escape><escape>,type:<escape>STRING<escape>},days:{description:<escape><escape>}},"
+            "required:[<escape>city<escape>,<escape>days<escape>],type:<escape>OBJECT<escape>}}<end_function_declaration>"
+            "<start_function_declaration>declaration:now{description:<escape><escape>,parameters:{type:<escape>OBJECT<escape>}}"
+            "<end_function_declaration><end_of_turn>\n<start_of_turn>user\nWhat is the weather in Oslo?<end_of_turn>\n<start_of_turn>model\n")
+        self.assertEqual(marks, {6, 7, 12}, "control tokens")
+        call = {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "1", "type": "function", "function": {"name": "get_weather", "arguments": '{"days": 2, "city": "<escape>"}'}}]}
+        made = [{"role": "tool", "tool_call_id": "1", "content": '{"weather": ["sunny"], "degrees": 15}'}]
+        prompt, marks = self.prompt_of([*ASK, call, *made])
+        turn = ("<start_of_turn>model\n<start_function_call>call:get_weather{city:<escape><escape><escape>,days:2}<end_function_call>"
+                "<start_function_response>response:get_weather{degrees:15,weather:[<escape>sunny<escape>]}<end_function_response>")
+        self.assertTrue(prompt.endswith(turn), prompt[-400:])
+        self.assertEqual(marks, set(range(6, 13)))
+        after = [{"role": "assistant", "content": "Sunny."}, {"role": "user", "content": "And?"}]
+        prompt, _ = self.prompt_of([*ASK, call, *made, *after], tools=None)
+        self.assertTrue(prompt.endswith(turn + "Sunny.<end_of_turn>\n<start_of_turn>user\nAnd?<end_of_turn>\n<start_of_turn>model\n"), prompt[-400:])
+        self.assertNotIn("developer", prompt)
+        text = [{"role": "tool", "tool_call_id": "1", "content": "sunny"}]
+        self.assertTrue(self.prompt_of([*ASK, call, *text])[0].endswith("response:get_weather{value:<escape>sunny<escape>}<end_function_response>"))
+
+    def test_calls_between_marks(self):
+        call = "<start_function_call>call:get_weather{city:<escape>oslo<escape>,days:2}<end_function_call>"
+        weather = ("get_weather", '{"city": "oslo", "days": 2}')
+        said = {call: ("", [weather]), "Well: " + call + call: ("Well: ", [weather, weather]), "Sunny.": ("Sunny.", []),
+                call.replace("days:2", "days:02"): (call.replace("days:2", "days:02"), [])}
+        for text, (content, calls) in said.items():
+            only = {"structured_outputs": {"choice": [text]}}
+            choice = self.chat(**only).json()["choices"][0]
+            self.assertEqual(choice["message"]["content"], content)
+            self.assertEqual([(c["function"]["name"], c["function"]["arguments"]) for c in choice["message"].get("tool_calls", [])], calls)
+            self.assertEqual(choice["finish_reason"], "tool_calls" if calls else "stop")
+        one = self.chat(structured_outputs={"choice": [call + call]}, parallel_tool_calls=False).json()["choices"][0]
+        self.assertEqual(len(one["message"]["tool_calls"]), 1)
+        lines = self.server.post("/api/chat", {"model": "function", "messages": ASK, "tools": OPENAI, "options": {"num_predict": 3}}).lines()
+        self.assertTrue(lines[-1]["done"])
+        self.assertEqual(self.server.post("/api/show", {"model": "function"}).json()["capabilities"], ["completion", "tools"])
+
+    def test_enforced_calls_are_json(self):
+        choice = self.chat(tool_choice={"type": "function", "function": {"name": "now"}}).json()["choices"][0]
+        self.assertEqual([(c["function"]["name"], c["function"]["arguments"]) for c in choice["message"]["tool_calls"]], [("now", "{}")])
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <map>
-#include "base/json.h"
 
+#include "base/json.h"
 #include "model/fixture.h"
 #include "store/image_manifest.h"
 
@@ -174,6 +174,20 @@ TEST(Manifest, BlobsThatAreNotWhatTheyShouldBe) {
       {"temperature", "1"}, {"top_p", "0.95"}, {"seed", "7"}, {"flag", "true"}};
   EXPECT_EQ(numbers->parameters, wanted);
   EXPECT_EQ(numbers->stops, std::vector<std::string>{"x"});
+}
+
+TEST(Manifest, OllamasProgramForFunctionGemmaIsATemplateHere) {
+  Texts texts;
+  const std::string text = R"({"model_family":"gemma3","renderer":"functiongemma","parser":"functiongemma"})";
+  const BlobRef config = *texts.put(text);
+  const auto read = texts.read(Json{
+      {"schemaVersion", 2},
+      {"config", {{"digest", config.digest.text()}, {"size", config.size_bytes}}},
+      {"layers", {{{"mediaType", "application/vnd.ollama.image.model"}, {"digest", sha256("w").text()}, {"size", 9}}}}}
+                                   .dump());
+  ASSERT_TRUE(read.ok()) << read.error().message;
+  ASSERT_TRUE(read->prompt_template);
+  EXPECT_NE(read->prompt_template->find("<start_function_call>call:"), std::string::npos);
 }
 
 // 150,000 keys took ten seconds: the order of an object's keys is kept in a list.

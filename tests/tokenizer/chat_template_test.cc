@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "base/json.h"
-
 #include "tokenizer/gemma_vocabulary.h"
 #include "tokenizer/small_vocabulary.h"
 
@@ -118,6 +117,42 @@ TEST(ChatTemplate, ChatMLSaysEveryMessageAsItIs) {
   EXPECT_EQ(render_chat({ChatMessage::of_text("tool", "U")}, true, style).error().code, ErrorCode::kInvalidArgument);
   EXPECT_EQ(stop_texts(style), (std::vector<std::string>{"<|im_end|>"}));
   EXPECT_TRUE(stop_texts({}).empty());
+}
+
+TEST(ChatTemplate, FunctionGemmasTurnGoesOnBehindAResult) {
+  using Kind = ChatPart::Kind;
+  ChatStyle style;
+  style.turns = ChatStyle::Turns::kFunctionGemma;
+  std::vector<ChatMessage> messages{ChatMessage::of_text("system", " S "),
+                                    ChatMessage::of_text("user", " U "),
+                                    {"assistant",
+                                     {{Kind::kMark, "<start_function_call>"},
+                                      {Kind::kText, "call:f{} "},
+                                      {Kind::kMark, "<end_function_call><start_function_response>"},
+                                      {Kind::kText, "response:f{}"},
+                                      {Kind::kMark, "<end_function_response>"}}}};
+  const std::string so_far =
+      "<bos><start_of_turn>developer\nS<end_of_turn>\n<start_of_turn>user\nU<end_of_turn>\n<start_of_turn>model\n"
+      "<start_function_call>call:f{} <end_function_call><start_function_response>response:f{}<end_function_response>";
+  EXPECT_EQ(*render_chat(messages, true, style), so_far);
+  const auto spans = *render_chat_spans(messages, true, style);
+  EXPECT_FALSE(spans[spans.size() - 2].may_be_control);
+  EXPECT_EQ(spans[spans.size() - 2].text, "response:f{}");
+  messages.push_back(ChatMessage::of_text("user", "V"));
+  EXPECT_EQ(*render_chat(messages, true, style),
+            so_far + "<end_of_turn>\n<start_of_turn>user\nV<end_of_turn>\n<start_of_turn>model\n");
+  messages[1].parts[0].kind = Kind::kImage;
+  EXPECT_EQ(render_chat(messages, true, style).error().code, ErrorCode::kInvalidArgument);
+}
+
+TEST(ChatTemplate, FunctionGemmasMarksAreSaidAndCannotBeTyped) {
+  SmallVocabulary vocabulary;
+  const int32_t mark = vocabulary.add("<start_function_call>", PieceType::kControl);
+  const int32_t escape = vocabulary.add("<escape>", PieceType::kControl);
+  const int32_t other = vocabulary.add("<start_of_image>", PieceType::kControl);
+  const auto tokenizer = tokenizer_of(vocabulary.list);
+  EXPECT_EQ(tokenizer->decode(std::vector<int32_t>{mark, escape, other}), "<start_function_call><escape>");
+  EXPECT_EQ(tokenizer->encode("<escape>").size(), 8U) << "bytes";
 }
 
 TEST(ChatTemplate, StylesOfGemma) {

@@ -100,6 +100,27 @@ TEST(TemplateKind, ChatML) {
   EXPECT_EQ(name_of(replaced(loop, "assistant\\n", "assistant\\n<think>\\n")), "");
 }
 
+TEST(TemplateKind, FunctionGemmasIsKnownByItsMarks) {
+  const std::string text =
+      "{{ bos_token }}{%- macro declaration(f) -%}declaration:{{ f.name }}{description:<escape>{{ f.text }}<escape>}"
+      "{%- endmacro -%}{{- '<start_of_turn>developer\n' -}}{{- '<start_function_declaration>' -}}"
+      "{{- '<end_function_declaration>' -}}{{- '<start_function_call>call:' + f.name + '{' -}}{{- "
+      "'}<end_function_call>' "
+      "-}}{{- '<start_function_response>response:' -}}{{- '<end_function_response>' -}}{{- '<end_of_turn>\n' -}}";
+  const auto known = recognise_template(text);
+  ASSERT_TRUE(known.has_value());
+  EXPECT_EQ(known->name, "FunctionGemma's");
+  EXPECT_EQ(known->style.turns, ChatStyle::Turns::kFunctionGemma);
+  EXPECT_EQ(
+      name_of("<start_of_turn>developer\n<start_function_declaration>declaration:<escape><end_function_declaration>"
+              "<end_of_turn>\n<start_function_call>call:<end_function_call><start_function_response>response:"
+              "<end_function_response>"),
+      "FunctionGemma's")
+      << "store/image_manifest.cc has it";
+  for (const std::string mark : {"developer", "declaration:{{", "<end_function_response>", "<start_function_call>"})
+    EXPECT_EQ(name_of(replaced(text, mark, "")), "") << mark;
+}
+
 TEST(TemplateKind, OllamasOwnForGemma) {
   const auto known = recognise_template(R"({{- range $i, $_ := .Messages }}
 {{- $last := eq (len (slice $.Messages $i)) 1 }}
