@@ -66,9 +66,24 @@ void read_structured(const std::string& name, const Json& value, const std::stri
   } else if (name == "choice" && value.is_array() && !value.empty() &&
              std::all_of(value.begin(), value.end(), [](const Json& choice) { return choice.is_string(); })) {
     take_shape(out, GrammarKind::kRegex, regex_of_choices(value.get<std::vector<std::string>>()));
-  } else {
+  } else if (name == "whitespace_pattern" && value.is_string()) {
+    out.white_space = Json{{"whitespace_pattern", value}}.dump();
+  } else if (name == "disable_any_whitespace" && value.is_boolean()) {
+    if (value.get<bool>()) out.white_space = R"({"whitespace_flexible":false})";
+  } else if (name == "disable_additional_properties" && value == false) {
+    return;
+  } else if (name != "disable_fallback") {  // there is nothing to fall back to
     out.not_a_shape = field;
   }
+}
+
+// What was asked for beside the schema, as the schema's own option.
+void add_white_space(OpenAiCommon& out) {
+  if (out.white_space.empty() || !out.shape || out.shape->kind != GrammarKind::kJsonSchema) return;
+  JsonText schema = read_json(out.shape->text);
+  if (!schema.ok || !schema.value.is_object() || schema.value.contains("x-guidance")) return;
+  schema.value["x-guidance"] = read_json(out.white_space).value;
+  out.shape->text = schema.value.dump();
 }
 
 void read_logit_bias(Fields& fields, std::map<int32_t, float>& out) {
@@ -141,10 +156,11 @@ void read_common(Fields& fields, OpenAiCommon& out) {
   if (const Json* all = fields.object("structured_outputs")) {
     for (const auto& [name, value] : all->items()) read_structured(name, value, "structured_outputs." + name, out);
   }
-  for (const char* name : {"json", "regex", "choice", "grammar"}) {
+  for (const char* name : {"json", "json_object", "regex", "choice", "grammar", "whitespace_pattern"}) {
     const std::string field = std::string("guided_") + name;
     if (const Json* value = fields.find(field.c_str())) read_structured(name, *value, field, out);
   }
+  add_white_space(out);
 }
 
 void check_common(const OpenAiCommon& request, int32_t max_logprobs, std::optional<OpenAiError>& error) {

@@ -48,6 +48,7 @@ struct OpenAiCommon {
   std::string cache_salt;
   std::optional<Shape> shape;
   int32_t shapes = 0;       // that were asked for
+  std::string white_space;  // of a schema: its "x-guidance", unless it has one
   std::string not_a_shape;  // "": none; else the field that asks for one that is not there
   OfferedTools tools;
 };

@@ -112,7 +112,6 @@ fn check_grammar(text: &str) -> Result<()> {
 /// 0 JSON schema, 1 regular expression, 2 Lark, 3 GBNF, 4 a text or a schema's value, 5 structural tags:
 /// constraint.h's GrammarKind.
 fn grammar(kind: u32, text: &[u8]) -> Result<TopLevelGrammar> {
-    ensure!(text.len() <= MAX_TEXT_BYTES, "a grammar of {} bytes; the limit is {MAX_TEXT_BYTES}", text.len());
     let text = std::str::from_utf8(text).context("the grammar is not UTF-8")?;
     Ok(match kind {
         0 => TopLevelGrammar::from_json_schema(schema::checked(text)?),
@@ -149,6 +148,7 @@ impl Compiler {
     }
 
     pub fn compile(&self, kind: u32, text: &[u8], limits: Limits) -> Result<Compiled> {
+        ensure!(text.len() <= MAX_TEXT_BYTES, "a grammar of {} bytes; the limit is {MAX_TEXT_BYTES}", text.len()); // before it is copied
         let running = Running(self.running.clone());
         ensure!(self.running.fetch_add(1, Ordering::SeqCst) < MAX_RUNNING, "too many grammars are being compiled at once; try again");
         let (sender, receiver) = channel();

@@ -8,7 +8,12 @@ use serde_json::{json, Map, Value};
 
 use crate::compile::check_regex;
 
-const MAX_NODES: usize = 20_000; // schemas, and values of enum and const
+/// What a part costs the library, as measured: a schema 8 to 12 KiB at the worst, a list or object in enum and const half of that, any
+/// other value there a tenth. All together must stay below 32 MiB.
+const SCHEMA: usize = 8;
+const CONTAINER: usize = 4;
+const VALUE: usize = 1;
+const MAX_COST: usize = 20_000;
 const MAX_DEPTH: usize = 64; // of schemas as they are written
 const MAX_WAY: usize = 400; // of schemas and the references out of them: the library goes that deep on the stack
 const MAX_COUNT: u64 = 10_000; // minItems, maxLength...: each costs states
@@ -50,7 +55,7 @@ enum Holds {
 
 struct Walk<'a> {
     root: &'a Value,
-    nodes: usize,
+    cost: usize,
     way: usize,
     referred: HashSet<&'a str>,
 }
@@ -69,14 +74,14 @@ fn target<'a>(root: &'a Value, reference: &str) -> Option<&'a Value> {
 }
 
 impl<'a> Walk<'a> {
-    fn node(&mut self) -> Result<()> {
-        self.nodes += 1;
-        ensure!(self.nodes <= MAX_NODES, "the schema has more than {MAX_NODES} parts");
+    fn part(&mut self, cost: usize) -> Result<()> {
+        self.cost += cost;
+        ensure!(self.cost <= MAX_COST, "the schema has too many parts: the limit is {} schemas, or {MAX_COST} values of enum", MAX_COST / SCHEMA);
         Ok(())
     }
 
     fn data(&mut self, value: &'a Value) -> Result<()> {
-        self.node()?;
+        self.part(if value.is_array() || value.is_object() { CONTAINER } else { VALUE })?;
         match value {
             Value::Array(items) => items.iter().try_for_each(|item| self.data(item)),
             Value::Object(members) => members.values().try_for_each(|member| self.data(member)),
@@ -85,7 +90,7 @@ impl<'a> Walk<'a> {
     }
 
     fn schema(&mut self, value: &'a Value, depth: usize) -> Result<()> {
-        self.node()?;
+        self.part(SCHEMA)?;
         self.way += 1;
         ensure!(depth <= MAX_DEPTH, "the schema is nested deeper than {MAX_DEPTH}");
         ensure!(self.way <= MAX_WAY, "the schema's references lead deeper than {MAX_WAY}");
@@ -165,7 +170,7 @@ fn check_options(options: &Value) -> Result<()> {
 
 pub fn checked(text: &str) -> Result<Value> {
     let value: Value = serde_json::from_str(text).context("the schema is no JSON")?;
-    Walk { root: &value, nodes: 0, way: 0, referred: HashSet::new() }.schema(&value, 0)?;
+    Walk { root: &value, cost: 0, way: 0, referred: HashSet::new() }.schema(&value, 0)?;
     let mut object = match value {
         Value::Object(object) => object,
         Value::Bool(true) => Map::new(),
