@@ -1,8 +1,10 @@
 # The target carat_constraint_rs: llguidance behind our C functions, built by cargo from the lock file. The crates are fetched once, when
-# this is configured; building needs no network. Without a Rust of 1.87 or later there is no such target.
+# this is configured; building needs no network. Without a Rust of 1.87 or later there is no such target. Builds with AddressSanitizer take
+# it as it is (its memory comes from the same malloc), and the same archive; ThreadSanitizer would not see Rust's locks.
 set(CARAT_CONSTRAINT AUTO CACHE STRING "Constrained output: AUTO (where Rust 1.87 or later is found), ON (or stop), OFF")
 find_program(CARAT_CARGO cargo HINTS $ENV{HOME}/.cargo/bin)
 find_program(CARAT_RUSTC rustc HINTS $ENV{HOME}/.cargo/bin)
+set(CARAT_RUST_FOLDER ${CMAKE_BINARY_DIR}/rust CACHE PATH "Where cargo builds: folders of other builds may share it")
 set(constraint_rs ${CMAKE_CURRENT_LIST_DIR})
 set(constraint_absent "")
 
@@ -37,7 +39,7 @@ if(constraint_absent)
   message(STATUS "built without constrained output: ${constraint_absent}")
 else()
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${constraint_rs}/Cargo.lock)
-  set(constraint_target ${CMAKE_BINARY_DIR}/rust)
+  set(constraint_target ${CARAT_RUST_FOLDER})
   set(constraint_archive ${constraint_target}/release/libcarat_constraint.a)
   set(constraint_sources "")
   foreach(file Cargo.toml Cargo.lock src/lib.rs src/compile.rs src/gbnf.rs src/memory.rs src/schema.rs src/tags.rs
