@@ -19,7 +19,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import jsonschema
 
 import harness
-from harness import SERVED, Server
+from harness import Server
+from random_schemas import Generator
 
 ALL = os.environ.get("CARAT_SCHEMAS") == "all"
 # What the masks decide otherwise than the suite, and why. Nothing of its required part is let through wrongly.
@@ -110,6 +111,33 @@ class Schemas(unittest.TestCase):
         self.assertGreater(checked, 1100)
         self.assertLess(refused, 400)
         print(f"{checked} instances decided as the suite does, {refused} schemas refused by name", file=sys.stderr)
+
+    def test_schemas_of_random_keywords(self):
+        """What jsonschema holds invalid is never let through; what it holds valid hardly ever refused (an order of properties)."""
+        make = Generator(int(os.environ.get("CARAT_SEED", "1")))
+        cases = []
+        for _ in range(3000 if ALL else 400):
+            schema = {**make.schema(), "$defs": {"d": make.schema(2)}}
+            cases.append((schema, [make.instance(schema, schema) for _ in range(12)]))
+        answers = masked([(schema, [json.dumps(value, ensure_ascii=False) for value in values]) for schema, values in cases])
+        refused = wrongly = 0
+        count = {True: 0, False: 0}
+        for (schema, values), answer in zip(cases, answers):
+            if answer.startswith("refused"):  # what cannot be kept or allows nothing, by name
+                refused += 1
+                continue
+            for value, verdict in zip(values, answer):
+                try:
+                    valid = jsonschema.Draft202012Validator(schema).is_valid(value)
+                except RecursionError:  # a reference to itself
+                    break
+                self.assertTrue(valid or verdict == "0", f"{json.dumps(value)} for {json.dumps(schema)}")
+                wrongly += valid and verdict == "0"
+                count[valid] += 1
+        self.assertLess(refused, len(cases) / 8)
+        self.assertLess(wrongly, count[True] / 200)
+        self.assertGreater(count[False], len(cases))
+        print(f"{count[True]} valid instances and {count[False]} invalid ones of random schemas, {wrongly} refused", file=sys.stderr)
 
     def test_every_answer_validates(self):
         newest = jsonschema.Draft202012Validator
