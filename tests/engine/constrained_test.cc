@@ -145,6 +145,30 @@ TEST_F(Constrained, LengthEndsWhatMustComeToo) {
   EXPECT_EQ(answer.finish, FinishReason::kLength);
 }
 
+// No token of the vocabulary holds a digit: after two letters nothing may come.
+TEST_F(Constrained, AMaskThatAllowsNothingEndsThatRequestAlone) {
+  const auto grammars = letters(false);
+  FakeBackend backend(config);
+  const auto engine = std::move(Engine::create(backend, config, {.context = 300, .max_sequences = 4}).value());
+  const RequestId stuck = engine->submit(request_of({2, 5, 6}, 20, regex(*grammars, "[a-m]{2}1"))).value();
+  const RequestId free = engine->submit(request_of({2, 7}, 20)).value();
+  std::map<RequestId, Answer> answers;
+  std::vector<Event> events;
+  while (engine->step(events)) {
+  }
+  for (const Event& event : events) {
+    if (event.token >= 0) answers[event.request].tokens.push_back(event.token);
+    answers[event.request].finish = event.finish;
+    ASSERT_EQ(event.error.has_value(), event.finish == FinishReason::kError);
+    if (!event.error) continue;
+    EXPECT_EQ(event.error->message, "constrained output: no token can follow what was generated");
+  }
+  EXPECT_EQ(answers[stuck].finish, FinishReason::kError);
+  EXPECT_EQ(answers[stuck].tokens.size(), 2u);
+  EXPECT_EQ(answers[free].finish, FinishReason::kLength);
+  EXPECT_EQ(answers[free].tokens, FakeBackend::continuation(config, {2, 7}, 20));
+}
+
 TEST_F(Constrained, NotWithIgnoreEos) {
   const auto grammars = letters(false);
   FakeBackend backend(config);

@@ -467,6 +467,8 @@ TEST_F(ConstraintTest, HostileGrammarsAreErrorsInTime) {
     spent.expect_little(0.6,
                         text.substr(0, 100));  // after 200 ms nobody waits; what was begun by then ends by itself soon
   }
+  const Result<Constraint> nothing = grammars({})->start(GrammarKind::kJsonSchema, R"({"$ref": "#"})");
+  EXPECT_EQ(nothing.error().message, "the grammar allows no answer");
   // Compiled lazily: what they would cost shows in the masks, which have limits of their own.
   const auto patient = grammars();
   Result<Constraint> nested = patient->start(GrammarKind::kRegex, "((a{1,9999}){1,9999}){1,9999}b");

@@ -11,7 +11,7 @@ use anyhow::{anyhow, bail, ensure, Context, Result};
 use llguidance::api::TopLevelGrammar;
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::{Matcher, ParserFactory};
-use toktrie::{InferenceCapabilities, TokEnv};
+use toktrie::{InferenceCapabilities, SimpleVob, TokEnv};
 
 use crate::vocabulary::Vocabulary;
 use crate::{gbnf, memory, schema, tags};
@@ -65,6 +65,15 @@ impl Drop for Running {
 pub fn one_line(text: &str) -> String {
     let line: Vec<&str> = text.lines().take_while(|line| !line.starts_with("<backtrace>")).map(str::trim).filter(|line| !line.is_empty()).collect();
     line.join("; ").chars().take(400).collect()
+}
+
+/// The tokens that may come next; none at all is no error of the library's, and said in words of its own.
+pub fn may_come(matcher: &mut Matcher) -> Result<Option<SimpleVob>> {
+    match matcher.compute_mask_or_eos() {
+        Ok(mask) => Ok(Some(mask).filter(|mask| !mask.is_zero())),
+        Err(error) if error.to_string().starts_with("NoExtension") => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// How deep brackets stand in brackets; escaped ones do not count.
@@ -165,8 +174,7 @@ impl Compiler {
                         bail!(error);
                     }
                     // A grammar of nothing ({"$ref": "#"}) is only found when one asks what it begins with.
-                    let first = matcher.clone().compute_mask_or_eos()?;
-                    ensure!(!first.is_zero(), "the grammar allows no answer");
+                    may_come(&mut matcher.clone())?.context("the grammar allows no answer")?;
                     Ok(matcher)
                 }))
                 .unwrap_or_else(|_| Err(anyhow!("the grammar engine failed on this grammar")))

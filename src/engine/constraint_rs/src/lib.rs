@@ -12,7 +12,7 @@ use std::ffi::c_void;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 
-use anyhow::{anyhow, ensure, Result};
+use anyhow::{anyhow, ensure, Context, Result};
 use llguidance::Matcher;
 
 use compile::{Compiled, Compiler, Limits};
@@ -157,8 +157,7 @@ pub unsafe extern "C" fn carat_state_mask(state: *mut GrammarState, out: *mut u3
     let out = std::slice::from_raw_parts_mut(out, words);
     let matcher = &mut state.matcher;
     guarded(&mut state.error, || {
-        let mask = matcher.compute_mask_or_eos()?;
-        ensure!(!mask.is_zero(), "no token can follow what was generated");
+        let mask = compile::may_come(matcher)?.context("no token can follow what was generated")?;
         let bits = mask.as_slice();
         let shared = bits.len().min(words);
         out[..shared].copy_from_slice(&bits[..shared]);
