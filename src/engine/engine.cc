@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <limits>
-#include <random>
 
+#include "base/entropy.h"
 #include "base/memory.h"
 #include "engine/constraint.h"
 
@@ -20,11 +20,6 @@ double seconds_between(Clock::time_point from, Clock::time_point to) {
 }
 
 Error invalid(std::string message) { return Error{ErrorCode::kInvalidArgument, std::move(message)}; }
-
-uint64_t random_seed() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
-}
 
 Error damaged() {
   return Error{ErrorCode::kCorruptFile, "the model computed a number that is not finite: its weights are damaged"};
@@ -162,7 +157,7 @@ Result<RequestId> Engine::submit(Request request) {
   sequence->tokens = std::move(request.prompt);
   const SamplingParams& sampling = request.sampling;
   sequence->usage.prompt_tokens = sequence->known();
-  sequence->seed = sampling.seed ? *sampling.seed : random_seed();
+  sequence->seed = sampling.seed ? *sampling.seed : unguessable_bits();
   sequence->end_ids = sampling.stop_ids;
   if (!sampling.ignore_eos) {
     sequence->end_ids.insert(sequence->end_ids.end(), config_.eos_ids.begin(), config_.eos_ids.end());

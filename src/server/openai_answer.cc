@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <random>
 
+#include "base/entropy.h"
 #include "base/utf8.h"
 #include "server/framing.h"
 #include "server/prompts.h"
@@ -372,10 +372,7 @@ void ChoiceSink::on_end(const GenerationEnd& end) { answer_->on_end(index_, end)
 
 }  // namespace
 
-std::string random_id(std::string_view prefix) {
-  std::random_device device;
-  return fmt::format("{}{:08x}{:08x}", prefix, device(), device());
-}
+std::string random_id(std::string_view prefix) { return fmt::format("{}{:016x}", prefix, unguessable_bits()); }
 
 int64_t unix_now() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();

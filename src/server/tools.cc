@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <random>
 
+#include "base/entropy.h"
 #include "server/tool_requests.h"
 
 namespace carat::server {
@@ -223,10 +223,8 @@ Result<ToolCall> read_tool_call(const Json& json) {
 
 std::string random_call_id(std::string_view prefix, size_t length) {
   constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789";
-  std::random_device device;
-  std::uniform_int_distribution<size_t> draw(0, kLetters.size() - 1);
   std::string id(prefix);
-  for (size_t i = 0; i < length; ++i) id += kLetters[draw(device)];
+  for (size_t i = 0; i < length; ++i) id += kLetters[unguessable_bits() % kLetters.size()];
   return id;
 }
 
