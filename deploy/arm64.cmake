@@ -17,4 +17,12 @@ set(ENV{PKG_CONFIG_DIR} "")
 set(ENV{PKG_CONFIG_LIBDIR} ${CMAKE_SYSROOT}/usr/lib/aarch64-linux-gnu/pkgconfig:${CMAKE_SYSROOT}/usr/share/pkgconfig)
 set(ENV{PKG_CONFIG_SYSROOT_DIR} ${CMAKE_SYSROOT})
 
+# The grammar engine, where ./dev found Rust's library for arm64: of the same version as the Rust that Debian installed here.
+if(EXISTS ${checkout}/build-arm64/rust-sysroot/usr/lib/rustlib)
+  set(CARAT_RUST_TARGET aarch64-unknown-linux-gnu)
+  set(CARAT_RUST_SYSROOT ${checkout}/build-arm64/rust-sysroot/usr)
+  set(CARAT_CARGO /usr/bin/cargo)
+  set(CARAT_RUSTC /usr/bin/rustc)
+endif()
+
 set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64 -L ${CMAKE_SYSROOT} -cpu max)

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""Makes carat_VERSION_ARCH.deb and carat-VERSION-linux-ARCH.tar.gz of a built program: `./dev package` calls it.
+"""Makes carat_VERSION_ARCH.deb, carat-VERSION-linux-ARCH.tar.gz and a wheel of a built program: `./dev package` calls it.
 
-The same program and commit give the same bytes: every time stamp is the commit's, every owner root, every order sorted. What the
-program needs of a system is read out of it (symbol versions, libraries), and is an error where it would not start on Ubuntu 22.04.
-Only Python's standard library, and dpkg-deb for the .deb.
+The same program and commit give the same bytes: every time stamp is the commit's, every owner root, every order sorted. needs.py says
+whether it would start on Ubuntu 22.04. Only Python's standard library, dpkg-deb for the .deb, patchelf for the wheel.
 """
 
 import argparse
@@ -13,6 +12,7 @@ import io
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,46 +22,20 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 
-# The newest symbol versions that Ubuntu 22.04 has; Debian 12 and Ubuntu 24.04 have newer ones.
-NEWEST = {"GLIBC": (2, 35), "GLIBCXX": (3, 4, 30), "CXXABI": (1, 3, 13), "GCC": (12, 0, 0)}
-
-# Libraries that Debian 12, Ubuntu 22.04 and 24.04 have under the same name, and the package that brings them (on 24.04 another one
-# provides it). What is not here is linked in.
-LIBRARIES = {
-    "libc.so.6": "libc6 (>= 2.35)", "libm.so.6": "libc6 (>= 2.35)", "ld-linux-x86-64.so.2": "libc6 (>= 2.35)",
-    "ld-linux-aarch64.so.1": "libc6 (>= 2.35)", "libstdc++.so.6": "libstdc++6 (>= 12)", "libgcc_s.so.1": "libgcc-s1 (>= 4.2)",
-    "libcurl.so.4": "libcurl4 (>= 7.81.0)", "libcrypto.so.3": "libssl3 (>= 3.0.0)", "libssl.so.3": "libssl3 (>= 3.0.0)",
-    "libzip.so.4": "libzip4 (>= 1.7.3)", "libedit.so.2": "libedit2 (>= 3.1)", "libpng16.so.16": "libpng16-16 (>= 1.6.2)",
-    "libwebp.so.7": "libwebp7", "libz.so.1": "zlib1g",
-}
+import needs
+import wheel
 
 
 def run(*command, **options):
     return subprocess.run(command, check=True, capture_output=True, text=True, **options).stdout
 
 
-def needed_libraries(program):
-    return re.findall(r"\(NEEDED\)\s+Shared library: \[(.*?)\]", run("readelf", "--wide", "--dynamic", program))
-
-
-def too_new(program):
-    """Symbol versions of the program that Ubuntu 22.04 does not have."""
-    needs = run("readelf", "--wide", "--version-info", program).split("Version needs section", 1)[-1]
-    found = []
-    for family, version in set(re.findall(r"Name: (GLIBC|GLIBCXX|CXXABI|GCC)_([\d.]+)", needs)):
-        if tuple(map(int, version.split("."))) > NEWEST[family]:
-            found.append(f"{family}_{version}")
-    return sorted(found)
-
-
-def dependencies(program):
-    """The packages that bring the program's libraries. Exits where one has another name elsewhere."""
-    packages = set()
-    for library in needed_libraries(program):
-        if library not in LIBRARIES:
-            sys.exit(f"package: {library} has another name on other distributions: it must be linked in")
-        packages.add(LIBRARIES[library])
-    return sorted(packages)
+def strip(program, out):
+    """Leaves what is needed to run, nothing that tells where or with what it was built."""
+    prefix = {"amd64": "x86_64-linux-gnu-", "arm64": "aarch64-linux-gnu-"}[needs.architecture(program)]
+    tool = shutil.which(prefix + "strip") or "strip"
+    shutil.copy(program, out)
+    run(tool, "--strip-unneeded", "--remove-section=.comment", "--remove-section=.note", str(out))
 
 
 def roff(text):
@@ -86,10 +60,10 @@ def man_page(name, summary, text, version, date):
 
 
 def man_pages(program, version, date):
-    top = run(program, "--help")
+    top = run(*program, "--help")
     pages = {"carat.1": man_page("carat", top.split("\n")[0].rstrip("."), top, version, date)}
     for command in re.findall(r"^  ([a-z]+)", top.split("Subcommands:")[1], re.M):
-        text = run(program, command, "--help")
+        text = run(*program, command, "--help")
         pages[f"carat-{command}.1"] = man_page(f"carat-{command}", text.split("\n")[0].rstrip("."), text, version, date)
     return pages
 
@@ -146,37 +120,38 @@ License: Apache-2.0
 """
 
 
-def contents(program, version, stamp):
+def contents(program, version, stamp, emulator=()):
+    """What every kind of package has. The program's own words are in it: an emulator runs one of another processor."""
     date = run("date", "-u", "+%Y-%m-%d", f"-d@{stamp}").strip()
     common = Tree()
     with tempfile.TemporaryDirectory() as folder:
         stripped = pathlib.Path(folder, "carat")
-        shutil.copy(program, stripped)
-        run("strip", "--strip-unneeded", "--remove-section=.comment", "--remove-section=.note", str(stripped))
+        strip(program, stripped)
         common.add("bin/carat", stripped.read_bytes(), 0o755)
-    for name, page in man_pages(program, version, date).items():
+    started = (*emulator, str(program))
+    for name, page in man_pages(started, version, date).items():
         common.add(f"share/man/man1/{name}.gz", zipped(page))
-    common.add("share/bash-completion/completions/carat", run(program, "completion", "bash"))
-    common.add("share/zsh/vendor-completions/_carat", run(program, "completion", "zsh"))
-    common.add("share/fish/vendor_completions.d/carat.fish", run(program, "completion", "fish"))
+    common.add("share/bash-completion/completions/carat", run(*started, "completion", "bash"))
+    common.add("share/zsh/vendor-completions/_carat", run(*started, "completion", "zsh"))
+    common.add("share/fish/vendor_completions.d/carat.fish", run(*started, "completion", "fish"))
     common.add("share/doc/carat/CHANGELOG.md.gz", zipped((ROOT / "CHANGELOG.md").read_bytes()))
     common.add("share/doc/carat/THIRD_PARTY.md", (ROOT / "THIRD_PARTY.md").read_bytes())
     common.add("share/doc/carat/README.md.gz", zipped((ROOT / "README.md").read_bytes()))
     return common
 
 
-def make_tar(common, out, version, stamp, arch):
+def make_tar(common, out, version, stamp, arch, name="carat"):
     tree = Tree()
     tree.files = dict(common.files)
     tree.add("LICENSE", (ROOT / "LICENSE").read_bytes())
     tree.add("carat.service", (HERE / "carat.service").read_bytes())
     tree.add("default", (HERE / "default").read_bytes())
-    path = out / f"carat-{version}-linux-{arch}.tar.gz"
+    path = out / f"{name}-{version}-linux-{arch}.tar.gz"
     tree.tar(path, f"carat-{version}", stamp)
     return path
 
 
-def make_deb(common, out, version, stamp, arch, depends, compression="-Zxz"):
+def make_deb(common, out, version, stamp, arch, depends, compression="-Zxz", name="carat"):
     tree = Tree()
     for path, (content, mode) in common.files.items():
         tree.add("usr/" + path, content, mode)
@@ -187,8 +162,9 @@ def make_deb(common, out, version, stamp, arch, depends, compression="-Zxz"):
     tree.add("usr/share/lintian/overrides/carat", (HERE / "debian" / "lintian-overrides").read_bytes())
     size = sum((len(content) + 1023) // 1024 for content, _ in tree.files.values())
     sums = "".join(f"{hashlib.md5(content).hexdigest()}  {path}\n" for path, (content, _) in sorted(tree.files.items()))
-    control = (f"Package: carat\nVersion: {version}\nArchitecture: {arch}\nMaintainer: Carat maintainers <maintainers@carat.invalid>\n"
-               f"Installed-Size: {size}\nDepends: {', '.join(depends)}, adduser\nRecommends: python3-pip\nSection: science\nPriority: optional\n"
+    other = "" if name == "carat" else f"Provides: carat (= {version})\nConflicts: carat\nReplaces: carat\n"
+    control = (f"Package: {name}\nVersion: {version}\nArchitecture: {arch}\nMaintainer: Carat maintainers <maintainers@carat.invalid>\n"
+               f"Installed-Size: {size}\nDepends: {', '.join(depends)}, adduser\nRecommends: ca-certificates, python3-pip\n{other}Section: science\nPriority: optional\n"
                "Description: runs Google's Gemma 3, with the interfaces of Ollama and vLLM\n"
                " One program that reads the published files of Gemma 3 and answers on the\n"
                " command line, or over HTTP as Ollama's, OpenAI's and Anthropic's servers do.\n"
@@ -198,7 +174,7 @@ def make_deb(common, out, version, stamp, arch, depends, compression="-Zxz"):
     tree.add("DEBIAN/conffiles", "/etc/default/carat\n")
     for script in ("postinst", "prerm", "postrm"):
         tree.add(f"DEBIAN/{script}", (HERE / "debian" / script).read_bytes(), 0o755)
-    path = out / f"carat_{version}_{arch}.deb"
+    path = out / f"{name}_{version}_{arch}.deb"
     with tempfile.TemporaryDirectory() as folder:
         tree.write(pathlib.Path(folder), stamp)
         os.chmod(folder, 0o755)
@@ -210,26 +186,35 @@ def make_deb(common, out, version, stamp, arch, depends, compression="-Zxz"):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--program", required=True, help="the built program")
-    parser.add_argument("--arch", default=None, help="Debian's name of the architecture; that of this machine")
+    parser.add_argument("--name", default="carat", help="of the package: carat-cuda for a program with that backend")
+    parser.add_argument("--emulator", default="", help="what runs a program of another processor: 'qemu-aarch64 -L SYSROOT'")
+    parser.add_argument("--root", default="/", help="where the libraries that the wheel carries are: the root that it was linked with")
     parser.add_argument("--out", default="dist", help="where the packages go")
     parser.add_argument("--check", action="store_true", help="only look at what the program needs")
     arguments = parser.parse_args()
-    if newer := too_new(arguments.program):
+    program, emulator = arguments.program, shlex.split(arguments.emulator)
+    if newer := needs.too_new(program):
         sys.exit(f"package: the program needs what Ubuntu 22.04 does not have: {', '.join(newer)}")
-    depends = dependencies(arguments.program)
+    depends = needs.dependencies(program)
     if arguments.check:
         return print("\n".join(depends))
-    version = run(arguments.program, "--version").split()[-1]
+    version = run(*emulator, program, "--version").split()[-1]
     stamp = int(os.environ.get("SOURCE_DATE_EPOCH") or run("git", "-c", "safe.directory=*", "-C", str(ROOT), "log", "-1", "--format=%ct"))
-    arch = arguments.arch or run("dpkg", "--print-architecture").strip()
+    arch = needs.architecture(program)
     out = pathlib.Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
-    common = contents(arguments.program, version, stamp)
-    made = [make_deb(common, out, version, stamp, arch, depends), make_tar(common, out, version, stamp, arch)]
-    sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in made)
-    (out / f"SHA256SUMS.{arch}").write_text(sums)
+    common = contents(program, version, stamp, emulator)
+    made = [make_deb(common, out, version, stamp, arch, depends, name=arguments.name),
+            make_tar(common, out, version, stamp, arch, name=arguments.name)]
+    with tempfile.TemporaryDirectory() as folder:
+        stripped = pathlib.Path(folder, "carat")
+        strip(program, stripped)
+        made.append(wheel.make_wheel(stripped, arguments.root, out, version, stamp, arguments.name))
     for path in made:
         print(f"{path}  {path.stat().st_size} bytes")
+    # Of all that lies there: what install.sh reads, once somebody has signed it.
+    lying = sorted(path for path in out.iterdir() if path.suffix in (".deb", ".gz", ".whl"))
+    (out / "SHA256SUMS").write_text("".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in lying))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What is delivered: packages, their scripts, the service, and the script that installs them."""
 
+import base64
 import gzip
 import hashlib
 import http.server
@@ -12,10 +13,13 @@ import tarfile
 import tempfile
 import threading
 import unittest
+import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "deploy"))
+import needs  # noqa: E402
 import package  # noqa: E402
+import wheel  # noqa: E402
 
 CARAT = os.environ.get("CARAT_BINARY", str(ROOT / "build" / "carat"))
 STAMP = 1_790_000_000
@@ -27,22 +31,29 @@ def run(*command, **options):
 
 class Program(unittest.TestCase):
     def test_it_needs_nothing_newer_than_ubuntu_22_04(self):
-        self.assertEqual(package.too_new(CARAT), [])
+        self.assertEqual(needs.too_new(CARAT), [])
 
     def test_newer_symbols_are_seen(self):
-        newest, package.NEWEST = package.NEWEST, {**package.NEWEST, "GLIBC": (2, 2)}
+        newest, needs.NEWEST = needs.NEWEST, {**needs.NEWEST, "GLIBC": (2, 2)}
         try:
-            self.assertTrue(package.too_new(CARAT))
+            self.assertTrue(needs.too_new(CARAT))
         finally:
-            package.NEWEST = newest
+            needs.NEWEST = newest
+
+    def test_newer_functions_are_seen(self):
+        saved, needs.readelf = needs.readelf, lambda *arguments: "  7: 0000 0 FUNC GLOBAL DEFAULT UND curl_easy_header\n  8: 0000 0 FUNC GLOBAL DEFAULT UND curl_easy_init\n"
+        try:
+            self.assertEqual(needs.too_new(CARAT), ["curl_easy_header"])
+        finally:
+            needs.readelf = saved
 
     def test_libraries_that_are_named_otherwise_elsewhere_are_refused(self):
-        saved, package.needed_libraries = package.needed_libraries, lambda program: ["libc.so.6", "libfmt.so.9"]
+        saved, needs.needed_libraries = needs.needed_libraries, lambda program: ["libc.so.6", "libfmt.so.9"]
         try:
             with self.assertRaises(SystemExit):
-                package.dependencies(CARAT)
+                needs.dependencies(CARAT)
         finally:
-            package.needed_libraries = saved
+            needs.needed_libraries = saved
 
 
 class Packages(unittest.TestCase):
@@ -83,6 +94,24 @@ class Packages(unittest.TestCase):
                 file.write(page)
                 file.flush()
                 self.assertEqual(run("man", "--warnings", "-l", file.name, env={**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "200"}).stderr, "")
+
+    def test_the_wheel_carries_what_not_every_linux_has(self):
+        if not shutil.which("patchelf"):
+            self.skipTest("no patchelf")
+        made = [wheel.make_wheel(pathlib.Path(CARAT), "/", out, "1.2.3", STAMP, level=1) for out in self.out]
+        self.assertEqual(*(hashlib.sha256(path.read_bytes()).hexdigest() for path in made))
+        with zipfile.ZipFile(made[0]) as archive:
+            names = archive.namelist()
+            self.assertIn("carat/lib/libcurl.so.4", names)
+            self.assertNotIn("carat/lib/libc.so.6", names)
+            licences = [name for name in names if name.startswith("carat-1.2.3.dist-info/licenses/lib")]
+            self.assertGreater(len(licences), 10)
+            self.assertEqual(archive.getinfo("carat/bin/carat").external_attr >> 16 & 0o777, 0o755)
+            for line in archive.read("carat-1.2.3.dist-info/RECORD").decode().split("\n")[:-2]:
+                name, digest, size = line.rsplit(",", 2)
+                content = archive.read(name)
+                self.assertEqual((digest, int(size)), ("sha256=" + base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode(),
+                                                       len(content)))
 
     def test_scripts_are_shell(self):
         for script in (*(ROOT / "deploy" / "debian").glob("p*"), ROOT / "deploy" / "install.sh"):
