@@ -90,6 +90,17 @@ Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, c
 Result<MemoryNeed> memory_need(const BackendOptions& options, const ModelConfig& config, const Weights& weights,
                                int32_t max_rows);
 
+// How a server shares a backend where nobody says so: a device computes hundreds of sequences in the time of one, a
+// processor a few.
+struct Concurrency {
+  int32_t sequences = 8;       // at once
+  int32_t rows = 256;          // of a step
+  int32_t whole_contexts = 0;  // that all share (engine.h), where there are so many sequences that few are long
+};
+
+// Of the backend that the options mean on this machine.
+Concurrency usual_concurrency(const BackendOptions& options);
+
 // Every backend name that this machine can run, best first: {"cpu/avx2", "cpu/portable", "reference"}.
 std::vector<std::string> backend_names();
 

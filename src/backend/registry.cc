@@ -61,6 +61,11 @@ Result<const cpu::Kernels*> find_kernels(const BackendOptions& options) {
 
 }  // namespace
 
+Concurrency usual_concurrency(const BackendOptions& options) {
+  if (means_device(options)) return {.sequences = 256, .rows = 2048, .whole_contexts = 8};
+  return {};
+}
+
 Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, const ModelConfig& config,
                                                 const Weights& weights) {
   if (means_device(options)) {

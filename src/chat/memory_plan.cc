@@ -84,19 +84,23 @@ Result<MemoryPlan> plan_memory(const MemoryNeed& need, const ModelConfig& config
   };
   const char* const less_context = "a context of {} tokens instead of {}";
   const int32_t least = std::min(least_context, wanted.context);
-  // Where sequences share the pages of few whole contexts, a shorter one helps, and fewer sequences do not.
-  constexpr int32_t kUsual = 8192;
+  // Where sequences share the pages of few whole contexts, a shorter one helps more than fewer sequences, unless there
+  // are very many of them: each has its own windows.
+  constexpr int32_t kUsual = 8192, kFew = 8;
   const bool shared = options.whole_contexts < options.max_sequences;
   const int32_t before_sequences = shared ? std::max(least, kUsual) : options.context;
   const struct {
     int32_t* value;
     int32_t least;
     const char* words;
-  } order[] = {{&options.cache_pages, 1, "a prefix cache of {} pages instead of {}"},
-               {&options.max_logits_rows, 1, "{} rows of logits in a step instead of {}"},
-               {&options.context, before_sequences, less_context},
-               {&options.max_sequences, 1, "{} sequences at once instead of {}"},
-               {&options.context, least, less_context}};
+  } order[] = {
+      {&options.cache_pages, 1, "a prefix cache of {} pages instead of {}"},
+      {&options.max_logits_rows, 1, "{} rows of logits in a step instead of {}"},
+      {&options.whole_contexts, shared ? 1 : options.whole_contexts, "{} whole contexts to share instead of {}"},
+      {&options.max_sequences, shared ? kFew : options.max_sequences, "{} sequences at once instead of {}"},
+      {&options.context, before_sequences, less_context},
+      {&options.max_sequences, 1, "{} sequences at once instead of {}"},
+      {&options.context, least, less_context}};
   std::vector<std::string> given_up;
   for (const auto& [value, at_least, words] : order) {
     const int32_t before = *value;

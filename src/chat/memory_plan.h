@@ -36,8 +36,8 @@ Result<uint64_t> parse_bytes(const std::string& text);
 // parse_bytes.
 Result<MemoryBudget> memory_budget(const std::string& flag);
 
-// What is wanted, or less: first the prefix cache's pages go, then rows of logits, then sequences, then (from
-// `least_context` on) the context. Errors: kOutOfMemory, saying what was asked, what there is and what would fit.
+// What is wanted, or less: first the prefix cache's pages go, then rows of logits, then (of what many sequences share)
+// whole contexts and all sequences but eight, then sequences, then (from `least_context` on) the context. Errors: kOutOfMemory, saying what was asked, what there is and what would fit.
 Result<MemoryPlan> plan_memory(const MemoryNeed& need, const ModelConfig& config, const EngineOptions& wanted,
                                int32_t least_context, const MemoryBudget& budget);
 

@@ -13,7 +13,7 @@ namespace carat::server {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr int32_t kUsualContext = 4096, kLeastContext = 512;
+constexpr int32_t kUsualContext = 4096, kLeastContext = 512, kFewSequences = 8;
 constexpr auto kTowerStays = std::chrono::minutes(2);  // after the last picture
 
 }  // namespace
@@ -114,7 +114,7 @@ void Models::acquire(const std::string& name, int32_t context, std::optional<Kee
   {
     const std::lock_guard lock(mutex_);
     const auto it = loaded_.find(*found);
-    if (it != loaded_.end() &&
+    if (it != loaded_.end() && !it->second.leaving &&
         it->second.model->context >= std::min(context, it->second.model->config().context_length)) {
       if (keep_alive && !has_pinned()) it->second.keep_alive = *keep_alive;
       it->second.last_used = Clock::now();
@@ -151,7 +151,7 @@ void Models::load_for(Waiting waiting) {
     while (!too_small.expired() && !stopping_) std::this_thread::sleep_for(std::chrono::milliseconds(5));
     make_room();
     auto loaded = load(waiting.name, waiting.context);
-    while (!loaded.ok() && loaded.error().code == ErrorCode::kOutOfMemory && unload_oldest()) {
+    while (!loaded.ok() && loaded.error().code == ErrorCode::kOutOfMemory && wait_to_unload()) {
       loaded = load(waiting.name, waiting.context);
     }
     if (!loaded) {
@@ -186,20 +186,39 @@ bool Models::unload_oldest() {
     if (oldest == loaded_.end()) return false;
     going = std::move(oldest->second.model);
     loaded_.erase(oldest);
+    for (auto& [name, entry] : loaded_) entry.leaving = false;
   }
   going.reset();
   given_up_->free();
   return true;
 }
 
-// Room for one more, waiting for a model to become idle if need be.
+// Waits until a model can be unloaded. The one that was used longest ago takes no new requests meanwhile: clients that
+// always ask for the same models do not keep others waiting for ever. False: none is loaded, or the end has come.
+bool Models::wait_to_unload() {
+  while (!stopping_) {
+    if (unload_oldest()) return true;
+    {
+      const std::lock_guard lock(mutex_);
+      if (loaded_.empty()) return false;
+      const auto is_leaving = [](const auto& one) { return one.second.leaving; };
+      const auto is_older = [](const auto& a, const auto& b) { return a.second.last_used < b.second.last_used; };
+      if (std::none_of(loaded_.begin(), loaded_.end(), is_leaving)) {
+        std::min_element(loaded_.begin(), loaded_.end(), is_older)->second.leaving = true;
+      }
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return false;
+}
+
+// Room for one more.
 void Models::make_room() {
   const auto full = [this] {
     const std::lock_guard lock(mutex_);
     return static_cast<int32_t>(loaded_.size()) >= options_.max_loaded;
   };
-  while (!stopping_ && full()) {
-    if (!unload_oldest()) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  while (full() && wait_to_unload()) {
   }
   given_up_->free();
 }
@@ -220,14 +239,16 @@ Result<Lease> Models::load(const std::string& name, int32_t context) {
   }
   CARAT_TRY(Tokenizer tokenizer, chat::load_tokenizer(served->model.file));
   served->tokenizer = std::make_unique<Tokenizer>(std::move(tokenizer));
+  const Concurrency usual = usual_concurrency(options_.backend);
   EngineOptions engine;
   engine.context =
       std::max({context, options_.context, options_.context == 0 ? kUsualContext : 0, served->defaults.context});
   engine.context = std::min(engine.context, config.context_length);
-  engine.whole_contexts = options_.whole_contexts;
-  engine.max_rows = options_.chunk;
-  engine.max_sequences = options_.max_sequences;
-  CARAT_TRY(const MemoryNeed need, memory_need(options_.backend, config, served->model.file.weights, options_.chunk));
+  engine.max_rows = options_.chunk > 0 ? options_.chunk : usual.rows;
+  engine.max_sequences = options_.max_sequences > 0 ? options_.max_sequences : usual.sequences;
+  const bool share = options_.whole_contexts > 0 || options_.max_sequences == 0;
+  if (share) engine.whole_contexts = std::max(options_.whole_contexts, usual.whole_contexts);
+  CARAT_TRY(const MemoryNeed need, memory_need(options_.backend, config, served->model.file.weights, engine.max_rows));
   CARAT_TRY(const MemoryNeed with_tower, open_eyes(*served, need));
   CARAT_TRY(const chat::MemoryBudget there_is, budget());
   const int32_t least = std::min(engine.context, std::max(context, kLeastContext));
@@ -240,10 +261,20 @@ Result<Lease> Models::load(const std::string& name, int32_t context) {
     served->pictures.reset();
     planned = chat::plan_memory(need, config, engine, least, there_is);
   }
-  CARAT_TRY(const chat::MemoryPlan plan, std::move(planned));
-  served->planned_bytes = plan.total();
+  CARAT_TRY(chat::MemoryPlan plan, std::move(planned));
   CARAT_TRY(served->backend, create_backend(options_.backend, config, served->model.file.weights));
-  CARAT_TRY(served->engine, Engine::create(*served->backend, config, plan.engine));
+  auto made = Engine::create(*served->backend, config, plan.engine);
+  // A device may have less than the machine: fewer sequences then, where their number is ours to choose.
+  while (!made.ok() && made.error().code == ErrorCode::kOutOfMemory && options_.max_sequences == 0 &&
+         plan.engine.max_sequences > kFewSequences) {
+    EngineOptions fewer = plan.engine;
+    fewer.max_sequences /= 2;
+    fewer.whole_contexts = std::max(1, fewer.whole_contexts / 2);
+    CARAT_TRY(plan, chat::plan_memory(need, config, fewer, least, there_is));
+    made = Engine::create(*served->backend, config, plan.engine);
+  }
+  CARAT_TRY(served->engine, std::move(made));
+  served->planned_bytes = plan.total();
   served->context = plan.engine.context;
   served->global_pages = served->engine->free_global_pages();
   served->generations = std::make_unique<Generations>(*served->engine, *served->tokenizer, config.eos_ids,

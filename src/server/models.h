@@ -36,8 +36,8 @@ struct ModelsOptions {
   BackendOptions backend;
   int32_t context = 0;         // positions of a sequence, at most the model's; 0: 4096
   int32_t whole_contexts = 0;  // that there is memory for (engine.h); 0: for all sequences
-  int32_t max_sequences = 8;   // of one model at once
-  int32_t chunk = 256;         // rows of a step
+  int32_t max_sequences = 0;   // of one model at once; 0: what suits the backend
+  int32_t chunk = 0;           // rows of a step; 0: likewise
   int32_t max_waiting = 512;   // requests of one model that wait for a place
   int32_t max_loaded = 3;
   KeepAlive keep_alive = std::chrono::minutes(5);
@@ -128,6 +128,7 @@ class Models {
     Lease model;
     KeepAlive keep_alive;
     std::chrono::steady_clock::time_point last_used;
+    bool leaving = false;  // goes as soon as nobody uses it: who asks for it now waits for the loader
   };
   struct GivenUp;  // models that nobody uses any more
   struct Waiting {
@@ -141,6 +142,7 @@ class Models {
   Result<Lease> load(const std::string& name, int32_t context);
   Result<chat::MemoryBudget> budget() const;
   bool unload_oldest();
+  bool wait_to_unload();
   void make_room();
   void load_for(Waiting waiting);
   void close_eyes(std::vector<std::weak_ptr<ServedModel>> models);

@@ -78,6 +78,28 @@ TEST(MemoryPlan, OneContextThatSequencesShareIsShortenedBeforeTheyAreFewer) {
   EXPECT_LT(plan(640).max_sequences, 4);
 }
 
+TEST(MemoryPlan, OfVeryManySequencesMostGoBeforeTheContext) {
+  EngineOptions many = wanted();
+  many.context = 32768;
+  many.max_rows = 2048;
+  many.max_sequences = 256;
+  many.whole_contexts = 8;
+  const auto plan = [&](uint64_t megabytes) {
+    return plan_memory(need(), config(), many, 512, {megabytes * kMega, "--memory"}).value().engine;
+  };
+  EXPECT_EQ(plan(100000).max_sequences, 256);
+  EXPECT_EQ(plan(100000).whole_contexts, 8);
+  const uint64_t no_cache = 580 + 256 * 12 + 64 + 8 * 128;  // program, weights, activations; windows, logits; contexts
+  EXPECT_EQ(plan(no_cache - 10).max_sequences, 256);
+  EXPECT_LT(plan(no_cache - 10).whole_contexts, 8);
+  EXPECT_EQ(plan(1000).max_sequences, 16);
+  EXPECT_EQ(plan(1000).whole_contexts, 1);
+  EXPECT_EQ(plan(1000).context, 32768);
+  EXPECT_EQ(plan(850).max_sequences, 8);
+  EXPECT_LT(plan(850).context, 32768);
+  EXPECT_GE(plan(850).context, 8192);
+}
+
 TEST(MemoryPlan, TooLittleSaysWhatWasAskedWhatThereIsAndWhatWouldFit) {
   const auto context = plan(620, 8192);
   ASSERT_FALSE(context.ok());

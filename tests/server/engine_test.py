@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 import random
 import struct
+import threading
 import time
 import unittest
 
@@ -214,6 +215,29 @@ class Models(unittest.TestCase):
                 server.post("/api/generate", {"model": name})
                 time.sleep(0.01)
             self.assertEqual({model["name"] for model in server.get("/api/ps").json()["models"]}, {"a:latest", "c:latest"})
+
+    def test_busy_models_make_room_for_others(self):
+        """Whoever asks for the same two models without a pause does not keep a third one out."""
+        with Server("ollama", "--max-loaded-models", "2", threads=2) as server:
+            for name in ("a", "b", "c"):
+                server.post("/api/copy", {"source": "g270", "destination": name})
+            ask = lambda name: server.post("/api/generate", {"model": name, "prompt": "x", "stream": False,
+                                                             "options": {"num_predict": 40, "ignore_eos": True}}).status
+            stop, statuses = threading.Event(), []
+
+            def hammer(name):
+                while not stop.is_set():
+                    statuses.append(ask(name))
+
+            threads = [threading.Thread(target=hammer, args=(name,)) for name in "ab" * 8]
+            for thread in threads:
+                thread.start()
+            time.sleep(0.5)
+            self.assertEqual(ask("c"), 200)  # within the harness's minute
+            stop.set()
+            for thread in threads:
+                thread.join()
+            self.assertEqual(set(statuses), {200})
 
     def test_larger_context_reloads(self):
         with Server("ollama", "--max-model-len", "128") as server:
