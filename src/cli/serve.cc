@@ -192,6 +192,9 @@ Status run(const ServeFlags& flags) {
   return {};
 }
 
+// Of texts that cannot be empty: a variable of a script that was not set is not the same as no flag.
+const CLI::Validator kNotEmpty([](std::string& text) -> std::string { return text.empty() ? "it is empty" : ""; }, "");
+
 void add_flags(CLI::App& command, ServeFlags& flags) {
   command.add_option("MODEL", flags.model,
                      "Serve this one, as `vllm serve` does; without: all of the store, as Ollama");
@@ -234,7 +237,8 @@ void add_flags(CLI::App& command, ServeFlags& flags) {
       .add_option("--max-model-len,--max_model_len", flags.context,
                   "Tokens of prompt and answer; the model's with a MODEL, else 4096; OLLAMA_CONTEXT_LENGTH")
       ->group(models);
-  add_number(command, "--max-num-seqs", flags.max_sequences, 0, 1024, "Answers of a model at once; OLLAMA_NUM_PARALLEL")
+  add_number(command, "--max-num-seqs", flags.max_sequences, 0, 1024,
+             "Answers of a model at once, else 8, and 256 on a GPU; OLLAMA_NUM_PARALLEL")
       ->group(models);
   add_number(command, "--max-queue", flags.max_queue, 0, 1 << 20,
              "Requests that may wait; more are answered 503; OLLAMA_MAX_QUEUE")
@@ -282,6 +286,10 @@ void add_serve(CLI::App& app, Action& action) {
       "All interfaces are there on either port. SIGTERM finishes what is in progress; a second one stops at once.");
   add_flags(*command, *flags);
   add_model_flags(*command, flags->running);
+  flags->running.chunk = 0;  // what suits the backend
+  for (CLI::Option* option : command->get_options([](const CLI::Option* o) { return o->get_expected_max() > 0; })) {
+    option->check(kNotEmpty);
+  }
   command->callback([flags, &action] { action = [flags] { return run_and_report([&] { return run(*flags); }); }; });
 }
 

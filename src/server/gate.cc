@@ -113,6 +113,7 @@ void ApiKeys::reload_if_changed() {
 }
 
 std::optional<Digest> ApiKeys::check(std::string_view key) const {
+  if (key.empty()) return std::nullopt;
   const Digest digest = sha256(key);
   unsigned found = 0;
   for (const auto* keys : {&keys_, &file_keys_}) {

@@ -159,6 +159,10 @@ class Listening(unittest.TestCase):
         self.assertIn("--insecure", self.refused("--host", "::"))
         self.assertIn("--insecure", self.refused(environment={"OLLAMA_HOST": "0.0.0.0"}))
         self.assertIn("--ssl-keyfile", self.refused("--ssl-certfile", "x"))
+        for flag in ("--api-key", "--api-key-file", "--host", "--port", "--max-model-len", "--served-model-name", "--keep-alive"):
+            self.assertIn(f"{flag}: it is empty", self.refused(flag, ""))
+        self.assertIn("MODEL: it is empty", self.refused(""))
+        self.assertIn("--insecure", self.refused("--host", "0.0.0.0", environment={"VLLM_API_KEY": ""}))
         with tempfile.NamedTemporaryFile() as keys:
             self.assertIn("holds no key", self.refused("--api-key-file", keys.name))
 
