@@ -4,9 +4,8 @@
 
 #include <cstring>
 
-#include "base/files.h"
 #include "cli/table.h"
-#include "formats/gguf.h"
+#include "model/file_details.h"
 
 namespace carat::cli {
 namespace {
@@ -84,24 +83,14 @@ Row tensor_row(const TensorView& tensor) {
 }  // namespace
 
 Result<std::string> details_text(const std::filesystem::path& path, const ModelFile& file) {
+  CARAT_TRY(const FileDetails details, file_details(path, file));
   std::vector<Row> metadata, tensors;
-  if (is_folder(path)) {
-    const Weights& w = file.weights;
-    tensors.push_back(tensor_row(w.embedding));
-    for (const LayerWeights& layer : w.layers) {
-      for (const TensorView* tensor :
-           {&layer.attn_norm, &layer.q, &layer.k, &layer.v, &layer.q_norm, &layer.k_norm, &layer.attn_out,
-            &layer.post_attn_norm, &layer.ffn_norm, &layer.gate, &layer.up, &layer.down, &layer.post_ffn_norm}) {
-        tensors.push_back(tensor_row(*tensor));
-      }
+  if (details.gguf) {
+    for (const GgufValue& value : details.gguf->values()) {
+      metadata.push_back({std::string(value.key), value_text(value)});
     }
-    tensors.push_back(tensor_row(w.final_norm));
-    if (w.head.rows != 0) tensors.push_back(tensor_row(w.head));
-  } else {
-    CARAT_TRY(const GgufFile gguf, GgufFile::open(path));
-    for (const GgufValue& value : gguf.values()) metadata.push_back({std::string(value.key), value_text(value)});
-    for (const TensorView& tensor : gguf.tensors()) tensors.push_back(tensor_row(tensor));
   }
+  for (const TensorView& tensor : details.tensors) tensors.push_back(tensor_row(tensor));
   std::string text;
   if (!metadata.empty()) text += fmt::format("  Metadata\n{}\n", format_rows(metadata, 4));
   return text + fmt::format("  Tensors\n{}\n", format_rows(tensors, 4));

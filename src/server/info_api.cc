@@ -58,6 +58,11 @@ void version(App& app, const ExchangePtr& exchange) {
   exchange->respond(json_response(json.take()));
 }
 
+// What Ollama's clients ask before they offer its cloud: there is none here.
+void cloud_status(App&, const ExchangePtr& exchange) {
+  exchange->respond(json_response(R"({"cloud":{"disabled":true,"source":"none"}})"));
+}
+
 void load(App& app, const ExchangePtr& exchange) {
   exchange->respond(json_response(fmt::format("{{\"server_load\":{}}}", std::max(0, app.requests_in_progress() - 1))));
 }
@@ -84,6 +89,7 @@ void add_info_routes(Router& router) {
   router.add({"POST", "/ping", health, false, true, true, false, "The same as /health"});
   router.add({"GET", "/version", version, false, true, false, false, "Its version"});
   router.add({"GET", "/api/version", version, true, true, false, false, "Its version"});
+  router.add({"GET", "/api/status", cloud_status, false, true, false, false, "That there is no cloud behind it"});
   router.add({"GET", "/load", load, false, true, false, false, "Requests in progress"});
   router.add({"GET", "/metrics", metrics, false, true, false, false, "Counters in Prometheus's text format"});
   router.add({"GET", "/openapi.json", openapi, false, true, false, false, "This document"});

@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
 #include <map>
 #include <mutex>
 
+#include "model/file_details.h"
 #include "server/errors.h"
 
 namespace carat::server {
@@ -67,9 +70,75 @@ std::string template_text(const chat::OpenModel& model) {
   return model.file.has_chat_template ? kGemmaTemplate : "{{ .Prompt }}";
 }
 
-void write_model_info(JsonWriter& json, const chat::OpenModel& model, bool verbose) {
-  const ModelConfig& config = model.file.config;
-  json.key("model_info").begin_object();
+namespace {
+
+template <class T>
+T number(const GgufValue& value) {
+  return GgufNumbers<T>(value.bytes)[0];
+}
+
+void write_scalar(JsonWriter& json, const GgufValue& value) {
+  switch (value.type) {
+    case GgufType::kU8:
+      json.value(uint32_t{number<uint8_t>(value)});
+      break;
+    case GgufType::kI8:
+      json.value(int32_t{number<int8_t>(value)});
+      break;
+    case GgufType::kU16:
+      json.value(uint32_t{number<uint16_t>(value)});
+      break;
+    case GgufType::kI16:
+      json.value(int32_t{number<int16_t>(value)});
+      break;
+    case GgufType::kU32:
+      json.value(number<uint32_t>(value));
+      break;
+    case GgufType::kI32:
+      json.value(number<int32_t>(value));
+      break;
+    case GgufType::kF32:
+      json.value(number<float>(value));
+      break;
+    case GgufType::kBool:
+      json.value(number<uint8_t>(value) != 0);
+      break;
+    case GgufType::kU64:
+      json.value(number<uint64_t>(value));
+      break;
+    case GgufType::kI64:
+      json.value(number<int64_t>(value));
+      break;
+    case GgufType::kF64:
+      json.value(number<double>(value));
+      break;
+    case GgufType::kString:
+      json.value(std::string_view(reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size()));
+      break;
+    case GgufType::kArray:
+      json.null();  // write_value looks into it
+      break;
+  }
+}
+
+// Arrays are told to whoever asks for everything.
+void write_value(JsonWriter& json, const GgufValue& value, bool verbose) {
+  if (value.type != GgufType::kArray || !verbose || value.element == GgufType::kArray) return write_scalar(json, value);
+  json.begin_array();
+  if (value.element == GgufType::kString) {
+    for (const std::string_view text : GgufStrings(value.bytes, value.count)) json.value(text);
+  } else if (value.count > 0) {
+    const size_t size = value.bytes.size() / value.count;
+    for (size_t i = 0; i < value.count; ++i) {
+      write_scalar(json, {.key = {}, .type = value.element, .bytes = value.bytes.subspan(i * size, size)});
+    }
+  }
+  json.end_array();
+}
+
+// What a Hugging Face directory says with other words, under a GGUF's names.
+void write_config(JsonWriter& json, const ModelFile& file) {
+  const ModelConfig& config = file.config;
   json.field("gemma3.attention.head_count", config.heads).field("gemma3.attention.head_count_kv", config.kv_heads);
   json.field("gemma3.attention.key_length", config.head_size);
   json.field("gemma3.attention.layer_norm_rms_epsilon", config.norm_epsilon);
@@ -78,21 +147,42 @@ void write_model_info(JsonWriter& json, const chat::OpenModel& model, bool verbo
   json.field("gemma3.block_count", config.layers).field("gemma3.context_length", config.context_length);
   json.field("gemma3.embedding_length", config.width).field("gemma3.feed_forward_length", config.ffn_width);
   json.field("gemma3.rope.freq_base", config.rope_base_global);
-  json.field("general.architecture", "gemma3").field("general.parameter_count", model.file.parameters);
-  json.field("general.type", "model").field("tokenizer.ggml.model", "llama").field("tokenizer.ggml.pre", "default");
-  json.field("tokenizer.ggml.add_bos_token", true).field("tokenizer.ggml.add_eos_token", false);
+  json.field("general.architecture", "gemma3").field("general.parameter_count", file.parameters);
+  json.field("general.type", "model").field("tokenizer.ggml.add_bos_token", config.adds_bos);
   json.field("tokenizer.ggml.bos_token_id", config.bos_id);
-  json.field("tokenizer.ggml.eos_token_id", config.eos_ids.empty() ? 1 : config.eos_ids.front());
-  json.field("tokenizer.ggml.padding_token_id", 0).field("tokenizer.ggml.unknown_token_id", 3);
-  json.key("tokenizer.ggml.tokens");
-  if (verbose) {
-    json.begin_array();
-    for (const std::string_view piece : model.file.vocabulary.pieces) json.value(piece);
-    json.end_array();
+  if (!config.eos_ids.empty()) json.field("tokenizer.ggml.eos_token_id", config.eos_ids.front());
+}
+
+}  // namespace
+
+Status write_model_info(JsonWriter& json, const chat::OpenModel& model, bool verbose) {
+  CARAT_TRY(const FileDetails details, file_details(model.resolved.path, model.file));
+  json.key("model_info").begin_object();
+  if (details.gguf) {
+    std::map<std::string_view, const GgufValue*> sorted;
+    for (const GgufValue& value : details.gguf->values()) sorted.emplace(value.key, &value);
+    for (const char* left_out : {"general.name", "general.parameter_count", "tokenizer.chat_template"}) {
+      sorted.erase(left_out);
+    }
+    for (const auto& [key, value] : sorted) {
+      json.key(key);
+      write_value(json, *value, verbose);
+    }
+    json.field("general.parameter_count", model.file.parameters);
   } else {
-    json.null();
+    write_config(json, model.file);
   }
-  json.end_object();
+  json.end_object().key("tensors").begin_array();
+  for (const TensorView& tensor : details.tensors) {
+    std::string type(dtype_info(tensor.type).name);
+    std::transform(type.begin(), type.end(), type.begin(), [](unsigned char c) { return std::toupper(c); });
+    json.begin_object().field("name", tensor.name).field("type", type).key("shape").begin_array();
+    json.value(tensor.columns);
+    if (tensor.rows != 1) json.value(tensor.rows);
+    json.end_array().end_object();
+  }
+  json.end_array();
+  return {};
 }
 
 }  // namespace carat::server

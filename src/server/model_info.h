@@ -17,7 +17,7 @@ Result<std::vector<chat::ModelFacts>> known_models(App& app);
 // The prompt template in Ollama's notation: the manifest's, Gemma's own, or the prompt alone.
 std::string template_text(const chat::OpenModel& model);
 
-// "model_info":{...},"tensors":[...]
-void write_model_info(JsonWriter& json, const chat::OpenModel& model, bool verbose);
+// "model_info":{...},"tensors":[...]: what its file says, arrays only if `verbose`. Errors: those of GgufFile::open.
+Status write_model_info(JsonWriter& json, const chat::OpenModel& model, bool verbose);
 
 }  // namespace carat::server

@@ -94,7 +94,9 @@ void show(App& app, const ExchangePtr& exchange) {
     }
     json.end_array();
   }
-  write_model_info(json, *opened, request->verbose);
+  if (const Status told = write_model_info(json, *opened, request->verbose); !told.ok()) {
+    return refuse(exchange, for_clients(told.error()));
+  }
   json.key("capabilities").begin_array();
   for (const std::string& capability : facts.capabilities) json.value(capability);
   json.end_array().field("modified_at", chat::rfc3339(facts.modified)).end_object();
