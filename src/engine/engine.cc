@@ -132,6 +132,7 @@ Status Engine::check(const Request& request) const {
     }
   }
   CARAT_CHECK(validate(request.sampling, config_.vocabulary));
+  CARAT_CHECK(carat::check(request.rules, config_.vocabulary));
   if (request.constraint && request.sampling.ignore_eos) {
     return invalid("an answer in a shape ends where the shape does: not with ignore_eos");
   }
@@ -166,11 +167,9 @@ Result<RequestId> Engine::submit(Request request) {
   const int32_t observe_from = request.observe_from >= 0 ? request.observe_from : sequence->known() - 1;
   sequence->observe_next = request.on_logits ? observe_from : kNever;
   sequence->hidden_next = request.on_hidden ? request.hidden_from : kNever;
-  if (request.constraint) {
-    sequence->allowed.resize(static_cast<size_t>(config_.vocabulary + 31) / 32);
-    CARAT_CHECK(request.constraint->mask(sequence->allowed));
-  }
+  sequence->follows_rules = request.constraint || request.rules.depend_on_answer();
   sequence->request = std::move(request);
+  CARAT_CHECK(say_what_may_follow(*sequence));
   const auto later = [&](const SequencePtr& other) {
     return other->request.priority < sequence->request.priority && !other->was_admitted;
   };
@@ -284,7 +283,7 @@ void Engine::take_sample(const SequencePtr& sequence, Sampled sampled, std::vect
     sequence->prompt_done = Clock::now();
     usage.prompt_seconds = seconds_between(sequence->admitted, sequence->prompt_done);
   }
-  if (add_token(sequence, std::move(event), events) && sequence->request.constraint) constrain(sequence, events);
+  if (add_token(sequence, std::move(event), events) && sequence->follows_rules) constrain(sequence, events);
 }
 
 // A token that was sampled, or that can only come so. False when it ends the answer.
@@ -311,17 +310,31 @@ bool Engine::add_token(const SequencePtr& sequence, Event event, std::vector<Eve
 // What may follow the last token; and those that must, without a step each, where nobody asks for their logits.
 void Engine::constrain(const SequencePtr& sequence, std::vector<Event>& events) {
   const Request& request = sequence->request;
-  Constraint& constraint = *request.constraint;
-  if (Status fits = constraint.accept(sequence->tokens.back()); !fits.ok()) return fail(sequence, fits.error(), events);
-  const bool observed = request.on_logits || request.sampling.logprobs;
-  for (const int32_t id : observed ? std::vector<int32_t>{} : constraint.forced_tokens()) {
-    Event event;
-    event.request = sequence->id;
-    event.token = id;
-    if (!add_token(sequence, std::move(event), events)) return;
-    if (Status fits = constraint.accept(id); !fits.ok()) return fail(sequence, fits.error(), events);
+  if (Constraint* constraint = request.constraint.get()) {
+    if (Status fits = constraint->accept(sequence->tokens.back()); !fits.ok()) {
+      return fail(sequence, fits.error(), events);
+    }
+    const bool each_by_itself = request.on_logits || request.sampling.logprobs || !request.rules.empty();
+    for (const int32_t id : each_by_itself ? std::vector<int32_t>{} : constraint->forced_tokens()) {
+      Event event;
+      event.request = sequence->id;
+      event.token = id;
+      if (!add_token(sequence, std::move(event), events)) return;
+      if (Status fits = constraint->accept(id); !fits.ok()) return fail(sequence, fits.error(), events);
+    }
   }
-  if (Status some = constraint.mask(sequence->allowed); !some.ok()) fail(sequence, some.error(), events);
+  if (Status some = say_what_may_follow(*sequence); !some.ok()) fail(sequence, some.error(), events);
+}
+
+// Error: the grammar lets nothing follow.
+Status Engine::say_what_may_follow(Sequence& sequence) const {
+  const Request& request = sequence.request;
+  if (!request.constraint && request.rules.empty()) return {};
+  allow_all(config_.vocabulary, sequence.allowed);
+  if (request.constraint) CARAT_CHECK(request.constraint->mask(sequence.allowed));
+  const std::span<const int32_t> tokens = sequence.tokens;
+  apply(request.rules, tokens.subspan(static_cast<size_t>(sequence.usage.prompt_tokens)), sequence.allowed);
+  return {};
 }
 
 // Every block that is complete goes into the cache.

@@ -114,6 +114,7 @@ class Engine {
   void take_sample(const SequencePtr& sequence, Sampled sampled, std::vector<Event>& events);
   bool add_token(const SequencePtr& sequence, Event event, std::vector<Event>& events);
   void constrain(const SequencePtr& sequence, std::vector<Event>& events);
+  Status say_what_may_follow(Sequence& sequence) const;
   void store_blocks(Sequence& sequence);
   void finish(const SequencePtr& sequence, FinishReason reason, Event event, std::vector<Event>& events);
   void fail(const SequencePtr& sequence, Error error, std::vector<Event>& events);

@@ -93,7 +93,7 @@ void Engine::begin(Sequence& sequence, const PrefixCache::Hit& hit) {
 PendingRows Engine::pending_of(const Sequence& sequence) const {
   PendingRows pending;
   if (sequence.sampling > 0 && ends_by_length(sequence)) return pending;
-  if (sequence.sampling > 0 && !sequence.allowed.empty()) return pending;  // what may follow is not known yet
+  if (sequence.sampling > 0 && sequence.follows_rules) return pending;  // what may follow is not known yet
   pending.rows = sequence.pending();
   pending.position = sequence.planned;
   pending.whole = sequence.whole;

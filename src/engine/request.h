@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "engine/token_rules.h"
 #include "sampling/sampler.h"
 #include "sampling/sampling_params.h"
 
@@ -34,6 +35,7 @@ struct Request {
   SamplingParams sampling;
   // At its beginning, and this request's own: the engine moves it on with every token. None: everything may come.
   std::shared_ptr<Constraint> constraint;
+  TokenRules rules;
   int32_t priority = 0;     // higher goes first among those that wait
   uint64_t cache_salt = 0;  // requests of different salts share nothing of the prefix cache
   // Observes raw logits [V] of every position from `observe_from` on (of the last prompt position and of each answer

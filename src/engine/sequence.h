@@ -18,7 +18,8 @@ struct Sequence {
   std::vector<std::pair<int32_t, int32_t>> whole;  // its pictures: ranges that are never cut
 
   std::vector<int32_t> tokens;    // prompt and answer, as far as they are known
-  std::vector<uint32_t> allowed;  // what its constraint lets follow the known tokens, a bit each; empty: everything
+  std::vector<uint32_t> allowed;  // what may follow the known tokens, a bit each; empty: everything
+  bool follows_rules = false;     // `allowed` changes with every token: what follows it waits for it
   int32_t sampling = 0;           // tokens that are being sampled: they follow, and lie in the slot
   int32_t planned = 0;            // positions that are computed, or being computed
   int32_t computed = 0;           // positions whose step has ended

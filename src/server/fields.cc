@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/utf8.h"
+#include "server/known_fields.h"
 
 namespace carat::server {
 namespace {
@@ -94,9 +95,18 @@ std::string python_repr(const Json& value) {
   return out;
 }
 
-const Json* Fields::find(const char* name) const {
+const Json* Fields::find(const char* name) const { return look(name, schema::kAny); }
+
+const Json* Fields::look(const char* name, std::string_view schema) const {
+  if (where_.empty()) note_field(name, schema);
   const auto it = object_.find(name);
   return it == object_.end() || it->is_null() ? nullptr : &*it;
+}
+
+void Fields::refuse(const char* name, const std::string& message) {
+  const auto it = object_.find(name);
+  if (it == object_.end() || it->is_null() || *it == false || *it == 0 || it->empty()) return;
+  rule(name, message);
 }
 
 std::string Fields::place(const char* name) const { return fmt::format("('body', {}'{}')", where_, name); }
@@ -109,7 +119,10 @@ void Fields::wrong(const char* name, const char* type, const std::string& messag
   if (parameter_.empty()) parameter_ = fmt::format("body.{}", name);
 }
 
-void Fields::missing(const char* name) { wrong(name, "missing", "Field required", object_); }
+void Fields::missing(const char* name) {
+  if (where_.empty()) note_required(name);
+  wrong(name, "missing", "Field required", object_);
+}
 
 void Fields::rule(const char* parameter, const std::string& message) {
   const std::string suffix = *parameter == '\0' ? "" : fmt::format(" (parameter={})", parameter);
@@ -132,7 +145,7 @@ OpenAiError Fields::error() const {
 }
 
 void Fields::text(const char* name, std::string& out) {
-  if (const Json* value = find(name)) {
+  if (const Json* value = look(name, schema::kText)) {
     if (value->is_string())
       out = value->get<std::string>();
     else
@@ -141,13 +154,13 @@ void Fields::text(const char* name, std::string& out) {
 }
 
 void Fields::text(const char* name, std::optional<std::string>& out) {
-  if (find(name) == nullptr) return;
+  if (look(name, schema::kText) == nullptr) return;
   out.emplace();
   text(name, *out);
 }
 
 void Fields::flag(const char* name, bool& out) {
-  if (const Json* value = find(name)) {
+  if (const Json* value = look(name, schema::kFlag)) {
     if (value->is_boolean())
       out = value->get<bool>();
     else
@@ -156,7 +169,7 @@ void Fields::flag(const char* name, bool& out) {
 }
 
 void Fields::integer(const char* name, std::optional<int64_t>& out) {
-  const Json* value = find(name);
+  const Json* value = look(name, schema::kInteger);
   if (value == nullptr) return;
   if (value->is_number_unsigned() && value->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) {
     wrong(name, "int_parsing_size", "Unable to parse input string as an integer, exceeded maximum size", *value);
@@ -187,7 +200,7 @@ void Fields::integer(const char* name, int32_t& out) {
 }
 
 void Fields::number(const char* name, std::optional<double>& out) {
-  const Json* value = find(name);
+  const Json* value = look(name, schema::kNumber);
   if (value == nullptr) return;
   if (value->is_number()) {
     out = value->get<double>();
@@ -205,7 +218,7 @@ void Fields::number(const char* name, std::optional<float>& out) {
 }
 
 void Fields::texts(const char* name, std::vector<std::string>& out) {
-  const Json* value = find(name);
+  const Json* value = look(name, schema::kTexts);
   if (value == nullptr) return;
   if (value->is_string()) {
     out.push_back(value->get<std::string>());
@@ -219,6 +232,7 @@ void Fields::texts(const char* name, std::vector<std::string>& out) {
 }
 
 void Fields::ids(const char* name, std::vector<int32_t>& out) {
+  if (where_.empty()) note_field(name, schema::kIds);
   const Json* value = list(name, false);
   if (value == nullptr) return;
   for (const Json& id : *value) {
@@ -232,7 +246,7 @@ void Fields::ids(const char* name, std::vector<int32_t>& out) {
 }
 
 const Json* Fields::list(const char* name, bool required) {
-  const Json* value = find(name);
+  const Json* value = look(name, schema::kList);
   if (value == nullptr) {
     if (required) missing(name);
     return nullptr;
@@ -243,7 +257,7 @@ const Json* Fields::list(const char* name, bool required) {
 }
 
 const Json* Fields::object(const char* name) {
-  const Json* value = find(name);
+  const Json* value = look(name, schema::kObject);
   if (value == nullptr || value->is_object()) return value;
   wrong(name, "dict_type", "Input should be a valid dictionary", *value);
   return nullptr;

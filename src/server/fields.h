@@ -20,6 +20,8 @@ class Fields {
   explicit Fields(const Json& object, std::string where = "") : object_(object), where_(std::move(where)) {}
 
   const Json* find(const char* name) const;  // null: absent, or null
+  // Of a field that asks for what is not there: an error where it does (false, 0 and {} ask for nothing).
+  void refuse(const char* name, const std::string& message);
 
   void text(const char* name, std::string& out);
   void text(const char* name, std::optional<std::string>& out);
@@ -45,6 +47,7 @@ class Fields {
 
  private:
   std::string place(const char* name) const;
+  const Json* look(const char* name, std::string_view schema) const;
 
   const Json& object_;
   const std::string where_;  // "'messages', 0, "

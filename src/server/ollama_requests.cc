@@ -11,6 +11,7 @@
 #include "server/json_body.h"
 #include "server/json_text.h"
 #include "server/keep_alive.h"
+#include "server/known_fields.h"
 #include "server/tool_requests.h"
 
 namespace carat::server {
@@ -40,12 +41,13 @@ class GoFields {
  public:
   GoFields(const Json& object, std::string type) : object_(object), type_(std::move(type)) {}
 
-  const Json* find(const char* name) const {
+  const Json* find(const char* name, std::string_view schema = schema::kAny) const {
+    if (type_.find('.') == std::string::npos) note_field(name, schema);
     const auto it = object_.find(name);
     return it == object_.end() || it->is_null() ? nullptr : &*it;
   }
   void text(const char* name, std::string& out) {
-    if (const Json* value = find(name)) {
+    if (const Json* value = find(name, schema::kText)) {
       if (value->is_string())
         out = value->get<std::string>();
       else
@@ -53,7 +55,7 @@ class GoFields {
     }
   }
   void flag(const char* name, bool& out) {
-    if (const Json* value = find(name)) {
+    if (const Json* value = find(name, schema::kFlag)) {
       if (value->is_boolean())
         out = value->get<bool>();
       else
@@ -61,7 +63,7 @@ class GoFields {
     }
   }
   void integer(const char* name, int32_t& out) {
-    if (const Json* value = find(name)) {
+    if (const Json* value = find(name, schema::kInteger)) {
       if (!value->is_number()) return wrong(*value, name, "int");
       const double number = value->get<double>();
       if (number != std::floor(number) || std::abs(number) > 2147483647.0) {
@@ -124,6 +126,20 @@ constexpr std::array<std::pair<std::string_view, OptionType>, 24> kOptions{{
     {"penalize_newline", OptionType::kBool},
 }};
 
+const std::string& options_schema() {
+  static const std::string text = [] {
+    JsonWriter json;
+    json.begin_object().field("type", "object").key("properties").begin_object();
+    for (const auto& [name, type] : kOptions) {
+      constexpr std::string_view kSchemas[] = {schema::kNumber, schema::kNumber, schema::kFlag, schema::kTexts};
+      json.raw_field(name, kSchemas[static_cast<size_t>(type)]);
+    }
+    json.raw_field("pan_and_scan", schema::kFlag).end_object().end_object();
+    return json.take();
+  }();
+  return text;
+}
+
 Status read_option(const std::string& name, const Json& value, OllamaOptions& out) {
   const auto* const known =
       std::find_if(kOptions.begin(), kOptions.end(), [&](const auto& o) { return o.first == name; });
@@ -185,7 +201,7 @@ Status read_common(GoFields& fields, OllamaCommon& out) {
       fields.fail(fmt::format("Unsupported type: '{}'", go_type(*value)));
     }
   }
-  if (const Json* value = fields.find("options")) {
+  if (const Json* value = fields.find("options", options_schema())) {
     if (!value->is_object()) {
       fields.wrong(*value, "options", "map[string]interface {}");
     } else {
@@ -225,7 +241,7 @@ Status read_common(GoFields& fields, OllamaCommon& out) {
 
 // Go's []byte: base64, decoded with the rest of the JSON. Parts for them go before the text.
 Status read_images(GoFields& fields, const char* type, ChatMessage& message, std::vector<PictureSource>& out) {
-  const Json* images = fields.find("images");
+  const Json* images = fields.find("images", schema::kList);
   if (images == nullptr) return {};
   if (!images->is_array()) {
     fields.wrong(*images, "images", "[]api.ImageData");
@@ -247,6 +263,11 @@ Status read_images(GoFields& fields, const char* type, ChatMessage& message, std
   return {};
 }
 
+// One with a role that nobody knows is left out, as Ollama does; its fields are checked all the same.
+bool has_known_role(const ChatMessage& message) {
+  return message.role == "system" || message.role == "user" || message.role == "assistant" || message.role == "tool";
+}
+
 Result<ChatMessage> read_message(const Json& json, std::vector<PictureSource>& images) {
   if (!json.is_object()) {
     return invalid(fmt::format(
@@ -259,9 +280,6 @@ Result<ChatMessage> read_message(const Json& json, std::vector<PictureSource>& i
   CARAT_CHECK(fields.status());
   std::transform(role.begin(), role.end(), role.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  if (role != "system" && role != "user" && role != "assistant" && role != "tool") {
-    return invalid(fmt::format("role {} is not one of system, user, assistant, tool", Json(role).dump()));
-  }
   ChatMessage message = ChatMessage::of_text(std::move(role), std::move(content));
   CARAT_CHECK(read_images(fields, "ChatRequest.messages", message, images));
   fields.text("tool_name", message.tool_name);
@@ -286,15 +304,13 @@ Result<OllamaGenerate> parse_ollama_generate(const std::string& body) {
   fields.text("suffix", out.suffix);
   fields.text("system", out.system);
   out.has_system = !out.system.empty();
-  if (fields.find("template") != nullptr) {
-    std::string text;
-    fields.text("template", text);
-    if (!text.empty()) out.prompt_template = text;
-  }
+  std::string prompt_template;
+  fields.text("template", prompt_template);
+  if (!prompt_template.empty()) out.prompt_template = std::move(prompt_template);
   fields.flag("raw", out.raw);
   ChatMessage parts = ChatMessage::of_text("user", "");
   CARAT_CHECK(read_images(fields, "GenerateRequest", parts, out.pictures.sources));
-  if (const Json* value = fields.find("context")) {
+  if (const Json* value = fields.find("context", schema::kIds)) {
     if (!value->is_array())
       fields.wrong(*value, "context", "[]int");
     else {
@@ -315,18 +331,24 @@ Result<OllamaChat> parse_ollama_chat(const std::string& body) {
   CARAT_TRY(const Json json, parse_object(body, "ChatRequest"));
   OllamaChat out;
   GoFields fields(json, "ChatRequest");
-  if (const Json* value = fields.find("messages")) {
+  if (const Json* value = fields.find("messages", schema::kList)) {
     if (!value->is_array()) {
       fields.wrong(*value, "messages", "[]api.Message");
     } else {
       if (value->size() > kMostMessages) return invalid(fmt::format("more than {} messages", kMostMessages));
       for (const Json& message : *value) {
+        const size_t pictures = out.pictures.sources.size();
         CARAT_TRY(ChatMessage read, read_message(message, out.pictures.sources));
-        out.messages.push_back(std::move(read));
+        if (has_known_role(read))
+          out.messages.push_back(std::move(read));
+        else
+          out.pictures.sources.erase(out.pictures.sources.begin() + static_cast<ptrdiff_t>(pictures),
+                                     out.pictures.sources.end());
       }
+      if (out.messages.empty() && !value->empty()) out.messages.push_back(ChatMessage::of_text("user", ""));
     }
   }
-  if (const Json* tools = fields.find("tools")) {
+  if (const Json* tools = fields.find("tools", schema::kList)) {
     if (!tools->is_array())
       fields.wrong(*tools, "tools", "api.Tools");
     else
@@ -367,13 +389,19 @@ Result<OllamaNames> parse_ollama_names(const std::string& body, const char* type
   CARAT_TRY(const Json json, parse_object(body, type));
   OllamaNames out;
   GoFields fields(json, type);
-  fields.text("name", out.model);
-  fields.text("model", out.model);
-  fields.text("source", out.source);
-  fields.text("destination", out.destination);
-  fields.flag("stream", out.stream);
-  fields.flag("verbose", out.verbose);
-  fields.flag("insecure", out.insecure);
+  const std::string_view which = type;
+  if (which == "CopyRequest") {
+    fields.text("source", out.source);
+    fields.text("destination", out.destination);
+  } else {
+    fields.text("name", out.model);
+    fields.text("model", out.model);
+  }
+  if (which == "ShowRequest") fields.flag("verbose", out.verbose);
+  if (which == "PullRequest" || which == "PushRequest") {
+    fields.flag("stream", out.stream);
+    fields.flag("insecure", out.insecure);
+  }
   CARAT_CHECK(fields.status());
   return out;
 }
@@ -396,7 +424,7 @@ Result<OllamaCreate> parse_ollama_create(const std::string& body) {
   fields.text("quantize", out.made_of.quantize);
   fields.flag("stream", out.stream);
   const auto members = [&](const char* name, const std::function<void(const std::string&, const std::string&)>& take) {
-    const Json* value = fields.find(name);
+    const Json* value = fields.find(name, schema::kObject);
     if (value == nullptr) return;
     if (!value->is_object()) return fields.wrong(*value, name, "map[string]string");
     for (const auto& [key, one] : value->items()) {
@@ -412,15 +440,18 @@ Result<OllamaCreate> parse_ollama_create(const std::string& body) {
   });
   members("adapters", [&](const std::string& name, const std::string&) { file.adapters.push_back(name); });
   if (const Json* license = fields.find("license")) {
-    if (license->is_string()) file.licenses.push_back(license->get<std::string>());
-    if (license->is_array()) {
+    if (license->is_string())
+      file.licenses.push_back(license->get<std::string>());
+    else if (!license->is_array())
+      return invalid("license: expected a text or a list of texts");
+    else {
       for (const Json& one : *license) {
         if (!one.is_string()) return invalid("license: expected a text or a list of texts");
         file.licenses.push_back(one.get<std::string>());
       }
     }
   }
-  if (const Json* parameters = fields.find("parameters")) {
+  if (const Json* parameters = fields.find("parameters", schema::kObject)) {
     if (!parameters->is_object())
       fields.wrong(*parameters, "parameters", "map[string]interface {}");
     else {
@@ -431,11 +462,15 @@ Result<OllamaCreate> parse_ollama_create(const std::string& body) {
       }
     }
   }
-  if (const Json* messages = fields.find("messages"); messages != nullptr && messages->is_array()) {
+  const Json* messages = fields.find("messages", schema::kList);
+  if (messages != nullptr && !messages->is_array()) {
+    fields.wrong(*messages, "messages", "[]api.Message");
+  } else if (messages != nullptr) {
     std::vector<PictureSource> images;
     for (const Json& message : *messages) {
       CARAT_TRY(const ChatMessage read, read_message(message, images));
       if (!images.empty()) return invalid("messages: a saved conversation holds no images");
+      if (!has_known_role(read)) return invalid("message role must be one of \"system\", \"user\", or \"assistant\"");
       file.messages.push_back({read.role, read.parts.front().text});
     }
   }

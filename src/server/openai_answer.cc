@@ -501,6 +501,7 @@ void answer_openai(App& app, OpenAiContext context, std::vector<std::vector<int3
     if (!begun) return refuse(begun.error());
     shape = std::move(*begun);
   }
+  const TokenRules rules = rules_of(*model, asked_for.sampling.allowed_ids, asked_for.sampling.bad_words);
   std::vector<WorkId> started;
   const auto cancel_all = [model](const std::vector<WorkId>& ids) {
     for (const WorkId id : ids) model->generations->cancel(id);
@@ -515,6 +516,7 @@ void answer_openai(App& app, OpenAiContext context, std::vector<std::vector<int3
     generation.request.images = answer->context().images;
     generation.request.sampling = options.sampling;
     generation.request.constraint = shapes[index];
+    generation.request.rules = rules;
     SamplingParams& sampling = generation.request.sampling;
     const auto copy = static_cast<uint64_t>(index % static_cast<size_t>(asked.n));
     if (sampling.seed && copy > 0) sampling.seed = *sampling.seed + copy;  // or all choices would be the same

@@ -119,9 +119,22 @@ void read_sampling(Fields& fields, SamplingFields& out) {
   fields.flag("include_stop_str_in_output", out.include_stop);
   fields.flag("skip_special_tokens", out.skip_special_tokens);
   read_logit_bias(fields, out.logit_bias);
+  out.limits_ids = fields.find("allowed_token_ids") != nullptr;
+  fields.ids("allowed_token_ids", out.allowed_ids);
+  fields.texts("bad_words", out.bad_words);
 }
 
+// What would change the answer, and is not done here.
+constexpr std::pair<const char*, const char*> kNotDone[] = {
+    {"use_beam_search", "beam search is not done here"},
+    {"prompt_embeds", "a prompt is text or token ids here, never embeddings"},
+    {"repetition_detection", "repetitions are not looked for; frequency_penalty and max_tokens limit them"},
+    {"logprob_token_ids", "log-probabilities are those of the most probable tokens: logprobs says how many"},
+    {"thinking_token_budget", "the model does not think"},
+};
+
 void read_common(Fields& fields, OpenAiCommon& out) {
+  for (const auto& [name, why] : kNotDone) fields.refuse(name, why);
   fields.text("model", out.model);
   fields.flag("stream", out.stream);
   fields.flag("echo", out.echo);
@@ -169,6 +182,17 @@ void check_common(const OpenAiCommon& request, int32_t max_logprobs, std::option
   if (request.sampling.stops.size() > static_cast<size_t>(kMostStops)) {
     fail(error, bad(fmt::format("stop must hold at most {} texts, got {}.", kMostStops, request.sampling.stops.size()),
                     "stop"));
+  }
+  if (request.sampling.limits_ids && request.sampling.allowed_ids.empty()) {
+    fail(error, bad("allowed_token_ids is not None and empty!", "allowed_token_ids"));
+  }
+  if (request.sampling.bad_words.size() > kMostBadWords) {
+    fail(error, bad(fmt::format("bad_words must hold at most {} texts, got {}.", kMostBadWords,
+                                request.sampling.bad_words.size()),
+                    "bad_words"));
+  }
+  for (const std::string& word : request.sampling.bad_words) {
+    if (word.find_first_not_of(' ') == std::string::npos) fail(error, bad("bad_words cannot contain an empty string."));
   }
   for (const std::string& stop : request.sampling.stops) {
     if (stop.empty()) fail(error, bad("stop cannot contain an empty string."));
@@ -283,8 +307,8 @@ Parsed<ChatRequest> parse_chat(Flavor flavor, const std::string& body, int32_t m
   }
   read_messages(fields, fields.list("messages", true), request.messages, request.pictures.sources);
   offer_tools(fields, request.tools);
-  if (fields.find("chat_template") != nullptr || fields.find("chat_template_kwargs") != nullptr) {
-    fields.rule("chat_template", "templates of requests are not run");
+  for (const char* name : {"chat_template", "chat_template_kwargs"}) {
+    fields.refuse(name, "templates of requests are not run");
   }
   if (request.echo && !request.prompt_logprobs && !request.stream)
     request.prompt_logprobs = request.logprobs.value_or(0);
@@ -493,6 +517,11 @@ std::optional<OpenAiError> apply_sampling(chat::GenerationOptions& options, cons
       strangers.push_back(id);
     else
       sampling.logit_bias[id] = bias;
+  }
+  for (const int32_t id : fields.allowed_ids) {
+    if (id < 0 || id >= vocabulary) {
+      fail(error, bad("allowed_token_ids contains out-of-vocab token id!", "allowed_token_ids"));
+    }
   }
   if (!strangers.empty()) {
     fail(error, bad(fmt::format("token_id(s) [{0}] in logit_bias contain out-of-vocab token ids. Vocabulary size: {1} "

@@ -18,6 +18,7 @@
 namespace carat::server {
 
 inline constexpr int32_t kMostChoices = 16, kMostStops = 16, kMostMessages = 4096;
+inline constexpr size_t kMostBadWords = 256;
 
 // What shapes the answer; what is absent stays as the model's makers recommend.
 struct SamplingFields {
@@ -28,6 +29,9 @@ struct SamplingFields {
   std::optional<int64_t> repeat_last_n;  // Carat's own: penalties count as on Ollama's API
   std::vector<int32_t> stop_token_ids;
   std::map<int32_t, float> logit_bias;
+  bool limits_ids = false;  // only these may come
+  std::vector<int32_t> allowed_ids;
+  std::vector<std::string> bad_words;  // never part of the answer
   bool ignore_eos = false;
   bool include_stop = false;
   bool skip_special_tokens = true;

@@ -312,6 +312,10 @@ void respond_with(App& app, const ExchangePtr& exchange, ResponsesRequest& reque
   generation.request.sampling = options.sampling;
   generation.stops = options.stops;
   generation.trim_leading_space = model->format.trims_leading_space();
+  generation.include_stop = request.sampling.include_stop;
+  generation.special_tokens = !request.sampling.skip_special_tokens;
+  generation.priority = request.priority;
+  generation.request.rules = rules_of(*model, request.sampling.allowed_ids, request.sampling.bad_words);
   generation.client = exchange->request().account;
   generation.request.cache_salt = cache_salt(exchange->request(), request.cache_salt);
   const char* part = request.shape ? "text.format" : "tools";

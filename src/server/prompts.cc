@@ -42,6 +42,18 @@ std::string text_of(const ChatMessage& message) {
   return text;
 }
 
+TokenRules rules_of(const ServedModel& model, std::vector<int32_t> only, const std::vector<std::string>& bad_words) {
+  TokenRules rules{std::move(only), {}};
+  for (const std::string& word : bad_words) {
+    const std::string text = word.substr(std::min(word.find_first_not_of(' '), word.size()));
+    std::vector<int32_t> plain = model.tokenizer->encode(text), after_space = model.tokenizer->encode(" " + text);
+    const bool is_another = after_space.size() == plain.size() && after_space.front() != plain.front();
+    rules.barred.push_back(std::move(plain));
+    if (is_another) rules.barred.push_back(std::move(after_space));
+  }
+  return rules;
+}
+
 uint64_t cache_salt(const HttpRequest& request, std::string_view salt) {
   const bool has_key = request.account.size() == 64;  // a digest
   if (!has_key && salt.empty()) return 0;

@@ -37,6 +37,9 @@ std::vector<ChatMessage> collated(std::vector<ChatMessage> messages);
 
 std::string text_of(const ChatMessage& message);
 
+// Only these ids, and none of these words: each as it begins a text, and as it follows a space, as vLLM has it.
+TokenRules rules_of(const ServedModel& model, std::vector<int32_t> only, const std::vector<std::string>& bad_words);
+
 // What a request shares its part of the prefix cache by: with API keys nobody sees whether another's prompt is known.
 // `salt`: the client's own cache_salt.
 uint64_t cache_salt(const HttpRequest& request, std::string_view salt = "");

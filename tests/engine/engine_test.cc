@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 #include "base/random.h"
@@ -106,6 +107,51 @@ TEST(Engine, DecodingGoesOnWhileALongPromptIsRead) {
     EXPECT_EQ(rig.backend.steps.back(), (std::vector<int32_t>{1, 15}));
   }
   run(*rig.engine);
+}
+
+// A run of ids that is barred never comes, whatever else does; what precedes it may. Beside it somebody is free.
+TEST(Engine, RulesSayWhatMayCome) {
+  const auto prompt = prompt_of(30);
+  const auto free = FakeBackend::continuation(tiny_config(), prompt, 40);
+  Rig rig({.context = 500, .max_rows = 32, .max_sequences = 4});
+  Request no_pair = greedy(prompt, 40), no_single = no_pair, only_some = no_pair, alone = no_pair;
+  no_pair.rules.barred = {{free[4], free[5]}};
+  no_single.rules.barred = {{free[0]}};
+  only_some.rules.only = {5, 6, 7, 33};
+  only_some.rules.barred = {{7, 7}};
+  std::map<RequestId, std::string> names;
+  names[rig.engine->submit(std::move(no_pair)).value()] = "pair";
+  names[rig.engine->submit(std::move(no_single)).value()] = "single";
+  names[rig.engine->submit(std::move(only_some)).value()] = "some";
+  names[rig.engine->submit(std::move(alone)).value()] = "free";
+  for (const auto& [id, answer] : run(*rig.engine)) {
+    const auto& tokens = answer.tokens;
+    if (names[id] == "free") {
+      EXPECT_EQ(tokens, free);
+    } else if (names[id] == "pair") {
+      EXPECT_TRUE(std::equal(tokens.begin(), tokens.begin() + 5, free.begin()));
+      EXPECT_NE(tokens[5], free[5]);
+      const std::vector<int32_t> pair{free[4], free[5]};
+      EXPECT_EQ(std::search(tokens.begin(), tokens.end(), pair.begin(), pair.end()), tokens.end());
+    } else if (names[id] == "single") {
+      EXPECT_EQ(std::count(tokens.begin(), tokens.end(), free[0]), 0);
+    } else {
+      for (size_t i = 0; i < tokens.size(); ++i) {
+        EXPECT_TRUE(tokens[i] == 5 || tokens[i] == 6 || tokens[i] == 7 || tokens[i] == 33) << tokens[i];
+        EXPECT_FALSE(i > 0 && tokens[i] == 7 && tokens[i - 1] == 7);
+      }
+      EXPECT_EQ(tokens.size(), 40u);
+    }
+  }
+  Request stranger = greedy(prompt, 4), nothing = stranger, none_left = stranger;
+  stranger.rules.only = {40};
+  nothing.rules.barred = {{}};
+  none_left.rules.only = {7};
+  none_left.rules.barred = {{7}};
+  EXPECT_NE(error_of(rig.engine->submit(std::move(stranger))).find("token 40"), std::string::npos);
+  EXPECT_NE(error_of(rig.engine->submit(std::move(nothing))).find("bars no token"), std::string::npos);
+  ASSERT_TRUE(rig.engine->submit(std::move(none_left)).ok());
+  EXPECT_EQ(run(*rig.engine).begin()->second.error->code, ErrorCode::kInvalidArgument);
 }
 
 TEST(Engine, AllPagesComeBack) {
