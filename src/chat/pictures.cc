@@ -152,7 +152,7 @@ Result<EncodedImage> PictureEncoder::encode_pixels(std::span<const float> pixels
 }
 
 std::string picture_text(size_t images) {
-  const std::string image = "\n\n<start_of_image><end_of_image>\n\n";
+  std::string image = "\n\n<start_of_image><end_of_image>\n\n";
   if (images < 2) return image;
   std::string text = "Here is the original image " + image + " and here are some crops to help you see better";
   for (size_t i = 1; i < images; ++i) text += " " + image;

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 #include <vector>
 
 #include "base/atomic_file.h"
@@ -22,9 +23,9 @@ constexpr uint64_t kFlushBytes = 8 << 20;
 }  // namespace
 
 Result<BlobWriter> BlobWriter::open(const Blobs& blobs, std::filesystem::path partial, std::optional<Digest> expected) {
-  CARAT_TRY(auto writer, try_open(blobs, partial, expected));
-  if (!writer)
-    return Error{ErrorCode::kIo, partial.string() + ": another carat is writing it; try again when it is done"};
+  const std::string name = partial.string();
+  CARAT_TRY(auto writer, try_open(blobs, std::move(partial), expected));
+  if (!writer) return Error{ErrorCode::kIo, name + ": another carat is writing it; try again when it is done"};
   return std::move(*writer);
 }
 
