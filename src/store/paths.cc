@@ -59,6 +59,9 @@ ForeignFolders foreign_folders() {
     if (const auto home = user_home(); !home.empty()) folders.ollama.push_back(home / ".ollama" / "models");
     folders.ollama.emplace_back("/usr/share/ollama/.ollama/models");
   }
+  // And what the packaged service has pulled (deploy/carat.service).
+  constexpr const char* kServiceHome = "/var/lib/carat";
+  if (variable("CARAT_HOME") != kServiceHome) folders.ollama.emplace_back(kServiceHome);
   if (const std::string cache = variable("HF_HUB_CACHE"); !cache.empty()) {
     folders.huggingface.emplace_back(cache);
   } else if (const auto home = huggingface_home(); !home.empty()) {

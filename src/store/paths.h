@@ -15,7 +15,8 @@ Result<std::filesystem::path> store_home();
 
 // Folders in which other programs keep models, whether they exist or not.
 struct ForeignFolders {
-  std::vector<std::filesystem::path> ollama;  // OLLAMA_MODELS, ~/.ollama/models, and where its service keeps them
+  std::vector<std::filesystem::path>
+      ollama;  // OLLAMA_MODELS, ~/.ollama/models, and where its service and ours keep them
   std::vector<std::filesystem::path>
       huggingface;  // the hub's cache: HF_HUB_CACHE, HF_HOME/hub, ~/.cache/huggingface/hub
 };
