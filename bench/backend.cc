@@ -1,6 +1,6 @@
 // Times a backend without a model's files: random weights of a real shape, decode, prefill and batches, and the time of
 // each stage. With check= it first compares tokens with another backend, bit for bit.
-//   backend_bench SHAPE TYPE BACKEND [threads=N] [check=BACKEND] [prefill=2048,8192] [decode=0,4096] [batch=8,64]
+//   backend_bench SHAPE TYPE BACKEND [threads=N] [precision=fast] [check=BACKEND] [prefill=2048,8192] [decode=0,4096] [batch=8,64]
 #include "backend/backend.h"
 
 #include <fmt/format.h>
@@ -235,7 +235,8 @@ std::vector<int32_t> numbers(const char* text) {
 int main(int argc, char** argv) {
   if (argc < 4) {
     fmt::print(
-        "usage: backend_bench SHAPE TYPE BACKEND [threads=N] [check=BACKEND] [prefill=N,..] [decode=DEPTH,..] "
+        "usage: backend_bench SHAPE TYPE BACKEND [threads=N] [precision=fast] [check=BACKEND] [prefill=N,..] "
+        "[decode=DEPTH,..] "
         "[batch=N,..]\n");
     return 2;
   }
@@ -247,8 +248,12 @@ int main(int argc, char** argv) {
   fmt::print("{} {}: random weights in {:.1f} s\n", argv[1], argv[2], now() - begin);
   begin = now();
   int threads = 0;
-  for (int i = 4; i < argc; ++i) std::sscanf(argv[i], "threads=%d", &threads);
-  auto backend = must(create_backend({argv[3], threads, Precision::kExact}, model.config, model.weights));
+  Precision precision = Precision::kExact;
+  for (int i = 4; i < argc; ++i) {
+    std::sscanf(argv[i], "threads=%d", &threads);
+    if (std::strcmp(argv[i], "precision=fast") == 0) precision = Precision::kFast;
+  }
+  auto backend = must(create_backend({argv[3], threads, precision}, model.config, model.weights));
   fmt::print("{}: loaded in {:.2f} s, {} MB a token\n", backend->info().name, now() - begin,
              backend->info().decode_bytes / 1000000);
   bool same = true;
@@ -261,8 +266,8 @@ int main(int argc, char** argv) {
       same = check(*backend, model, value) && same;
       continue;
     }
+    if (what == "threads" || what == "precision") continue;
     for (const int32_t n : numbers(value)) {
-      if (what == "threads") continue;
       if (what == "decode") decode(*backend, model.config, n);
       if (what == "prefill") prefill(*backend, model.config, n);
       if (what == "batch") batch(*backend, model.config, n);

@@ -7,6 +7,7 @@
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/cpu_vision.h"
 #include "backend/cuda/cuda_backend.h"
+#include "backend/cuda/cuda_vision.h"
 #include "backend/reference/reference_backend.h"
 #include "backend/reference/reference_vision.h"
 #include "backend/vision_encoder.h"
@@ -33,7 +34,7 @@ std::string cuda_state() {
 
 // Whether a name means the device: "cuda", or "auto" where there is one that this build has kernels for.
 bool means_device(const BackendOptions& options) {
-  if (options.name != "auto" || options.precision != Precision::kExact) return options.name == "cuda";
+  if (options.name != "auto") return options.name == "cuda";
   static const bool there = cuda::describe_device().ok();
   return there;
 }
@@ -86,7 +87,12 @@ Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, c
 
 namespace {
 
-// The kernels of the tower. It runs on the CPU where the text model runs on a device, too.
+// A tower whose shape the device's kernels do not take runs on the CPU, beside a text model on the device.
+bool runs_on_device(const BackendOptions& options, const VisionTower& tower) {
+  return means_device(options) && cuda::cuda_vision_bytes(options, tower).ok();
+}
+
+// The kernels of a tower that does not run on the device.
 Result<const cpu::Kernels*> find_vision_kernels(BackendOptions options) {
   if (options.name == "cuda") options.name = "cpu";
   return find_kernels(options);
@@ -96,6 +102,11 @@ Result<const cpu::Kernels*> find_vision_kernels(BackendOptions options) {
 
 Result<std::unique_ptr<VisionEncoder>> create_vision_encoder(const BackendOptions& options,
                                                              std::shared_ptr<const VisionTower> tower) {
+  if (runs_on_device(options, *tower)) {
+    CARAT_CHECK(check(tower->maps));
+    CARAT_CHECK(check_finite(tower->weights));
+    return cuda::create_cuda_vision(options, std::move(tower));
+  }
   CARAT_TRY(const cpu::Kernels* kernels, find_vision_kernels(options));
   CARAT_CHECK(check(tower->maps));  // first: a file that changed explains every other error
   CARAT_CHECK(check_finite(tower->weights));
@@ -104,6 +115,7 @@ Result<std::unique_ptr<VisionEncoder>> create_vision_encoder(const BackendOption
 }
 
 Result<uint64_t> vision_encoder_bytes(const BackendOptions& options, const VisionTower& tower) {
+  if (runs_on_device(options, tower)) return cuda::cuda_vision_bytes(options, tower);
   CARAT_TRY(const cpu::Kernels* kernels, find_vision_kernels(options));
   return kernels == nullptr ? tower.bytes : cpu::cpu_vision_bytes(options, tower);
 }

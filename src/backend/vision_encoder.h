@@ -15,6 +15,12 @@
 
 namespace carat {
 
+// Of the last image.
+struct VisionStageTime {
+  std::string name;
+  double seconds;
+};
+
 class VisionEncoder {
  public:
   virtual ~VisionEncoder() = default;
@@ -28,6 +34,8 @@ class VisionEncoder {
   virtual uint64_t bytes() const = 0;    // resident: weights and working memory
   // Multiplications and additions of float32 a second that the hardware does at most, measured now; 0: not known.
   virtual double peak_operations() { return 0; }
+  // What each part of the last image took, where that is known.
+  virtual std::vector<VisionStageTime> stage_times() { return {}; }
 };
 
 // `options.name` as for create_backend. Errors: those of create_backend; kUnsupported for a shape that the kernels do

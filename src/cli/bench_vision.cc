@@ -25,6 +25,7 @@ using Clock = std::chrono::steady_clock;
 struct Flags {
   std::string type = "bf16";
   int32_t repetitions = 3;
+  int32_t pictures = 1;
   bool json = false;
   chat::LoadOptions loading;
 };
@@ -52,32 +53,44 @@ Status bench(const Flags& flags) {
   for (int32_t i = 0; i < flags.repetitions; ++i) {
     peaks.push_back(vision->peak_operations());
     const auto start = Clock::now();
-    CARAT_TRY(const std::vector<float> features, vision->encode(pixels));
+    for (int32_t k = 0; k < flags.pictures; ++k) {
+      CARAT_TRY(const std::vector<float> features, vision->encode(pixels));
+    }
     seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
   }
   peaks.push_back(vision->peak_operations());
   std::sort(seconds.begin(), seconds.end());
   const double median = seconds[seconds.size() / 2], peak = *std::max_element(peaks.begin(), peaks.end());
-  const double rate = operations(config) / median;
+  const double rate = operations(config) * flags.pictures / median;
+  const std::vector<VisionStageTime> stages = vision->stage_times();
   if (flags.json) {
+    nlohmann::ordered_json of_stages = nlohmann::ordered_json::object();
+    for (const VisionStageTime& stage : stages) of_stages[stage.name] = stage.seconds;
     say("{}\n", json_text({{"type", flags.type},
                            {"backend", vision->name()},
-                           {"seconds_per_image", median},
+                           {"pictures", flags.pictures},
+                           {"seconds_per_image", median / flags.pictures},
                            {"least_seconds", seconds.front()},
                            {"most_seconds", seconds.back()},
                            {"operations", operations(config)},
                            {"operations_per_second", rate},
                            {"peak_operations_per_second", peak},
+                           {"stages", of_stages},
                            {"bytes", vision->bytes()},
                            {"peak_resident_bytes", peak_resident_bytes()}},
                           2));
     return {};
   }
-  say("SigLIP-So400m, 896 x 896, {} ({} MB with its working memory), {}: {:.2f} s a picture ({:.2f} to {:.2f}), "
-      "{:.0f} GFLOP/s",
-      flags.type, vision->bytes() / 1'000'000, vision->name(), median, seconds.front(), seconds.back(), rate / 1e9);
+  const auto one = [](double of) { return of < 1 ? fmt::format("{:.2f} ms", of * 1e3) : fmt::format("{:.2f} s", of); };
+  say("SigLIP-So400m, 896 x 896, {} ({} MB with its working memory), {}: {} for {} ({} to {}), {:.0f} GFLOP/s",
+      flags.type, vision->bytes() / 1'000'000, vision->name(), one(median),
+      flags.pictures == 1 ? "a picture" : fmt::format("{} pictures", flags.pictures), one(seconds.front()),
+      one(seconds.back()), rate / 1e9);
   if (peak > 0) say(", {:.0f} % of the {:.0f} that float32 can do here", 100 * rate / peak, peak / 1e9);
   say("\n");
+  for (const VisionStageTime& stage : stages) {
+    if (stage.seconds > 0) say("  {:<10} {:>8.3f} ms\n", stage.name, stage.seconds * 1e3);
+  }
   return {};
 }
 
@@ -89,6 +102,7 @@ CLI::App* add_bench_vision(CLI::App& bench_command, Action& action) {
   command->footer("Example:\n  carat bench vision --type q8_0 --threads 4");
   command->add_option("--type", flags->type, "Of the matrices")->capture_default_str();
   add_number(*command, "-r,--repetitions", flags->repetitions, 1, 1000, "Repetitions; the median counts");
+  add_number(*command, "--pictures", flags->pictures, 1, 64, "Pictures one after the other, measured together");
   command->add_flag("--json", flags->json, "As JSON");
   add_model_flags(*command, flags->loading);
   command->callback([flags, &action] { action = [flags] { return run_and_report([&] { return bench(*flags); }); }; });

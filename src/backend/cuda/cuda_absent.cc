@@ -1,5 +1,6 @@
 // Built in place of the backend where there is no compiler for its kernels (CARAT_CUDA off).
 #include "backend/cuda/cuda_backend.h"
+#include "backend/cuda/cuda_vision.h"
 
 namespace carat::cuda {
 
@@ -12,6 +13,12 @@ Result<std::string> describe_device() {
 Result<std::unique_ptr<Backend>> create_cuda_backend(const BackendOptions&, const ModelConfig&, const Weights&) {
   return describe_device().error();
 }
+
+Result<std::unique_ptr<VisionEncoder>> create_cuda_vision(const BackendOptions&, std::shared_ptr<const VisionTower>) {
+  return describe_device().error();
+}
+
+Result<uint64_t> cuda_vision_bytes(const BackendOptions&, const VisionTower&) { return describe_device().error(); }
 
 Result<MemoryNeed> cuda_memory_need(const ModelConfig&, const Weights&, int32_t) { return describe_device().error(); }
 

@@ -19,8 +19,8 @@ class CudaBackend final : public Backend {
   CudaBackend(std::unique_ptr<Device> device, const ModelConfig& config)
       : device_(std::move(device)), config_(config) {}
 
-  Status load(const Weights& weights, int blocks) {
-    CARAT_TRY(forward_, Forward::create(*device_, config_, weights, blocks));
+  Status load(const Weights& weights, int blocks, Precision precision) {
+    CARAT_TRY(forward_, Forward::create(*device_, config_, weights, blocks, precision));
     return {};
   }
 
@@ -136,11 +136,8 @@ class CudaBackend final : public Backend {
 
 Result<std::unique_ptr<Backend>> create_backend_on(std::unique_ptr<Device> device, const BackendOptions& options,
                                                    const ModelConfig& config, const Weights& weights) {
-  if (options.precision == Precision::kFast) {
-    return Error{ErrorCode::kUnsupported, "the CUDA backend has no fast precision yet; leave --precision exact"};
-  }
   auto backend = std::make_unique<CudaBackend>(std::move(device), config);
-  CARAT_CHECK(backend->load(weights, options.threads));
+  CARAT_CHECK(backend->load(weights, options.threads, options.precision));
   return std::unique_ptr<Backend>(std::move(backend));
 }
 

@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include "backend/cuda/cuda_backend.h"
+#include "backend/cuda/cuda_vision.h"
 #include "backend/cuda/device.h"
 #include "backend/cuda/forward.h"
 
@@ -17,6 +18,12 @@ Result<std::unique_ptr<Backend>> create_cuda_backend(const BackendOptions& optio
                                                      const Weights& weights) {
   CARAT_TRY(std::unique_ptr<Device> device, open_device());
   return create_backend_on(std::move(device), options, config, weights);
+}
+
+Result<std::unique_ptr<VisionEncoder>> create_cuda_vision(const BackendOptions& options,
+                                                          std::shared_ptr<const VisionTower> tower) {
+  CARAT_TRY(std::unique_ptr<Device> device, open_device());
+  return create_vision_on(std::move(device), options, std::move(tower));
 }
 
 Result<MemoryNeed> cuda_memory_need(const ModelConfig& config, const Weights& weights, int32_t max_rows) {

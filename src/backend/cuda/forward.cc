@@ -14,7 +14,7 @@ constexpr int32_t kLeastTileRows = 4;  // of a sequence in a large step: so many
 constexpr size_t kPartialBytes = size_t{256} << 20;  // at most, of single rows' splits
 constexpr int64_t kLaneRows = 4;                     // rows that are multiplied with a lane for each output
 constexpr int64_t kFragmentRows = 32;  // rows that are multiplied 8 outputs at a time; more go through shared memory,
-constexpr int64_t kNarrowRows = 192;   // up to these only where such tiles fill the device
+constexpr int64_t kNarrowProductRows = 192;  // up to these only where such tiles fill the device
 
 // Blocks of four warps that write a row: two blocks of 32 columns for each warp.
 uint32_t row_blocks(const Rounded& x) { return static_cast<uint32_t>(div_ceil(x.chunks, 2)); }
@@ -30,9 +30,12 @@ constexpr const char* kTypeNames[] = {
 }  // namespace
 
 Result<std::unique_ptr<Forward>> Forward::create(Device& device, const ModelConfig& config, const Weights& weights,
-                                                 int blocks) {
+                                                 int blocks, Precision precision) {
   std::unique_ptr<Forward> forward(new Forward(device, config));
   forward->blocks_ = blocks;
+  forward->precision_ = precision;
+  forward->wide_ = device.facts().major == 9;
+  forward->multiprocessors_ = static_cast<uint32_t>(device.facts().multiprocessors);
   device.enter();
   CARAT_CHECK(forward->find_kernels());
   CARAT_TRY(forward->weights_, CudaWeights::load(device, config, weights));
@@ -42,7 +45,7 @@ Result<std::unique_ptr<Forward>> Forward::create(Device& device, const ModelConf
 Status Forward::find_kernels() {
   const std::pair<const char*, Device::Kernel*> named[] = {
 #define CARAT_NAMED(name, params) {#name, &kernels_.name},
-      CARAT_CUDA_KERNELS(CARAT_NAMED)
+      CARAT_CUDA_KERNELS(CARAT_NAMED) CARAT_CUDA_CORE_KERNELS(CARAT_NAMED)
 #undef CARAT_NAMED
   };
   for (const auto& [name, kernel] : named) {
@@ -104,8 +107,9 @@ Forward::RoundedPlace Forward::place(DeviceLayout& layout, int64_t rows, int64_t
     p.sums = layout.add<int32_t>(cells * 8);
   }
   if (floats) {
+    const auto filled = static_cast<size_t>(round_up<int64_t>(rows, kCoreRows)) * static_cast<size_t>(p.chunks);
     p.values = layout.add<float>(cells * kTileColumns);
-    p.pieces = layout.add<uint16_t>(cells * kTileColumns * 2);
+    p.pieces = layout.add<uint16_t>(filled * kTileColumns * 2);
   }
   p.factors = layout.add<float>(rows16);
   return p;
@@ -122,7 +126,8 @@ Rounded Forward::rounded(const RoundedPlace& p, int64_t rows) const {
   r.chunks = p.chunks;
   r.columns = p.columns;
   r.rows16 = static_cast<int32_t>(round_up<int64_t>(rows, 16));
-  r.fragments = rows > kLaneRows ? 1 : 0;
+  r.fragments = p.cores && rows > kFragmentRows ? 2 : rows > kLaneRows ? 1 : 0;
+  r.core_planes = precision_ == Precision::kFast ? 1 : 2;
   r.integers = p.integers ? 1 : 0;
   r.floats = p.floats ? 1 : 0;
   return r;
@@ -151,7 +156,11 @@ Status Forward::reserve(const KvPlan& plan) {
   }
 
   bool integers[3] = {}, floats[3] = {};  // inputs of qkv and gate_up, of attn_out, of down
-  const auto reads = [&](int input, const TileMatrix& m) { (is_quantised(m) ? integers : floats)[input] = true; };
+  bool others[3] = {};                    // floats that are no BF16
+  const auto reads = [&](int input, const TileMatrix& m) {
+    (is_quantised(m) ? integers : floats)[input] = true;
+    if (!is_quantised(m) && m.type != TileType::kBF16) others[input] = true;
+  };
   for (const CudaLayer& layer : weights_.layers) {
     for (const ProductPart& part : layer.qkv) reads(0, part.matrix);
     for (const ProductPart& part : layer.gate_up) reads(0, part.matrix);
@@ -167,8 +176,15 @@ Status Forward::reserve(const KvPlan& plan) {
   attended_ = place(layout, plan.max_rows, config_.heads * config_.head_size, integers[1], floats[1]);
   gated_ = place(layout, plan.max_rows, config_.ffn_width, integers[2], floats[2]);
   last_ = place(layout, kHeadRows, config_.width, is_quantised(weights_.head), !is_quantised(weights_.head));
+  RoundedPlace* const inputs[] = {&norm_, &attended_, &gated_};
+  for (size_t i = 0; i < 3; ++i) inputs[i]->cores = wide_ && floats[i] && !others[i];
   hidden_ = layout.add<float>(T * D);
-  projected_ = layout.add<float>(T * D);
+  size_t parts = T;  // rows of all parts of a sum
+  for (int64_t rows = kShortRows; rows <= round_up<int64_t>(plan.max_rows, kShortRows); rows += kShortRows) {
+    parts =
+        std::max(parts, static_cast<size_t>(most_splits(config_.width, rows) * std::min<int64_t>(rows, plan.max_rows)));
+  }
+  projected_ = layout.add<float>(parts * D);
   qkv_ = layout.add<float>(T * (H + 2 * K) * E);
   attention_ = layout.add<float>(T * H * E);
   products_ = layout.add<float>(T * 2 * F);
@@ -183,12 +199,22 @@ Status Forward::reserve(const KvPlan& plan) {
   return device_.finish();
 }
 
+Device::Kernel Forward::fast_attention() const {
+  if (precision_ != Precision::kFast) return nullptr;
+  const int32_t E = config_.head_size;
+  return E == 64    ? kernels_.attend_fast_64
+         : E == 128 ? kernels_.attend_fast_128
+         : E == 256 ? kernels_.attend_fast_256
+                    : nullptr;
+}
+
 // Which rows attend by themselves, and which in tiles: the largest first, then in turns, so that every multiprocessor gets
 // about the same.
 void Forward::plan_attention(const Step& step) {
   single_plan_.clear();
   tile_plan_.clear();
-  const int32_t at_once = kQueryRows / (config_.heads / config_.kv_heads);
+  const int32_t of_tile = fast_attention() != nullptr ? kFastQueries : kQueryRows;
+  const int32_t at_once = of_tile / (config_.heads / config_.kv_heads);
   std::vector<std::pair<int64_t, std::pair<int32_t, int32_t>>> tiles;  // keys, first row, rows
   most_splits_[0] = most_splits_[1] = 0;
   for (const SeqRows& seq : step.seqs) {
@@ -333,11 +359,15 @@ void Forward::product(const ProductPart& part, const Rounded& x, float* out, int
   const int32_t rounds = div_ceil(part.matrix.chunks, 16);
   const auto warps = static_cast<uint32_t>(std::max(4, div_ceil(part.matrix.chunks, rounds)));
   const auto groups = static_cast<uint32_t>(part.matrix.groups);
+  if (x.fragments == 2 && !is_quantised(part.matrix)) {
+    core_product(part, x, out, out_stride, rows, 1, nullptr);
+    return;
+  }
   const uint32_t whole_tiles = groups / kGemmGroups * static_cast<uint32_t>(div_ceil<int64_t>(rows, 64));
   if (x.fragments == 0) {
     const auto kernel = rows == 1 ? kernels_.product_1[type] : kernels_.product_4[type];
     launch(kernel, p, groups, 1, 1, warps * 32, warps * (rows == 1 ? 1 : 4) * 8 * sizeof(float));
-  } else if (rows > kFragmentRows && (rows > kNarrowRows || whole_tiles >= multiprocessors_)) {
+  } else if (rows > kFragmentRows && (rows > kNarrowProductRows || whole_tiles >= multiprocessors_)) {
     const bool quantised = is_quantised(part.matrix);
     const TileFormat format = tile_format(part.matrix.type);
     const auto scales = static_cast<size_t>(quantised ? 2 * 128 * format.subs * (format.min ? 2 : 1) : 0);
@@ -351,6 +381,56 @@ void Forward::product(const ProductPart& part, const Rounded& x, float* out, int
            wide ? div_ceil(groups, 4u) : groups, static_cast<uint32_t>(div_ceil<int64_t>(rows, 64)), 1, warps * 32,
            warps * 16 * (wide ? 32 : 8) * sizeof(float));
   }
+}
+
+// Parts that a sum over columns falls into, so that few rows keep every multiprocessor busy.
+int32_t Forward::most_splits(int32_t outputs, int64_t rows) const {
+  const int64_t tiles = div_ceil<int64_t>(rows, kShortRows) * div_ceil(div_ceil(outputs, kTileRows), kHalfGroups);
+  return static_cast<int32_t>(std::clamp<int64_t>(int64_t{multiprocessors_} / tiles, 1, 16));
+}
+
+int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
+                              int32_t most_splits, const Rounded* gated) {
+  constexpr double kShortCost = 0.58;  // of a block of 128 rows, in blocks of 256
+  constexpr int32_t kLeastStages = 6;  // of a part
+  HalfGemmParams p{};
+  p.x = reinterpret_cast<const uint16_t*>(x.pieces);
+  p.x_groups = core_groups(x.rows16);
+  p.x_plane = static_cast<int64_t>(p.x_groups) * x.chunks * kTileColumns * kTileRows;
+  p.w = part.matrix.data;
+  p.w_groups = part.matrix.groups;
+  p.stages = 2 * part.matrix.chunks;
+  p.passes = x.core_planes;
+  p.rows = static_cast<int32_t>(rows);
+  p.outputs = part.matrix.rows;
+  p.out = out;
+  p.out_stride = static_cast<int32_t>(out_stride);
+  p.group_step = part.group_step;
+  p.group_first = part.group_first;
+  p.splits = std::max(1, std::min(most_splits, p.stages * p.passes / kLeastStages));
+  p.output_tiles = div_ceil(part.matrix.groups, kHalfGroups);
+  const auto turns = [&](int32_t tall) {
+    return div_ceil<int64_t>(div_ceil<int64_t>(rows, tall) * p.output_tiles, int64_t{multiprocessors_});
+  };
+  const bool tall =
+      p.splits == 1 && static_cast<double>(turns(kWideRows)) <= kShortCost * static_cast<double>(turns(kShortRows));
+  const int32_t of_block = tall ? kWideRows : kShortRows;
+  p.row_tiles = static_cast<int32_t>(div_ceil<int64_t>(rows, of_block));
+  if (gated != nullptr) p.gated = *gated;
+  const Device::Kernel kernel = gated != nullptr ? (tall ? kernels_.core_gated_256 : kernels_.core_gated_128)
+                                                 : (tall ? kernels_.core_text_256 : kernels_.core_text_128);
+  const auto blocks = static_cast<uint32_t>(p.row_tiles * p.output_tiles * p.splits);
+  launch(kernel, p, std::min(blocks, multiprocessors_), 1, 1, kWideThreads, static_cast<size_t>(wide_bytes(of_block)));
+  return p.splits;
+}
+
+// A product whose parts close_rows adds.
+int32_t Forward::summed_product(const ProductPart& part, const Rounded& x, int64_t rows) {
+  if (x.fragments == 2 && !is_quantised(part.matrix)) {
+    return core_product(part, x, at<float>(projected_), config_.width, rows, most_splits(config_.width, rows), nullptr);
+  }
+  product(part, x, at<float>(projected_), config_.width, rows);
+  return 1;
 }
 
 void Forward::attention(const CudaLayer& layer, size_t index) {
@@ -377,8 +457,14 @@ void Forward::attention(const CudaLayer& layer, size_t index) {
   const auto H = static_cast<uint32_t>(config_.heads);
   if (tile_count_ != 0) {
     p.items = tiles_;
-    launch(kernels_.attend_tiles, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1,
-           256, (kQueryRows * (E + 4 + kSplit + 4 + 8) + 16 * 32 * 20) * sizeof(float));
+    if (const auto kernel = fast_attention(); kernel != nullptr) {
+      const size_t stage = kPageTokens * (4 * E + 16);
+      launch(kernel, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1, kFastThreads,
+             kFastQueries * E * 2 + 2 * stage);
+    } else {
+      launch(kernels_.attend_tiles, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1,
+             256, (kQueryRows * (E + 4 + kSplit + 4 + 8) + 16 * 32 * 20) * sizeof(float));
+    }
   }
   if (single_count_ != 0) {
     const auto singles = static_cast<uint32_t>(single_count_);
@@ -426,8 +512,9 @@ void Forward::layer(size_t index, int64_t rows) {
   launch(kernels_.round_rows, RoundParams{at<float>(attention_), attended}, T, row_blocks(attended), 1, kRowThreads, 0);
   stage_done(Stage::kAttn);
 
-  product(layer.attn_out, attended, at<float>(projected_), config_.width, rows);
   CloseParams close{};
+  close.splits = summed_product(layer.attn_out, attended, rows);
+  close.split_stride = rows * config_.width;
   close.projected = at<float>(projected_);
   close.post_norm = layer.post_attn_norm;
   close.hidden = at<float>(hidden_);
@@ -438,12 +525,19 @@ void Forward::layer(size_t index, int64_t rows) {
   launch(kernels_.close_rows, close, T, 1, 1, kRowThreads, kScratch);
   stage_done(Stage::kAttnOut);
 
-  for (const ProductPart& part : layer.gate_up) product(part, norm, at<float>(products_), 2 * config_.ffn_width, rows);
   const Rounded gated = rounded(gated_, rows);
-  launch(kernels_.gate_rows, GatedParams{at<float>(products_), gated}, T, row_blocks(gated), 1, kRowThreads, 0);
+  const bool fused = layer.gate_up.size() == 1 && norm.fragments == 2 && gated.fragments == 2 && gated.integers == 0 &&
+                     !is_quantised(layer.gate_up[0].matrix) && config_.ffn_width % kTileColumns == 0;
+  if (fused) {
+    core_product(layer.gate_up[0], norm, nullptr, 0, rows, 1, &gated);
+  } else {
+    for (const ProductPart& part : layer.gate_up)
+      product(part, norm, at<float>(products_), 2 * config_.ffn_width, rows);
+    launch(kernels_.gate_rows, GatedParams{at<float>(products_), gated}, T, row_blocks(gated), 1, kRowThreads, 0);
+  }
   stage_done(Stage::kGateUp);
 
-  product(layer.down, gated, at<float>(projected_), config_.width, rows);
+  close.splits = summed_product(layer.down, gated, rows);
   close.post_norm = layer.post_ffn_norm;
   close.next_norm = index + 1 < weights_.layers.size() ? weights_.layers[index + 1].attn_norm : nullptr;
   launch(kernels_.close_rows, close, T, 1, 1, kRowThreads, kScratch);

@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "backend/cuda/cuda_weights.h"
+#include "backend/cuda/half_params.h"
 
 namespace carat::cuda {
 
@@ -17,7 +18,7 @@ class Forward {
  public:
   // `blocks`: of the kernels of one row; 0: one on each multiprocessor.
   static Result<std::unique_ptr<Forward>> create(Device& device, const ModelConfig& config, const Weights& weights,
-                                                 int blocks);
+                                                 int blocks, Precision precision);
 
   static MemoryNeed memory_need(const ModelConfig& config, const Weights& weights, int32_t max_rows);
 
@@ -50,11 +51,12 @@ class Forward {
   struct RoundedPlace {
     size_t planes = 0, scales = 0, sums = 0, values = 0, pieces = 0, factors = 0;
     int32_t chunks = 0, columns = 0;
-    bool integers = false, floats = false;
+    bool integers = false, floats = false, cores = false;
   };
   struct Kernels {
 #define CARAT_KERNEL_HANDLE(name, params) Device::Kernel name = nullptr;
     CARAT_CUDA_KERNELS(CARAT_KERNEL_HANDLE)
+    CARAT_CUDA_CORE_KERNELS(CARAT_KERNEL_HANDLE)
 #undef CARAT_KERNEL_HANDLE
     std::array<Device::Kernel, kTileTypes> product_1{}, product_4{}, product_fragments{}, product_wide{}, gemm{},
         head_row{};
@@ -66,10 +68,17 @@ class Forward {
   void upload_step(const Step& step, std::span<const int32_t> tokens, std::span<const int32_t> logits_rows,
                    std::span<const int32_t> hidden_rows);
   void plan_attention(const Step& step);
+  // Of Precision::kFast; none for other head sizes.
+  Device::Kernel fast_attention() const;
   void copy_pages(const Step& step);
   void layer(size_t index, int64_t rows);
   void attention(const CudaLayer& layer, size_t index);
   void product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows);
+  // The same through cores; `gated`: gate and up become the next product's input. Returns how many parts `out` has.
+  int32_t core_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
+                       int32_t most_splits, const Rounded* gated);
+  int32_t summed_product(const ProductPart& part, const Rounded& x, int64_t rows);
+  int32_t most_splits(int32_t outputs, int64_t rows) const;
   void embed(int64_t rows);
   void head(const Wanted& wanted, Results& results);
   // One row in one launch.
@@ -118,6 +127,8 @@ class Forward {
   size_t decode_shared_bytes_ = 0;  // 0: the model does not fit the kernel
   int blocks_ = 0;                  // asked for
   uint32_t multiprocessors_ = 1;
+  bool wide_ = false;  // has the products of warpgroups
+  Precision precision_ = Precision::kExact;
   uint64_t* best_ = nullptr;  // [kHeadRows]
 
   // Of the step that is computed.

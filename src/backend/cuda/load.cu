@@ -1,5 +1,6 @@
 // Once per model or per page: file blocks into tiles, pages copied.
 #include "backend/cuda/device/file_blocks.cuh"
+#include "backend/cuda/half_params.h"
 #include "backend/cuda/device/tiles.cuh"
 
 namespace carat::cuda {
@@ -73,6 +74,54 @@ CARAT_KERNEL(repack_tiles, RepackParams, 256, 1) {
   const int64_t item = static_cast<int64_t>(blockIdx.x) * block_threads() + thread_index();
   if (item >= static_cast<int64_t>(p.rows) * blocks) return;
   for_type(p.type, RepackBlock{p, static_cast<int>(item / blocks), static_cast<int>(item % blocks)});
+}
+
+CARAT_DEVICE float file_float(const uint8_t* at, TileType type, int column) {
+  if (type == TileType::kF32) return load<float>(at + static_cast<int64_t>(column) * 4);
+  const auto bits = load<uint16_t>(at + static_cast<int64_t>(column) * 2);
+  return type == TileType::kF16 ? half_to_float(bits) : bits_to_float(static_cast<uint32_t>(bits) << 16);
+}
+
+// A thread for eight columns of a row.
+CARAT_KERNEL(half_repack, HalfRepackParams, 256, 1) {
+  const int octets = (p.columns + 7) / 8;
+  const int64_t item = static_cast<int64_t>(blockIdx.x) * block_threads() + thread_index();
+  if (item >= static_cast<int64_t>(p.rows) * octets) return;
+  const auto row = static_cast<int>(item / octets), first = static_cast<int>(item % octets) * 8;
+  const int to = p.first_row + row;
+  uint8_t* at = p.tiles + (static_cast<int64_t>(to / kTileRows) * p.chunks + first / kTileColumns) * (kTileRows * kTileColumns * 2) +
+                (first % kTileColumns / 8 * kTileRows + to % kTileRows) * 16;
+  for (int i = 0; i < 8 && first + i < p.columns; ++i) {
+    const float value = file_float(p.file + row * p.row_bytes, p.type, first + i) * p.scale;
+    const uint16_t half = float_to_half(value);
+    *reinterpret_cast<uint16_t*>(at + 2 * i) = half;
+    if (p.planes == 2) *reinterpret_cast<uint16_t*>(at + p.plane + 2 * i) = float_to_half(value - half_to_float(half));
+  }
+}
+
+struct LengthOfRow {
+  const TileMatrix& m;
+  int row;
+  float* squares;
+
+  template <TileType kType>
+  CARAT_METHOD void run() const {
+    for (int column = lane_index(); column < m.chunks * kTileColumns; column += 32) {
+      const uint8_t* tile = m.data + (static_cast<int64_t>(row / kTileRows) * m.chunks + column / kTileColumns) * tile_format(kType).tile_bytes();
+      const float value = tile_element_of<kType>(tile, row % kTileRows, column % kTileColumns);
+      *squares = fma_rn(value, value, *squares);
+    }
+  }
+};
+
+// A warp for a row.
+CARAT_KERNEL(row_length, RowLengthParams, 128, 1) {
+  const int row = static_cast<int>(blockIdx.x) * 4 + warp_index();
+  if (row >= p.matrix.rows) return;
+  float squares = 0.0f;
+  for_type(p.matrix.type, LengthOfRow{p.matrix, row, &squares});
+  const float length = sqrt_rn(warp_halves(squares));
+  if (lane_index() == 0) atomic_max(p.largest, float_bits(length));
 }
 
 // blockIdx: pair, layer piece.

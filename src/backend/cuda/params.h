@@ -12,6 +12,7 @@ namespace carat::cuda {
 inline constexpr int kKeysPerPage = 64;  // P
 inline constexpr int kSplit = 256;       // keys of a split of attention
 inline constexpr int kQueryRows = 32;    // of a block of attend_tiles: positions times the heads of a kv head
+inline constexpr int kFastQueries = 64, kFastThreads = 128;  // of attend_fast
 inline constexpr int kDecodeStamps = 16;
 inline constexpr int kRowThreads = 128;  // of a block that works on one row: the partial sums of a norm
 
@@ -38,6 +39,7 @@ struct TileMatrix {
 //   fragments:  planes [chunk][row / 16][high, low][4 blocks][32 lanes][16 bytes], A fragments of mma.m16n8k32
 // and as floats for 16- and 32-bit weights: values [T][chunks * 128]; fragments of two bf16 pieces (value = high + low):
 //   pieces [chunk][row / 16][8 steps of 16 columns][high, low][32 lanes][16 bytes], A fragments of mma.m16n8k16
+// or, for BF16 weights and many rows, as cores (half_params.h): pieces [high, low][64 columns][row / 8][8 columns] ...
 struct Rounded {
   uint8_t* planes;
   float* scales;  // rows: [T][blocks]; fragments: [chunk][T16][4]
@@ -48,9 +50,12 @@ struct Rounded {
   int32_t chunks;  // of 128 columns, the last one filled with zeros
   int32_t columns;
   int32_t rows16;            // T16: T rounded up to whole fragments
-  int32_t fragments;         // 1: fragments, 0: rows
+  int32_t fragments;         // 2: fragments, floats as cores; 1: fragments; 0: rows
   int32_t integers, floats;  // which of the two forms are wanted
+  int32_t core_planes;       // 2, or 1 where high pieces are enough
 };
+inline constexpr int kCoreRows = 256;  // that cores are filled up to
+constexpr int core_groups(int rows16) { return (rows16 + kCoreRows - 1) / kCoreRows * (kCoreRows / 8); }
 
 struct RowInfo {
   int32_t token;
@@ -83,13 +88,15 @@ struct EmbedParams {
 
 // hidden += norm(projected), then the next product's input.
 struct CloseParams {
-  const float* projected;  // [T][D]
+  const float* projected;  // [splits][T][D]: parts of a sum, added in their order
   const float* post_norm;
   float* hidden;
   const float* next_norm;  // null: nothing follows
   Rounded out;
   int32_t width;
   float epsilon;
+  int32_t splits;
+  int64_t split_stride;
 };
 
 // The wanted rows of hidden, normed: the head's input, or the result itself.
@@ -293,6 +300,9 @@ constexpr int decode_round(int chunks, int parts, int unit) {
   X(attend_splits, AttentionParams)  \
   X(combine_splits, AttentionParams) \
   X(attend_tiles, AttentionParams)   \
+  X(attend_fast_64, AttentionParams)  \
+  X(attend_fast_128, AttentionParams) \
+  X(attend_fast_256, AttentionParams) \
   X(repack_tiles, RepackParams)      \
   X(copy_pages, CopyPagesParams)     \
   X(decode_row, DecodeParams)        \

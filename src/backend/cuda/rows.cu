@@ -64,6 +64,9 @@ CARAT_DEVICE void close_narrow_row(const CloseParams& p, int row, float* scratch
     const int i = thread + k * kRowThreads;
     const bool there = i < p.width;
     value[k] = there ? y[i] : 0.0f;
+    for (int split = 1; split < p.splits; ++split) {
+      if (there) value[k] = value[k] + y[split * p.split_stride + i];
+    }
     h[k] = there ? hidden[i] : 0.0f;
     post[k] = there ? p.post_norm[i] : 0.0f;
     next[k] = there && p.next_norm != nullptr ? p.next_norm[i] : 0.0f;

@@ -7,16 +7,20 @@
 
 #include "backend/cuda/emulator.h"
 //
+#include "backend/cuda/attend_fast.cu"
 #include "backend/cuda/attend_tiles.cu"
 #include "backend/cuda/attention.cu"
 #include "backend/cuda/decode.cu"
 #include "backend/cuda/gemm.cu"
 #include "backend/cuda/gemm_floats.cu"
+#include "backend/cuda/half_gemm.cu"
 #include "backend/cuda/head.cu"
 #include "backend/cuda/load.cu"
 #include "backend/cuda/products.cu"
 #include "backend/cuda/rows.cu"
 #include "backend/cuda/sample.cu"
+#include "backend/cuda/vision.cu"
+#include "backend/cuda/vision_attend.cu"
 
 namespace carat::test {
 namespace {
@@ -31,7 +35,7 @@ void call(const void* params) {
 const std::map<std::string, Function, std::less<>>& kernels() {
   static const std::map<std::string, Function, std::less<>> table = {
 #define CARAT_ENTRY(name, Params) {#name, &call<&cuda::name, cuda::Params>},
-      CARAT_CUDA_KERNELS(CARAT_ENTRY)
+      CARAT_CUDA_KERNELS(CARAT_ENTRY) CARAT_CUDA_VISION_KERNELS(CARAT_ENTRY) CARAT_CUDA_CORE_KERNELS(CARAT_ENTRY)
 #undef CARAT_ENTRY
 #define CARAT_ENTRIES(type)                                                            \
   {"product_1_" #type, &call<&cuda::product_1_##type, cuda::ProductParams>},           \
@@ -48,7 +52,8 @@ const std::map<std::string, Function, std::less<>>& kernels() {
 
 class EmulatedDevice final : public cuda::Device {
  public:
-  cuda::DeviceFacts facts() const override { return {"emulator", 9, 0, 3, 160 << 10, 1 << 30, 1 << 30}; }
+  explicit EmulatedDevice(int major) : major_(major) {}
+  cuda::DeviceFacts facts() const override { return {"emulator", major_, 0, 3, 160 << 10, 1 << 30, 1 << 30}; }
   void enter() override {}
   Result<void*> allocate(size_t bytes, std::string_view) override {
     void* memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256 + 256);
@@ -74,10 +79,13 @@ class EmulatedDevice final : public cuda::Device {
   void mark(int) override {}
   Status finish() override { return {}; }
   double seconds_between(int, int) override { return 0; }
+
+ private:
+  const int major_;
 };
 
 }  // namespace
 
-std::unique_ptr<cuda::Device> emulated_device() { return std::make_unique<EmulatedDevice>(); }
+std::unique_ptr<cuda::Device> emulated_device(int major) { return std::make_unique<EmulatedDevice>(major); }
 
 }  // namespace carat::test

@@ -7,6 +7,7 @@
 
 namespace carat::test {
 
-std::unique_ptr<cuda::Device> emulated_device();
+// `major`: of its compute capability; kernels that Hopper alone has run on 9.
+std::unique_ptr<cuda::Device> emulated_device(int major = 9);
 
 }  // namespace carat::test

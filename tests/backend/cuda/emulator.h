@@ -42,6 +42,13 @@ extern carat::cuda::emulator::Index threadIdx, blockIdx, blockDim, gridDim;
 
 namespace carat::cuda {
 
+struct alignas(16) Words4 {
+  uint32_t x, y, z, w;
+};
+struct alignas(8) Floats2 {
+  float x, y;
+};
+
 CARAT_DEVICE uint8_t* shared_memory() { return emulator::block_shared_memory(); }
 CARAT_DEVICE float fma_rn(float a, float b, float c) { return std::fma(a, b, c); }
 CARAT_DEVICE float div_rn(float a, float b) { return a / b; }
@@ -170,6 +177,98 @@ CARAT_DEVICE void mma_bf16(float* d, const uint32_t* a, uint32_t b0, uint32_t b1
     }
   }
 }
+CARAT_DEVICE float emulated_half(uint32_t word, int i) {
+  return half_to_float(static_cast<uint16_t>(word >> (16 * i)));
+}
+CARAT_DEVICE void mma_f16(float* d, const uint32_t* a, uint32_t b0, uint32_t b1) {
+  const uint32_t words[6] = {a[0], a[1], a[2], a[3], b0, b1};
+  const auto* all = emulator::exchange(words, 6);
+  const int group = emulated_lane() / 4, t = emulated_lane() % 4;
+  for (int i = 0; i < 4; ++i) {
+    const int column = 2 * t + i % 2;
+    for (int half = 0; half < 2; ++half) {
+      for (int k = 0; k < 4; ++k) {
+        for (int j = 0; j < 2; ++j) {
+          d[i] +=
+              emulated_half(all[4 * group + k][2 * half + i / 2], j) * emulated_half(all[4 * column + k][4 + half], j);
+        }
+      }
+    }
+  }
+}
+CARAT_DEVICE uint32_t pack_halves(float low, float high) {
+  return static_cast<uint32_t>(float_to_half(high)) << 16 | float_to_half(low);
+}
+CARAT_DEVICE uint32_t pack_bf16(float low, float high) {
+  const auto to_bf16 = [](float value) {
+    const uint32_t bits = float_bits(value);
+    return (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fffu : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  };
+  return to_bf16(high) << 16 | to_bf16(low);
+}
+CARAT_DEVICE float exp2_near(float x) { return x < -126.0f ? 0.0f : std::exp2(x); }
+CARAT_DEVICE float inverse_near(float x) { return 1.0f / x; }
+CARAT_DEVICE uint32_t transpose_8x8(uint32_t word) {
+  const auto* all = emulator::exchange(&word, 1);
+  const int row = emulated_lane() / 4, t = emulated_lane() % 4;
+  const auto element = [&](int r) { return (all[4 * r + row / 2][0] >> (16 * (row % 2))) & 0xffffu; };
+  return element(2 * t) | element(2 * t + 1) << 16;
+}
+CARAT_DEVICE Words4 load_transposed(const uint8_t* row) {
+  const uint64_t address = reinterpret_cast<uintptr_t>(row);
+  const uint32_t words[2] = {static_cast<uint32_t>(address), static_cast<uint32_t>(address >> 32)};
+  const auto* all = emulator::exchange(words, 2);
+  uint32_t out[4];
+  for (int m = 0; m < 4; ++m) {
+    uint16_t of[2];
+    for (int i = 0; i < 2; ++i) {
+      const uint32_t* lane = all[8 * m + 2 * (emulated_lane() % 4) + i];
+      const auto at = static_cast<uintptr_t>(uint64_t{lane[1]} << 32 | lane[0]);
+      std::memcpy(of + i, reinterpret_cast<const uint8_t*>(at) + emulated_lane() / 4 * 2, 2);
+    }
+    out[m] = static_cast<uint32_t>(of[1]) << 16 | of[0];
+  }
+  return {out[0], out[1], out[2], out[3]};
+}
+inline constexpr bool kWarpgroups = true;
+CARAT_DEVICE void warpgroup_begin() {}
+CARAT_DEVICE void warpgroup_commit() {}
+template <int kOpen>
+void warpgroup_wait() {}
+template <int kCount>
+void fewer_registers() {}
+template <int kCount>
+void more_registers() {}
+template <class ToFloat>
+void emulated_warpgroup_mma(float* d, const uint8_t* a, const uint8_t* b, int group_bytes, bool from_zero,
+                            ToFloat to_float) {
+  const int lane = emulated_lane(), row = static_cast<int>(threadIdx.x / 32 % 4) * 16 + lane / 4;
+  const auto values = [&](const uint8_t* of, int r, float* out) {
+    for (int k = 0; k < 16; ++k) {
+      uint16_t bits;
+      std::memcpy(&bits, of + r / 8 * group_bytes + k / 8 * 128 + r % 8 * 16 + k % 8 * 2, 2);
+      out[k] = to_float(bits);
+    }
+  };
+  float rows[2][16], column[16];
+  values(a, row, rows[0]);
+  values(a, row + 8, rows[1]);
+  for (int i = 0; i < 36; ++i) {
+    values(b, i / 2 * 8 + lane % 4 * 2 + i % 2, column);
+    for (int half = 0; half < 2; ++half) {
+      float& sum = d[i / 2 * 4 + half * 2 + i % 2];
+      if (from_zero) sum = 0.0f;
+      for (int k = 0; k < 16; ++k) sum += rows[half][k] * column[k];
+    }
+  }
+}
+CARAT_DEVICE void warpgroup_mma_f16(float* d, const uint8_t* a, const uint8_t* b, int group_bytes, bool from_zero) {
+  emulated_warpgroup_mma(d, a, b, group_bytes, from_zero, [](uint16_t bits) { return half_to_float(bits); });
+}
+CARAT_DEVICE void warpgroup_mma_bf16(float* d, const uint8_t* a, const uint8_t* b, int group_bytes, bool from_zero) {
+  emulated_warpgroup_mma(d, a, b, group_bytes, from_zero,
+                         [](uint16_t bits) { return bits_to_float(static_cast<uint32_t>(bits) << 16); });
+}
 CARAT_DEVICE void copy_async_16(void* shared, const void* global) { std::memcpy(shared, global, 16); }
 CARAT_DEVICE void copy_async_commit() {}
 template <int kPending>
@@ -190,7 +289,9 @@ struct EmulatedArrival {
     phase ^= 1;
   }
 };
-CARAT_DEVICE EmulatedArrival* emulated_arrival(uint64_t* arrival) { return reinterpret_cast<EmulatedArrival*>(arrival); }
+CARAT_DEVICE EmulatedArrival* emulated_arrival(uint64_t* arrival) {
+  return reinterpret_cast<EmulatedArrival*>(arrival);
+}
 CARAT_DEVICE void arrival_init(uint64_t* arrival, int count) {
   *emulated_arrival(arrival) = {0, static_cast<uint16_t>(count), static_cast<uint8_t>(count), 0};
 }
@@ -209,16 +310,14 @@ CARAT_DEVICE void bulk_copy(void* shared, const void* global, uint32_t bytes, ui
   emulated_arrival(arrival)->bytes -= static_cast<int32_t>(bytes);
   emulated_arrival(arrival)->look();
 }
+CARAT_DEVICE void arrival_arrive(uint64_t* arrival) {
+  --emulated_arrival(arrival)->pending;
+  emulated_arrival(arrival)->look();
+}
 CARAT_DEVICE void copy_async_arrive(uint64_t* arrival) {
   --emulated_arrival(arrival)->pending;
   emulated_arrival(arrival)->look();
 }
-struct alignas(16) Words4 {
-  uint32_t x, y, z, w;
-};
-struct alignas(8) Floats2 {
-  float x, y;
-};
 CARAT_DEVICE Words4 load_once_16(const void* p) {
   Words4 v;
   std::memcpy(&v, p, 16);
@@ -240,6 +339,7 @@ CARAT_DEVICE bool warp_all(bool value) {
 }
 CARAT_DEVICE uint64_t nanoseconds() { return 0; }
 #define CARAT_OUTLINE static
+CARAT_DEVICE void atomic_max(uint32_t* p, uint32_t value) { *p = *p < value ? value : *p; }
 CARAT_DEVICE void atomic_max(uint64_t* p, uint64_t value) { *p = *p < value ? value : *p; }
 
 }  // namespace carat::cuda

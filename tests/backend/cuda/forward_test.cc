@@ -90,6 +90,21 @@ TEST_P(EmulatedForwardTest, IsTheCpu) {
   expect_the_cpu(GetParam(), model, *emulated(model), runs);
 }
 
+// Fast: attention's queries and weights, and what BF16 weights multiply, are rounded to 11 and 8 bits; the rest is the same.
+TEST(EmulatedFastTest, IsNearTheCpu) {
+  for (const auto& [type, tolerance] : {std::pair{DType::kQ4_0, 1e-2}, {DType::kBF16, 6e-2}}) {
+    const RandomModel model = random_model(type, 1);
+    const auto tokens = random_tokens(260, 2);
+    BackendOptions options;
+    options.precision = Precision::kFast;
+    const auto fast = ready(cuda::create_backend_on(test::emulated_device(), options, model.config, model.weights));
+    const auto expected = logits(*portable(model), model.config, tokens, {kRows});
+    const auto actual = logits(*fast, model.config, tokens, {93});
+    EXPECT_TRUE(test::rows_within(actual, expected, 512, tolerance)) << dtype_info(type).name;
+    EXPECT_FALSE(test::same_bits(actual, expected));
+  }
+}
+
 class EmulatedDepthTest : public testing::TestWithParam<DType> {};
 
 // Behind a window and a split of attention: one row at a time, each in one launch.

@@ -33,6 +33,13 @@ extern __shared__ __align__(128) uint8_t carat_shared_memory[];
 
 namespace carat::cuda {
 
+struct alignas(16) Words4 {
+  uint32_t x, y, z, w;
+};
+struct alignas(8) Floats2 {
+  float x, y;
+};
+
 CARAT_DEVICE uint8_t* shared_memory() { return carat_shared_memory; }
 CARAT_DEVICE float fma_rn(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 CARAT_DEVICE float div_rn(float a, float b) { return __fdiv_rn(a, b); }
@@ -105,6 +112,111 @@ CARAT_DEVICE void mma_bf16(float* d, const uint32_t* a, uint32_t b0, uint32_t b1
                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+CARAT_DEVICE void mma_f16(float* d, const uint32_t* a, uint32_t b0, uint32_t b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+CARAT_DEVICE uint32_t pack_halves(float low, float high) {  // to nearest even; beyond 65504 is infinity
+  uint32_t word;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+  return word;
+}
+CARAT_DEVICE uint32_t pack_bf16(float low, float high) {  // to nearest even
+  uint32_t word;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+  return word;
+}
+// 2^x to 22 bits; below 2^-126 it is 0.
+CARAT_DEVICE float exp2_near(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+CARAT_DEVICE float inverse_near(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+// A warp's 8 x 8 pairs of bytes, a word of lane 4 r + c holding row r, columns 2 c and 2 c + 1: transposed.
+CARAT_DEVICE uint32_t transpose_8x8(uint32_t word) {
+  uint32_t out;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(out) : "r"(word));
+  return out;
+}
+// Four such 8 x 8 from shared memory, transposed; lane 8 m + r knows where row r of the m-th lies.
+CARAT_DEVICE Words4 load_transposed(const uint8_t* row) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  Words4 v;
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "r"(address));
+  return v;
+}
+CARAT_DEVICE void arrival_arrive(uint64_t* arrival) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(arrival));
+  asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(address) : "memory");
+}
+// Products of a warpgroup (four warps), sm_90 only: d += a b for 64 rows of a and 144 rows of b, 16 columns, both in shared
+// memory as cores of 8 rows x 16 bytes, those of 8 rows one after the other, `group_bytes` from one 8 rows to the next. Warp w
+// holds rows 16 w .., d[4 j + e] as mma has it for columns 8 j .. `from_zero`: d is not read.
+//   They run later: begin before the first, then commit; wait<n> leaves n commits open.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+inline constexpr bool kWarpgroups = true;
+CARAT_DEVICE void warpgroup_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+CARAT_DEVICE void warpgroup_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int kOpen>
+CARAT_DEVICE void warpgroup_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kOpen) : "memory");
+}
+// Registers of each thread of a warpgroup from here on: fewer for those that copy, more for those that multiply.
+template <int kCount>
+CARAT_DEVICE void fewer_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
+}
+template <int kCount>
+CARAT_DEVICE void more_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
+}
+CARAT_DEVICE uint64_t core_descriptor(const uint8_t* shared, int group_bytes) {
+  const auto address = static_cast<uint64_t>(__cvta_generic_to_shared(shared));
+  return (address >> 4 & 0x3fff) | uint64_t{128 >> 4} << 16 | static_cast<uint64_t>(group_bytes >> 4) << 32;
+}
+#define CARAT_D8(i)                                                                                                   \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define CARAT_WARPGROUP_MMA(type)                                                                                     \
+  CARAT_DEVICE void warpgroup_mma_##type(float* d, const uint8_t* a, const uint8_t* b, int group_bytes, bool from_zero) { \
+    const uint64_t of_a = core_descriptor(a, group_bytes), of_b = core_descriptor(b, group_bytes);                    \
+    asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, %74, 0;\n"                                                        \
+                 "wgmma.mma_async.sync.aligned.m64n144k16.f32." #type "." #type " {" CARAT_D_NAMES "},"               \
+                 " %72, %73, p, 1, 1, 0, 0;\n}"                                                                       \
+                 : CARAT_D8(0), CARAT_D8(8), CARAT_D8(16), CARAT_D8(24), CARAT_D8(32), CARAT_D8(40), CARAT_D8(48),     \
+                   CARAT_D8(56), CARAT_D8(64)                                                                         \
+                 : "l"(of_a), "l"(of_b), "r"(static_cast<int>(from_zero)));                                           \
+  }
+#define CARAT_D_NAMES                                                                                                 \
+  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17," \
+  "%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35," \
+  "%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53," \
+  "%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71"
+CARAT_WARPGROUP_MMA(f16)
+CARAT_WARPGROUP_MMA(bf16)
+#undef CARAT_WARPGROUP_MMA
+#undef CARAT_D_NAMES
+#undef CARAT_D8
+#else
+inline constexpr bool kWarpgroups = false;
+CARAT_DEVICE void warpgroup_begin() {}
+CARAT_DEVICE void warpgroup_commit() {}
+template <int kOpen>
+CARAT_DEVICE void warpgroup_wait() {}
+template <int kCount>
+CARAT_DEVICE void fewer_registers() {}
+template <int kCount>
+CARAT_DEVICE void more_registers() {}
+CARAT_DEVICE void warpgroup_mma_f16(float*, const uint8_t*, const uint8_t*, int, bool) {}
+CARAT_DEVICE void warpgroup_mma_bf16(float*, const uint8_t*, const uint8_t*, int, bool) {}
+#endif
 // Sixteen bytes from global into shared memory, later; commit closes a group, wait leaves the `kPending` youngest open.
 CARAT_DEVICE void copy_async_16(void* shared, const void* global) {
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
@@ -165,12 +277,6 @@ CARAT_DEVICE void copy_async_arrive(uint64_t* arrival) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(address) : "memory");
 }
 // Weights are read once: they must not push the activations out of L1.
-struct alignas(16) Words4 {
-  uint32_t x, y, z, w;
-};
-struct alignas(8) Floats2 {
-  float x, y;
-};
 CARAT_DEVICE Words4 load_once_16(const void* p) {
   Words4 v;
   asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3},[%4];"
@@ -220,6 +326,7 @@ CARAT_DEVICE uint64_t nanoseconds() {
   return v;
 }
 #define CARAT_OUTLINE __device__ __noinline__
+CARAT_DEVICE void atomic_max(uint32_t* p, uint32_t value) { atomicMax(p, value); }
 CARAT_DEVICE void atomic_max(uint64_t* p, uint64_t value) {
   atomicMax(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(value));
 }

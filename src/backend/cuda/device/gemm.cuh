@@ -5,8 +5,8 @@
 
 namespace carat::cuda {
 
-// The pieces of a stage in memory: lane i of every warp knows the i-th. They are fetched chunk after chunk, by a lane of the
-// first warp each where there is a copy engine, else by all threads, 16 bytes at a time.
+// The pieces of a stage in memory: lane i of every warp knows the i-th. They are fetched chunk after chunk: where there is a copy
+// engine by the lane of one of the warps, which take turns (a copy costs its warp some 80 clocks), else by all threads.
 struct GemmPiece {
   const uint8_t* from = nullptr;  // of the next chunk
   int64_t stride = 0;
@@ -14,10 +14,9 @@ struct GemmPiece {
 
   CARAT_METHOD void fetch(uint8_t* stage, uint64_t* arrival, int pieces, int all_bytes) {
     if constexpr (kBulkCopies) {
-      if (warp_index() == 0) {
-        if (lane_index() == 0) arrival_expect(arrival, static_cast<uint32_t>(all_bytes));
-        warp_barrier();
-        if (bytes != 0) bulk_copy(stage + at, from, static_cast<uint32_t>(bytes), arrival);
+      if (thread_index() == 0) arrival_expect(arrival, static_cast<uint32_t>(all_bytes));
+      if (bytes != 0 && lane_index() % (block_threads() / 32) == warp_index()) {
+        bulk_copy(stage + at, from, static_cast<uint32_t>(bytes), arrival);
       }
     } else {
       for (int piece = 0; piece < pieces; ++piece) {

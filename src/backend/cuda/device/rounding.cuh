@@ -54,6 +54,21 @@ CARAT_DEVICE void round_block(const Rounded& out, int row, int block, float valu
   put_block(out, row, block, round_value(value));
 }
 
+// Where an element lies among cores, in 16-bit words, and from one plane to the next.
+CARAT_DEVICE int64_t core_at(const Rounded& out, int row, int column) {
+  return ((static_cast<int64_t>(column / 64) * core_groups(out.rows16) + row / 8) * 8 + column % 64 / 8) * 64 + row % 8 * 8 + column % 8;
+}
+CARAT_DEVICE int64_t core_plane(const Rounded& out) { return static_cast<int64_t>(core_groups(out.rows16)) * out.chunks * kTileColumns * 8; }
+// Two neighbours, the first of an even column.
+CARAT_DEVICE void store_core_pair(const Rounded& out, int row, int column, float a, float b) {
+  auto* at = reinterpret_cast<uint16_t*>(out.pieces) + core_at(out, row, column);
+  const uint32_t high = pack_bf16(a, b);
+  *reinterpret_cast<uint32_t*>(at) = high;
+  if (out.core_planes == 1) return;
+  *reinterpret_cast<uint32_t*>(at + core_plane(out)) =
+      pack_bf16(a - bits_to_float(high << 16), b - bits_to_float(high & 0xffff0000u));
+}
+
 // The float form of one element.
 CARAT_DEVICE void store_float(const Rounded& out, int row, int column, float value) {
   if (out.fragments == 0) {
@@ -62,6 +77,12 @@ CARAT_DEVICE void store_float(const Rounded& out, int row, int column, float val
   }
   const uint16_t high = to_bf16(value);
   const uint16_t low = to_bf16(value - bits_to_float(static_cast<uint32_t>(high) << 16));
+  if (out.fragments == 2) {
+    auto* at = reinterpret_cast<uint16_t*>(out.pieces) + core_at(out, row, column);
+    at[0] = high;
+    if (out.core_planes == 2) at[core_plane(out)] = low;
+    return;
+  }
   const int64_t tile = static_cast<int64_t>(column / kTileColumns) * (out.rows16 / 16) + row / 16;
   const int step = column % kTileColumns / 16, k = column % 16;
   const int to = (row & 7) * 4 + (k & 7) / 2;

@@ -1,0 +1,195 @@
+// Activations as halves (half_params.h): how pairs are stored, and what becomes of a product's sums.
+#pragma once
+
+#include "backend/cuda/device/math.cuh"
+#include "backend/cuda/device/rounding.cuh"
+#include "backend/cuda/half_params.h"
+
+namespace carat::cuda {
+
+CARAT_DEVICE float low_half(uint32_t word) { return half_to_float(static_cast<uint16_t>(word)); }
+CARAT_DEVICE float high_half(uint32_t word) { return half_to_float(static_cast<uint16_t>(word >> 16)); }
+
+struct alignas(8) Words2Of {
+  uint32_t x, y;
+};
+CARAT_DEVICE float larger(float a, float b) { return a > b ? a : b; }
+
+// Where element (row, column) lies.
+CARAT_DEVICE int64_t half_at(const Halves& h, int row, int column) {
+  return ((static_cast<int64_t>(column / 64) * h.groups + row / 8) * 8 + column % 64 / 8) * 64 + row % 8 * 8 + column % 8;
+}
+
+// Two neighbours, the first of an even column.
+CARAT_DEVICE void put_halves(const Halves& h, int row, int column, float a, float b) {
+  uint16_t* at = h.data + half_at(h, row, column);
+  a = a * h.scale, b = b * h.scale;
+  const uint32_t first = pack_halves(a, b);
+  *reinterpret_cast<uint32_t*>(at) = first;
+  if (h.planes == 2) {
+    *reinterpret_cast<uint32_t*>(at + h.plane) = pack_halves(a - low_half(first), b - high_half(first));
+  }
+}
+
+// Eight neighbours, the first of a column that is a multiple of 8.
+CARAT_DEVICE void put_octet(const RowsOut& to, int row, int column, const float* value) {
+  if (to.halves.data != nullptr) {
+    const Halves& h = to.halves;
+    uint16_t* at = h.data + half_at(h, row, column);
+    uint32_t first[4], second[4];
+    CARAT_UNROLL for (int i = 0; i < 4; ++i) {
+      const float a = value[2 * i] * h.scale, b = value[2 * i + 1] * h.scale;
+      first[i] = pack_halves(a, b);
+      second[i] = pack_halves(a - low_half(first[i]), b - high_half(first[i]));
+    }
+    *reinterpret_cast<Words4*>(at) = {first[0], first[1], first[2], first[3]};
+    if (h.planes == 2) *reinterpret_cast<Words4*>(at + h.plane) = {second[0], second[1], second[2], second[3]};
+  }
+  if (to.floats != nullptr) {
+    auto* at = reinterpret_cast<Words4*>(to.floats + static_cast<int64_t>(row) * to.stride + column);
+    at[0] = {float_bits(value[0]), float_bits(value[1]), float_bits(value[2]), float_bits(value[3])};
+    at[1] = {float_bits(value[4]), float_bits(value[5]), float_bits(value[6]), float_bits(value[7])};
+  }
+}
+
+CARAT_DEVICE void put_pair(const RowsOut& to, int row, int column, float a, float b) {
+  if (to.halves.data != nullptr) put_halves(to.halves, row, column, a, b);
+  if (to.floats != nullptr) *reinterpret_cast<Floats2*>(to.floats + static_cast<int64_t>(row) * to.stride + column) = {a, b};
+}
+
+// gelu to 20 bits: x / (1 + exp(-2 u)).
+CARAT_DEVICE float gelu_near(float g) {
+  const float cubic = fma_rn((g * g) * g, 0.044715f, g);
+  return g * inverse_near(1.0f + exp2_near(cubic * -2.302208198144325f));
+}
+
+// Of one head: nine groups of 8 columns of 16 patches, as fragments.
+CARAT_DEVICE void store_head(const VisionHeads& h, int which, int row0, int lane, const float (*value)[4]) {
+  const int kind = which / h.heads, head = which % h.heads;
+  for (int plane = 0; plane < h.planes; ++plane) {
+    uint32_t words[2 * kHeadSteps][2];  // of 8 columns: rows g, rows g + 8
+    CARAT_UNROLL for (int j = 0; j < 2 * kHeadSteps; ++j) {
+      CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+        if (j >= kHeadGroups) {
+          words[j][half] = 0;
+          continue;
+        }
+        const float a = value[j][2 * half], b = value[j][2 * half + 1];
+        const uint32_t first = pack_halves(a, b);
+        words[j][half] = plane == 0 ? first : pack_halves(a - low_half(first), b - high_half(first));
+      }
+    }
+    if (kind == 2) {
+      uint8_t* to = h.keys + plane * h.key_plane +
+                    (static_cast<int64_t>(head) * (h.padded / kVisionKeys) + row0 / kVisionKeys) * kVisionStageBytes +
+                    kVisionKeyBytes + row0 % kVisionKeys / 16 * (kHeadGroups * 256) + lane * 8;
+      CARAT_UNROLL for (int j = 0; j < kHeadGroups; ++j) {
+        const uint32_t b0 = transpose_8x8(words[j][0]), b1 = transpose_8x8(words[j][1]);
+        *reinterpret_cast<uint64_t*>(to + j * 256) = static_cast<uint64_t>(b1) << 32 | b0;
+      }
+      continue;
+    }
+    uint8_t* to = kind == 0 ? h.queries + plane * h.query_plane +
+                                  (static_cast<int64_t>(head) * (h.padded / 16) + row0 / 16) * (kHeadSteps * 512)
+                            : h.keys + plane * h.key_plane +
+                                  (static_cast<int64_t>(head) * (h.padded / kVisionKeys) + row0 / kVisionKeys) * kVisionStageBytes +
+                                  row0 % kVisionKeys / 16 * (kHeadSteps * 512);
+    CARAT_UNROLL for (int s = 0; s < kHeadSteps; ++s) {
+      const uint32_t w00 = words[2 * s][0], w10 = words[2 * s][1], w01 = words[2 * s + 1][0], w11 = words[2 * s + 1][1];
+      auto* at = reinterpret_cast<Words4*>(to + s * 512 + lane * 16);
+      if (kind == 0) {
+        *at = {w00, w10, w01, w11};
+      } else {
+        *at = {w00, w01, w10, w11};
+      }
+    }
+  }
+}
+
+// The sums of 16 rows x 144 outputs, as mma leaves them with a warp: acc[4 j + e], j of 8 outputs.
+template <HalfKind kKind>
+CARAT_DEVICE void half_epilogue(const HalfGemmParams& p, const float* acc, int row0, int output_tile, int lane, int split = 0) {
+  const int g = lane >> 2, t = lane & 3, first = output_tile * kHalfOutputs;
+  if constexpr (kKind == HalfKind::kHeads) {
+    CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+      const int which = output_tile * 2 + half;
+      if (which >= 3 * p.heads.heads) continue;
+      const float scale = which < p.heads.heads ? p.heads.query_scale : p.heads.key_scale;
+      float value[kHeadGroups][4];
+      CARAT_UNROLL for (int j = 0; j < kHeadGroups; ++j) {
+        const auto bias = load<Floats2>(p.bias + first + half * kHeadColumns + 8 * j + 2 * t);
+        CARAT_UNROLL for (int e = 0; e < 4; ++e) {
+          const bool there = row0 + g + e / 2 * 8 < p.rows;
+          const float sum = fma_rn(acc[(half * kHeadGroups + j) * 4 + e], p.factor, e % 2 == 0 ? bias.x : bias.y);
+          value[j][e] = there ? sum * scale : 0.0f;
+        }
+      }
+      store_head(p.heads, which, row0, lane, value);
+    }
+  } else if constexpr (kKind == HalfKind::kGated) {
+    CARAT_UNROLL for (int j = 0; j < kHalfGroups / 2; ++j) {
+      const int column = first / 2 + 8 * j + 2 * t;
+      if (2 * column >= p.outputs) continue;
+      CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+        const int row = row0 + g + 8 * half;
+        if (row >= p.rows) continue;
+        const float *gate = acc + 8 * j + 2 * half, *up = gate + 4;
+        store_core_pair(p.gated, row, column, gelu_near(gate[0]) * up[0], gelu_near(gate[1]) * up[1]);
+      }
+    }
+  } else if constexpr (kKind == HalfKind::kText) {
+    CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
+      const int group = output_tile * kHalfGroups + j;
+      if (group >= p.w_groups) continue;
+      CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+        const int row = row0 + g + 8 * half;
+        if (row >= p.rows) continue;
+        float* out = p.out + (static_cast<int64_t>(split) * p.rows + row) * p.out_stride +
+                     (group * p.group_step + p.group_first) * kTileRows + 2 * t;
+        const int left = p.outputs - (group * kTileRows + 2 * t);
+        if (left > 1 && (p.out_stride & 1) == 0) {
+          *reinterpret_cast<Floats2*>(out) = {acc[4 * j + 2 * half], acc[4 * j + 2 * half + 1]};
+          continue;
+        }
+        if (left > 0) out[0] = acc[4 * j + 2 * half];
+        if (left > 1) out[1] = acc[4 * j + 2 * half + 1];
+      }
+    }
+  } else if constexpr (kKind == HalfKind::kGelu) {
+    CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
+      const int column = first + 8 * j + 2 * t;
+      if (column >= p.outputs) continue;
+      Floats2 bias{0.0f, 0.0f};
+      if (p.bias != nullptr) bias = load<Floats2>(p.bias + column);
+      CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+        const int row = row0 + g + 8 * half;
+        if (row >= p.rows) continue;
+        const float a = fma_rn(acc[4 * j + 2 * half], p.factor, bias.x), b = fma_rn(acc[4 * j + 2 * half + 1], p.factor, bias.y);
+        put_pair(p.to, row, column, gelu_near(a), gelu_near(b));
+      }
+    }
+  } else {
+    CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+      const int row = row0 + g + 8 * half;
+      if (row >= p.rows) continue;
+      const int64_t at = static_cast<int64_t>(row) * p.out_stride + first + 2 * t;
+      Floats2 base[kHalfGroups];  // all asked for at once
+      CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
+        base[j] = {0.0f, 0.0f};
+        if constexpr (kKind == HalfKind::kAdd) {
+          if (first + 8 * j < p.outputs) base[j] = load<Floats2>(p.base + at + 8 * j);
+        }
+      }
+      CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
+        const int column = first + 8 * j + 2 * t;
+        if (column >= p.outputs) continue;
+        Floats2 bias{0.0f, 0.0f};
+        if (p.bias != nullptr) bias = load<Floats2>(p.bias + column);
+        const float a = fma_rn(acc[4 * j + 2 * half], p.factor, bias.x), b = fma_rn(acc[4 * j + 2 * half + 1], p.factor, bias.y);
+        *reinterpret_cast<Floats2*>(p.out + at + 8 * j) = {base[j].x + a, base[j].y + b};
+      }
+    }
+  }
+}
+
+}  // namespace carat::cuda
