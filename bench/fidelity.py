@@ -6,6 +6,9 @@
     python bench/fidelity.py golden MODEL.gguf [--carat build/carat] [options of carat eval]
         greedy continuations and top-20 log-probabilities against tests/golden/270m/golden.jsonl; needs nothing;
         exits with 1 if a greedy token before a true tie differs
+    python bench/fidelity.py widen MODEL.gguf OUT.gguf bf16|f16
+        the same model with 16-bit weights, for `kl`: dequantised, and moved by 2 % of their row's standard deviation at
+        random, so that they are of as many sizes as weights that never were quantised
 
 Options that this script does not know go to `carat eval`: --backend cpu/avx2, --threads 2, --precision fast.
 Both print one JSON object.
@@ -57,6 +60,33 @@ def kl(arguments):
             "worst_kl": float(divergences.max()), "same_top1": same / len(ids)}, True
 
 
+def widen(model, out, kind):
+    import gguf
+    import numpy as np
+    from gguf.quants import dequantize, quantize
+
+    to = {"bf16": gguf.GGMLQuantizationType.BF16, "f16": gguf.GGMLQuantizationType.F16}[kind]
+    reader = gguf.GGUFReader(model)
+    writer = gguf.GGUFWriter(out, "gemma3")
+    for field in reader.fields.values():
+        if field.name.startswith("GGUF.") or field.name == "general.architecture":
+            continue
+        sub = field.types[1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(field.name, field.contents(), field.types[0], sub)
+    random = np.random.default_rng(1)
+    for tensor in reader.tensors:
+        values = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        if values.ndim == 1:
+            writer.add_tensor(tensor.name, values)
+            continue
+        values += 0.02 * values.std(axis=-1, keepdims=True) * random.standard_normal(values.shape, dtype=np.float32)
+        writer.add_tensor(tensor.name, quantize(values, to), raw_dtype=to)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def golden(arguments):
     prompts = [json.loads(line) for line in (GOLDEN / "golden.jsonl").read_text().splitlines()]
     answers = carat_eval(arguments, [{"ids": p["ids"]} for p in prompts], ["--generate", "64", "--top", "20"])
@@ -77,6 +107,8 @@ def golden(arguments):
 
 
 def main():
+    if sys.argv[1:2] == ["widen"]:
+        return widen(*sys.argv[2:5])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("measure", choices=["kl", "golden"])
     parser.add_argument("model", metavar="MODEL.gguf")

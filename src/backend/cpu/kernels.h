@@ -120,6 +120,8 @@ inline constexpr int kPeakOperations = 12 * 16 * 2;
 
 struct Kernels {
   const char* name;
+  bool
+      rounds_halves;  // 16-bit weights are multiplied as integers (all.inl); others with the same answer give the same bits
   // Packs panels [begin, end) of a tensor: rows of the file's blocks in, panels out. Returns the first row that has a
   // scale, a minimum or an element that is NaN or infinity, -1 where none has.
   int64_t (*pack)(const PackedMatrix& matrix, const uint8_t* rows, size_t row_bytes, uint8_t* out, int64_t begin,

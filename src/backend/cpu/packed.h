@@ -26,10 +26,11 @@ inline constexpr int kSuperBlock = 256;  // columns that share a float scale in 
 //   kSuper: 256 columns are  [f16 d x16] [f16 -dmin x16]?  then per block
 //           [i8 sub-scale x16 per sub-block] [u8 sub-min x16 per sub-block]? [words]  scale = d * sub-scale, min =
 //           -dmin * sub-min
-enum class ScaleKind : uint8_t { kHalf, kSuper };
+//   kFound: nothing; 16-bit floats as they are in the file, rounded to integers as they are multiplied (all.inl)
+enum class ScaleKind : uint8_t { kHalf, kSuper, kFound };
 
 struct PackFormat {
-  int bits;        // 2, 3, 4, 5, 6, 8
+  int bits;        // 2, 3, 4, 5, 6, 8; 16
   int sub_blocks;  // scales per block of 32 columns: 1, or 2 (a scale per 16)
   ScaleKind scale;
   bool has_min;
@@ -38,8 +39,10 @@ struct PackFormat {
 
   constexpr int word_bytes() const { return bits * kPanelRows * 4; }  // of one block: `bits` vectors of 32 lanes
   constexpr int block_bytes() const {
-    const int scales = (scale == ScaleKind::kHalf ? 2 * kPanelRows : sub_blocks * kPanelRows) * (has_min ? 2 : 1);
-    return scales + word_bytes();
+    const int scales = scale == ScaleKind::kHalf    ? 2 * kPanelRows
+                       : scale == ScaleKind::kSuper ? sub_blocks * kPanelRows
+                                                    : 0;
+    return scales * (has_min ? 2 : 1) + word_bytes();
   }
   constexpr int super_header_bytes() const {
     return scale == ScaleKind::kSuper ? 2 * kPanelRows * (has_min ? 2 : 1) : 0;
@@ -51,7 +54,7 @@ struct PackFormat {
   }
 };
 
-// Quantised types only.
+// Quantised types, and those of 16 bits where a row is whole blocks.
 constexpr PackFormat pack_format(DType type) {
   switch (type) {
     case DType::kQ4_0:
@@ -78,6 +81,9 @@ constexpr PackFormat pack_format(DType type) {
       return {4, 1, ScaleKind::kHalf, false, true, 128};
     case DType::kIQ4_XS:
       return {4, 1, ScaleKind::kSuper, false, true, 128};
+    case DType::kF16:
+    case DType::kBF16:
+      return {16, 2, ScaleKind::kFound, false, false, 0};
     default:
       return {0, 0, ScaleKind::kHalf, false, false, 0};
   }

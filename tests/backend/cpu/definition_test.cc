@@ -85,6 +85,33 @@ float product(DType type, const std::byte* row, const std::vector<Block>& x, flo
   return total * factor;
 }
 
+// A row of 16-bit weights: sixteen columns are rounded to 14 bits by the power of two of their largest.
+float half_product(DType type, const std::byte* row, const std::vector<Block>& x, float factor) {
+  const auto weight = [&](size_t column) {
+    uint16_t bits;
+    std::memcpy(&bits, row + 2 * column, 2);
+    return type == DType::kF16 ? f16_to_float(bits) : bf16_to_float(bits);
+  };
+  float total = 0;
+  for (size_t segment = 0; segment < x.size(); segment += 4) {
+    float acc = 0;
+    for (size_t sub = 2 * segment; sub < 2 * std::min(segment + 4, x.size()); ++sub) {
+      float largest = 0;
+      for (size_t j = 0; j < 16; ++j) largest = std::max(largest, std::abs(weight(16 * sub + j)));
+      const int exponent = largest < 0x1p-114f ? -114 : std::ilogb(largest);
+      int64_t isum = 0;
+      for (size_t j = 0; j < 16; ++j) {
+        const double rounded = std::nearbyint(std::ldexp(double{weight(16 * sub + j)}, 12 - exponent));
+        isum += static_cast<int64_t>(rounded) * x[sub / 2].q[16 * (sub % 2) + j];
+      }
+      EXPECT_LE(std::abs(isum), std::numeric_limits<int32_t>::max());
+      acc = std::fma(static_cast<float>(isum), std::ldexp(1.0f, exponent - 12) * x[sub / 2].scale, acc);
+    }
+    total = segment == 0 ? acc : total + acc;
+  }
+  return total * factor;
+}
+
 // Widths of the 270M, 1B, 4B, 12B and 27B: D, H * E, F.
 const std::vector<int64_t> kWidths = {640,  1152, 2560,  3840,  5376,  1024, 2048,
                                       4096, 6912, 10240, 15360, 21504, 32,   160};
@@ -92,7 +119,8 @@ const std::vector<int64_t> kWidths = {640,  1152, 2560,  3840,  5376,  1024, 204
 TEST(Definition, ProductsAtEveryRealWidth) {
   constexpr size_t kRows = 23;    // the second panel is not full
   constexpr int64_t kTokens = 7;  // more than a matvec takes, no whole tile
-  for (const DType type : {DType::kQ4_0, DType::kQ4_1, DType::kQ8_0}) {
+  for (const DType type : {DType::kQ4_0, DType::kQ4_1, DType::kQ8_0, DType::kF16, DType::kBF16}) {
+    const auto expected_product = is_quantised(type) ? product : half_product;
     for (const int64_t columns : kWidths) {
       const auto width = static_cast<size_t>(columns);
       std::mt19937 random(static_cast<unsigned>(columns));
@@ -107,10 +135,11 @@ TEST(Definition, ProductsAtEveryRealWidth) {
         std::vector<Block> x;
         for (size_t i = 0; i < width; i += 32) x.push_back(round_block(&values[t * width + i]));
         for (size_t r = 0; r < kRows; ++r) {
-          expected.push_back(product(type, file.data() + r * file.size() / kRows, x, factors[t]));
+          expected.push_back(expected_product(type, file.data() + r * file.size() / kRows, x, factors[t]));
         }
       }
       for (const Kernels* kernels : available_kernels()) {
+        if (!is_quantised(type) && !kernels->rounds_halves) continue;
         PackedMatrix matrix;
         matrix.type = type;
         matrix.rows = kRows;
@@ -143,6 +172,48 @@ TEST(Definition, ProductsAtEveryRealWidth) {
           }
         }
       }
+    }
+  }
+}
+
+// The largest sums that there are, weights of both ends of their range, and rows without any.
+TEST(Definition, SixteenBitWeightsAtTheEndsOfTheirRange) {
+  constexpr int64_t kColumns = 160;
+  struct Case {
+    DType type;
+    uint16_t weight, other;  // the first of sixteen columns, the others
+  };
+  const Case cases[] = {
+      {DType::kBF16, 0x3fff, 0x3fff}, {DType::kBF16, 0xbfff, 0xbfff},                                  // 255/128
+      {DType::kF16, 0x3fff, 0x3fff},  {DType::kBF16, 0x7f7f, 0x3f80}, {DType::kBF16, 0x7f7f, 0x7f7f},  // the largest
+      {DType::kF16, 0x7bff, 0x7bff},  {DType::kBF16, 0x0001, 0x0001}, {DType::kBF16, 0x0080, 0x0001},  // the least
+      {DType::kF16, 0x0001, 0x8001},  {DType::kBF16, 0x0000, 0x8000}, {DType::kBF16, 0x06ff, 0x0601},
+  };
+  for (const Case& c : cases) {
+    std::vector<uint16_t> file(16 * kColumns);
+    for (size_t i = 0; i < file.size(); ++i) file[i] = i % 16 == 0 ? c.weight : c.other;
+    std::vector<float> values(kColumns, 1.0f), factors = {0x1p-10f};
+    std::vector<Block> x;
+    for (size_t i = 0; i < kColumns; i += 32) x.push_back(round_block(&values[i]));
+    const float expected = half_product(c.type, reinterpret_cast<const std::byte*>(file.data()), x, factors[0]);
+    for (const Kernels* kernels : available_kernels()) {
+      if (!kernels->rounds_halves) continue;
+      PackedMatrix matrix{c.type, 16, kColumns, pack_format(c.type).panel_bytes(kColumns), nullptr};
+      std::vector<uint8_t> panels(matrix.bytes() + 8192);
+      matrix.data = panels.data();
+      kernels->pack(matrix, reinterpret_cast<const uint8_t*>(file.data()), kColumns * 2, panels.data(), 0, 1);
+      std::vector<int16_t> ints(values.size());
+      std::vector<float> scales(values.size() / 32), sums(size_t{2} * 4 * kPanelRows), out(16);
+      std::vector<int32_t> int_sums(values.size() / 16);
+      std::vector<uint8_t> piece(kPanelScratchBytes);
+      const Activations x_rows{values.data(), ints.data(), scales.data(), int_sums.data(),
+                               kColumns,      16383.0f,    factors.data()};
+      kernels->round_row(x_rows, 0);
+      Scratch scratch{};
+      scratch.sums = sums.data();
+      scratch.panel = piece.data();
+      kernels->matmul(matrix, x_rows, 1, out.data(), 16, 0, 1, scratch);
+      EXPECT_TRUE(test::same_bits(out, std::vector<float>(16, expected))) << kernels->name << ' ' << c.weight;
     }
   }
 }

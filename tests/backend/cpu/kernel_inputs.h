@@ -51,6 +51,15 @@ struct Matrix {
   }
 };
 
+// Whether a kernel multiplies a type as integers.
+inline bool as_integers(const Kernels& kernels, DType type) {
+  return is_quantised(type) || (type != DType::kF32 && kernels.rounds_halves);
+}
+// Whether two give the same bits: those that round 16-bit weights, and those that do not.
+inline bool same_arithmetic(const Kernels& a, const Kernels& b, DType type) {
+  return as_integers(a, type) == as_integers(b, type);
+}
+
 struct Rows {
   std::vector<float> values;
   std::vector<int16_t> stored;  // as the ISA lays them out

@@ -17,8 +17,11 @@
 //                  for each segment of 128 columns; the segments' chains are added in order of columns (the first one
 //                  is the total; the last one may be shorter)
 //                  after a norm: x * weight is what is rounded, the total is multiplied by `inverse`
-//   16- and 32-bit acc = fma(w, x, acc), column after column; x is normalised before. Hardware dot products are
-//   weights        allowed: equal bits are promised on one kind of machine only
+//   16-bit weights sixteen columns of an output:  2^e = the power of two of the largest |w|, e >= -114;
+//                  u = round(w * 2^(12 - e)), scale_w = 2^(e - 12);  then as quantised weights with a scale per 16. |u| < 2^13,
+//                  so that isum fits into 32 bits; what is above 1/64 (bf16) or 1/8 (f16) of the largest is not changed
+//   32-bit weights acc = fma(w, x, acc), column after column; x is normalised before. So are 16-bit weights where a row is
+//                  no whole blocks, and on Arm: their bits are promised on one kind of machine only
 //   gelu, exp      math.inl;  gelu(gate) * up
 //   heads          norm of each head; rope by tables of the host:  a' = fma(a, cos, -(b * sin)),  b' = fma(b, cos,
 //                  a * sin);  q * query_scale;  k and v clamped to +-65504 and stored as f16

@@ -74,8 +74,8 @@ static void products(Worker& w, const PackedMatrix* const* matrices, float* cons
 }
 
 static inline Reads reads(const PackedMatrix& matrix) {
-  const bool floats = matrix.type == DType::kF32 || matrix.type == DType::kF16 || matrix.type == DType::kBF16;
-  return {!floats, floats};
+  const bool ints = reads_ints(matrix);
+  return {ints, !ints};
 }
 static inline Reads operator|(Reads a, Reads b) { return {a.ints || b.ints, a.floats || b.floats}; }
 

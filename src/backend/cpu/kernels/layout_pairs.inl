@@ -3,6 +3,8 @@
 
 using Integer = int16_t;  // of a weight that is expanded
 
+static constexpr bool kRoundsHalves = true;  // 16-bit weights, as they are multiplied
+
 // Where element e of a lane lies: `per` elements fit whole into a word; the bits left over at the top of the words hold
 // the rest.
 //   b  words  whole elements  left over

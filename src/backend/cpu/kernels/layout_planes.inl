@@ -15,6 +15,8 @@
 
 using Integer = int8_t;  // of a weight that is expanded
 
+static constexpr bool kRoundsHalves = false;  // 16-bit weights stay floats: two planes of each would be four products
+
 static constexpr int kVectorRows = 16 / kGroup;  // rows of a vector
 
 constexpr int nibble_bits(int bits) { return bits == 4 || bits == 5 || bits == 6 ? 4 : 0; }

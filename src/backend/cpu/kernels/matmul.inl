@@ -1,13 +1,6 @@
 // A weight matrix times rows of activations, whatever the type: panels [panel_begin, panel_end) of the output.
 
-template <DType kType>
-static inline F load_weights(const uint8_t* p) {
-  if constexpr (kType == DType::kF32) return f_load(reinterpret_cast<const float*>(p));
-  if constexpr (kType == DType::kF16) return f_load_f16(p);
-  return f_load_bf16(p);
-}
-
-// 16- and 32-bit weights: acc = fma(w[column], x[column], acc), column after column. kPanels panels at once (their
+// Weights that stay floats: acc = fma(w[column], x[column], acc), column after column. kPanels panels at once (their
 // chains of additions hide each other's latency) times kRows rows; out[panel][t * 16 + r], panels `out_stride` floats
 // apart.
 template <DType kType, int kPanels, int kRows>
@@ -35,6 +28,7 @@ static void float_panels(const uint8_t* panel, size_t panel_bytes, const Activat
 template <DType kType>
 static void float_panel(const uint8_t* panel, const Activations& x, int64_t rows, float* out) {
   int64_t t = 0;
+  for (; t + kNarrowRows <= rows; t += kNarrowRows) float_panels<kType, 1, kNarrowRows>(panel, 0, x, t, out, 0);
   for (; t + 4 <= rows; t += 4) float_panels<kType, 1, 4>(panel, 0, x, t, out, 0);
   for (; t < rows; ++t) float_panels<kType, 1, 1>(panel, 0, x, t, out, 0);
 }
@@ -50,10 +44,23 @@ static void any_panels(DType type, const uint8_t* const* panels, int count, cons
   case DType::type:                                                                         \
     if (count == 2) return quantised_two<DType::type>(panels, x, rows, out, scratch.panel); \
     return quantised_panel<DType::type>(panels[0], x, rows, out[0], scratch.panel)
+// 16-bit weights, rounded where rows are whole blocks and the ISA does that.
+#if defined(CARAT_PLANES)
+#define CARAT_HALF_PANEL CARAT_FLOAT_PANEL
+#else
+#define CARAT_HALF_PANEL(type)                                                                \
+  case DType::type:                                                                           \
+    if (x.columns % kBlock == 0) {                                                            \
+      if (count == 2) return quantised_two<DType::type>(panels, x, rows, out, scratch.panel); \
+      return quantised_panel<DType::type>(panels[0], x, rows, out[0], scratch.panel);         \
+    }                                                                                         \
+    for (int i = 0; i < count; ++i) float_panel<DType::type>(panels[i], x, rows, out[i]);     \
+    return
+#endif
   switch (type) {
     CARAT_FLOAT_PANEL(kF32);
-    CARAT_FLOAT_PANEL(kF16);
-    CARAT_FLOAT_PANEL(kBF16);
+    CARAT_HALF_PANEL(kF16);
+    CARAT_HALF_PANEL(kBF16);
     CARAT_PANEL(kQ4_0);
     CARAT_PANEL(kQ4_1);
     CARAT_PANEL(kQ5_0);
@@ -67,12 +74,21 @@ static void any_panels(DType type, const uint8_t* const* panels, int count, cons
     CARAT_PANEL(kIQ4_NL);
     CARAT_PANEL(kIQ4_XS);
   }
+#undef CARAT_HALF_PANEL
 #undef CARAT_PANEL
 #undef CARAT_FLOAT_PANEL
 }
 
-// Four panels of a 16- or 32-bit matrix times one row: decode, where a single panel's chain would wait for itself.
+// Whether rows of activations are rounded for this matrix.
+static inline bool reads_ints(const PackedMatrix& m) {
+  if (m.type == DType::kF32) return false;
+  if (m.type != DType::kF16 && m.type != DType::kBF16) return true;
+  return kRoundsHalves && m.columns % kBlock == 0;
+}
+
+// Four panels of a matrix of floats times one row: decode, where a single panel's chain would wait for itself.
 static bool four_float_panels(const PackedMatrix& m, int64_t panel, const Activations& x, float* out) {
+  if (reads_ints(m)) return false;
   switch (m.type) {
     case DType::kF32:
       float_panels<DType::kF32, 4, 1>(m.panel(panel), m.panel_bytes, x, 0, out, kPanelRows);

@@ -7,13 +7,17 @@
 template <DType kType>
 static inline void expand_block(const uint8_t* p, const Scales& super, const Expanded& out) {
   constexpr PackFormat kFormat = pack_format(kType);
-  for (int sub = 0; sub < kFormat.sub_blocks; ++sub) {
-    const Scales w = read_scales<kType>(p, sub, super);
-    f_store(out.scales + sub * kPanelRows, w.scale);
-    if constexpr (kFormat.has_min) f_store(out.mins + sub * kPanelRows, w.min);
+  if constexpr (kFormat.scale == ScaleKind::kFound) {
+    round_weights<kType>(p, out);
+  } else {
+    for (int sub = 0; sub < kFormat.sub_blocks; ++sub) {
+      const Scales w = read_scales<kType>(p, sub, super);
+      f_store(out.scales + sub * kPanelRows, w.scale);
+      if constexpr (kFormat.has_min) f_store(out.mins + sub * kPanelRows, w.min);
+    }
+    const uint8_t* words = p + kFormat.block_bytes() - kFormat.word_bytes();
+    expand_integers<kType>(words, out.weights);
   }
-  const uint8_t* words = p + kFormat.block_bytes() - kFormat.word_bytes();
-  expand_integers<kType>(words, out.weights);
 }
 
 // Expands `blocks` blocks starting at p (a super-block border for K formats); returns the first byte after them.
@@ -84,15 +88,18 @@ static void gemm_panels(const uint8_t* const* panels, const Activations& x, int6
 // One panel times all rows, out[t * 16 + r].
 template <DType kType>
 static void quantised_panel(const uint8_t* panel, const Activations& x, int64_t rows, float* out, uint8_t* scratch) {
-  if (rows == 1) return matvec_panel<kType, 1>(panel, x, out);
-  if constexpr (kMatvecRows >= 2) {
+  constexpr bool kUnpacks = pack_format(kType).scale != ScaleKind::kFound;  // as it multiplies
+  if constexpr (kUnpacks) {
+    if (rows == 1) return matvec_panel<kType, 1>(panel, x, out);
+  }
+  if constexpr (kUnpacks && kMatvecRows >= 2) {
     if (rows == 2) return matvec_panel<kType, 2>(panel, x, out);
   }
-  if constexpr (kMatvecRows >= 4) {
+  if constexpr (kUnpacks && kMatvecRows >= 4) {
     if (rows == 3) return matvec_panel<kType, 3>(panel, x, out);
     if (rows == 4) return matvec_panel<kType, 4>(panel, x, out);
   }
-  if constexpr (kMatvecRows >= 8) {
+  if constexpr (kUnpacks && kMatvecRows >= 8) {
     if (rows == 5) return matvec_panel<kType, 5>(panel, x, out);
     if (rows == 6) return matvec_panel<kType, 6>(panel, x, out);
     if (rows == 7) return matvec_panel<kType, 7>(panel, x, out);
@@ -106,7 +113,8 @@ template <DType kType>
 static void quantised_two(const uint8_t* const* panels, const Activations& x, int64_t rows, float* const* out,
                           uint8_t* scratch) {
   if constexpr (kGemmPanels == 2) {
-    if (rows > kMatvecRows) return gemm_panels<kType, 2>(panels, x, rows, out, scratch);
+    constexpr bool kFound = pack_format(kType).scale == ScaleKind::kFound;
+    if (rows > (kFound ? 1 : kMatvecRows)) return gemm_panels<kType, 2>(panels, x, rows, out, scratch);
   }
   for (int i = 0; i < 2; ++i) quantised_panel<kType>(panels[i], x, rows, out[i], scratch);
 }

@@ -120,6 +120,28 @@ static inline void expand_integers(const uint8_t* words, Integer* out) {
   expand_elements<kFormat.bits, kFormat.table, kFormat.offset, 0>(words, out);
 }
 
+// A block of 16-bit weights at p to integers: w * 2^(12 - e), where 2^e is the power of two of the largest of the
+// sixteen columns of a row.
+template <DType kType>
+static inline void round_weights(const uint8_t* p, const Expanded& out) {
+  constexpr uint16_t kMagnitude = 0x7fff;
+  for (int sub = 0; sub < 2; ++sub) {
+    const uint8_t* lines = p + sub * 512;  // two columns each
+    W widest = w_and(w_load(lines), kMagnitude);
+    for (int i = 1; i < 8; ++i) widest = w_max(widest, w_and(w_load(lines + 64 * i), kMagnitude));
+    alignas(64) uint8_t columns[64];
+    w_store(columns, widest);
+    const F largest = f_max(load_weights<kType>(columns), load_weights<kType>(columns + 32));
+    const F power = f_max(f_binade(largest), f_set(0x1p-114f));  // so that its factor and its scale are normal numbers
+    const F factor = f_factor(power);
+    f_store(out.scales + sub * kPanelRows, f_mul(power, f_set(0x1p-12f)));
+    for (int i = 0; i < 8; ++i) {
+      const W pairs = w_rounded(load_weights<kType>(lines + 64 * i), load_weights<kType>(lines + 64 * i + 32), factor);
+      w_store(out.weights + (8 * sub + i) * 32, pairs);
+    }
+  }
+}
+
 // Column c of row r of a block that was expanded.
 static inline int32_t expanded_integer(const Integer* weights, int r, int c) {
   return weights[(c / 2 * kPanelRows + r) * 2 + c % 2];

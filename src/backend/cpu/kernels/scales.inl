@@ -6,6 +6,14 @@ struct Scales {
   F scale, min;
 };
 
+// Sixteen weights of a type of floats.
+template <DType kType>
+static inline F load_weights(const uint8_t* p) {
+  if constexpr (kType == DType::kF32) return f_load(reinterpret_cast<const float*>(p));
+  if constexpr (kType == DType::kF16) return f_load_f16(p);
+  return f_load_bf16(p);
+}
+
 // At the first block of a super-block: reads its header into `super` and steps over it. Nothing to do for other
 // formats.
 template <DType kType>

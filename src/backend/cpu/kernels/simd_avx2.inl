@@ -41,6 +41,15 @@ static inline I f_magnitude(F a) {
   const __m256i mask = _mm256_set1_epi32(0x7fffffff);
   return {_mm256_and_si256(_mm256_castps_si256(a.lo), mask), _mm256_and_si256(_mm256_castps_si256(a.hi), mask)};
 }
+static inline F f_binade(F a) {
+  const __m256 mask = _mm256_castsi256_ps(_mm256_set1_epi32(0x7f800000));
+  return {_mm256_and_ps(a.lo, mask), _mm256_and_ps(a.hi, mask)};
+}
+static inline F f_factor(F a) {
+  const __m256i exponents = _mm256_set1_epi32(static_cast<int>((266u << 23)));
+  return {_mm256_castsi256_ps(_mm256_sub_epi32(exponents, _mm256_castps_si256(a.lo))),
+          _mm256_castsi256_ps(_mm256_sub_epi32(exponents, _mm256_castps_si256(a.hi)))};
+}
 static inline I i_max(I a, I b) { return {_mm256_max_epi32(a.lo, b.lo), _mm256_max_epi32(a.hi, b.hi)}; }
 static inline int32_t i_sum(I a) {
   const __m256i eight = _mm256_add_epi32(a.lo, a.hi);
@@ -114,6 +123,17 @@ static inline W w_sub(W a, int16_t x) {
 template <int kBits>
 static inline W w_shr(W a) {
   return {_mm256_srli_epi16(a.lo, kBits), _mm256_srli_epi16(a.hi, kBits)};
+}
+static inline W w_max(W a, W b) { return {_mm256_max_epu16(a.lo, b.lo), _mm256_max_epu16(a.hi, b.hi)}; }
+// Added to 1.5 * 2^23, the integer is what the sum's low bits are.
+static inline __m256i w_rounded_half(__m256 low, __m256 high, __m256 factor) {
+  const __m256 magic = _mm256_set1_ps(12582912.0f);
+  const __m256i a = _mm256_castps_si256(_mm256_fmadd_ps(low, factor, magic));
+  const __m256i b = _mm256_castps_si256(_mm256_fmadd_ps(high, factor, magic));
+  return _mm256_blend_epi16(a, _mm256_slli_epi32(b, 16), 0xaa);
+}
+static inline W w_rounded(F low, F high, F factor) {
+  return {w_rounded_half(low.lo, high.lo, factor.lo), w_rounded_half(low.hi, high.hi, factor.hi)};
 }
 static inline W w_table(W a) {
   const __m256i table = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(kIq4Table)));

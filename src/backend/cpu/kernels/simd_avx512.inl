@@ -32,6 +32,13 @@ static inline float f_sum(F a) {
 static inline float f_largest(F a) { return _mm512_reduce_max_ps(a.v); }
 // The bits of |a|: as integers they are in the order of the numbers, infinity and then NaN above all others.
 static inline I f_magnitude(F a) { return {_mm512_and_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x7fffffff))}; }
+static inline F f_binade(F a) {
+  return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32(0x7f800000)))};
+}
+static inline F f_factor(F a) {
+  const __m512i exponents = _mm512_set1_epi32(static_cast<int>(266u << 23));
+  return {_mm512_castsi512_ps(_mm512_sub_epi32(exponents, _mm512_castps_si512(a.v)))};
+}
 static inline I i_max(I a, I b) { return {_mm512_max_epi32(a.v, b.v)}; }
 static inline int32_t i_sum(I a) { return _mm512_reduce_add_epi32(a.v); }
 static inline int32_t i_largest(I a) { return _mm512_reduce_max_epi32(a.v); }
@@ -75,6 +82,14 @@ static inline W w_sub(W a, int16_t x) { return {_mm512_sub_epi16(a.v, _mm512_set
 template <int kBits>
 static inline W w_shr(W a) {
   return {_mm512_srli_epi16(a.v, kBits)};
+}
+static inline W w_max(W a, W b) { return {_mm512_max_epu16(a.v, b.v)}; }
+// Added to 1.5 * 2^23, the integer is what the sum's low bits are.
+static inline W w_rounded(F low, F high, F factor) {
+  const __m512 magic = _mm512_set1_ps(12582912.0f);
+  const __m512i a = _mm512_castps_si512(_mm512_fmadd_ps(low.v, factor.v, magic));
+  const __m512i b = _mm512_castps_si512(_mm512_fmadd_ps(high.v, factor.v, magic));
+  return {_mm512_mask_blend_epi16(0xaaaaaaaa, a, _mm512_slli_epi32(b, 16))};
 }
 static inline W w_table(W a) {
   const __m512i table = _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(kIq4Table)));

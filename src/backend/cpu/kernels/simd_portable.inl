@@ -79,6 +79,16 @@ static inline I i_max(I a, I b) {
   CARAT_LANES(16) a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
   return a;
 }
+// The largest power of two that is not above |a|; 0 below the normal numbers.
+static inline F f_binade(F a) {
+  uint32_t bits[16];
+  __builtin_memcpy(bits, &a, sizeof a);
+  CARAT_LANES(16) bits[i] &= 0x7f800000u;
+  __builtin_memcpy(&a, bits, sizeof a);
+  return a;
+}
+// 4096 / a, of a power of two from 2^-114 to 2^127.
+static inline F f_factor(F a) { return f_div(f_set(4096.0f), a); }
 static inline int32_t i_sum(I a) {
   int32_t sum = 0;
   CARAT_LANES(16) sum += a.v[i];
@@ -214,6 +224,18 @@ template <int kBits>
 CARAT_OUTLINE W w_shr(W a) {
   CARAT_LANES(32) a.v[i] = static_cast<uint16_t>(a.v[i] >> kBits);
   return a;
+}
+CARAT_OUTLINE W w_max(W a, W b) {
+  CARAT_LANES(32) a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
+  return a;
+}
+// Row r: low[r] * factor[r] and high[r] * factor[r], rounded; the products are exact and below 2^15.
+CARAT_OUTLINE W w_rounded(F low, F high, F factor) {
+  const I a = f_round(f_mul(low, factor));
+  const I b = f_round(f_mul(high, factor));
+  W r;
+  CARAT_LANES(32) r.v[i] = static_cast<uint16_t>((i % 2 == 0 ? a : b).v[i / 2]);
+  return r;
 }
 // table[a] + 128 of the IQ4 formats; a holds 4-bit values.
 CARAT_OUTLINE W w_table(W a) {
