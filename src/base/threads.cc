@@ -1,6 +1,7 @@
 #include "base/threads.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <system_error>
 
@@ -19,6 +20,13 @@ inline void pause_briefly() {
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
+}
+
+// How often this thread had to leave its core to another one.
+int64_t times_taken() {
+  rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_nivcsw;
 }
 
 }  // namespace
@@ -41,70 +49,87 @@ Team::~Team() {
   {
     const std::lock_guard lock(mutex_);
     stopping_.store(true);
-    epoch_.fetch_add(1);
+    epoch_.store(((epoch_.load() >> 32) + 1) << 32 | static_cast<uint64_t>(workers_));
   }
   wake_.notify_all();
   for (auto& thread : threads_) thread.join();
 }
 
+// Spins for as long as a barrier takes; longer, and the processor is offered to others while the time is counted.
+template <class Ready>
+void Team::wait_until(Ready ready) {
+  for (int spins = 0; spins < kSpinsBeforeYield; ++spins) {
+    if (ready()) return;
+    pause_briefly();
+  }
+  const auto start = TeamSize::Clock::now();
+  while (!ready()) std::this_thread::yield();
+  waited_.fetch_add(std::chrono::nanoseconds(TeamSize::Clock::now() - start).count(), std::memory_order_relaxed);
+}
+
 void Team::run(void (*body)(void*, int), void* argument) {
+  const auto start = TeamSize::Clock::now();
+  active_ = size_.choose(start);
+  waited_.store(0, std::memory_order_relaxed);
+  taken_.store(0, std::memory_order_relaxed);
   body_ = body;
   argument_ = argument;
   counters_[0].next.store(0, std::memory_order_relaxed);
   counters_[1].next.store(0, std::memory_order_relaxed);
-  running_.store(workers_ - 1, std::memory_order_relaxed);
-  epoch_.fetch_add(1);
-  if (sleeping_.load() != 0) {
+  running_.store(active_ - 1, std::memory_order_relaxed);
+  epoch_.store(((epoch_.load() >> 32) + 1) << 32 | static_cast<uint64_t>(active_));
+  if (active_ > 1 && sleeping_.load() != 0) {
     const std::lock_guard lock(mutex_);
     wake_.notify_all();
   }
-  body(argument, 0);
-  for (int spins = 0; running_.load(std::memory_order_acquire) != 0; ++spins) {
-    if (spins < kSpinsBeforeYield) {
-      pause_briefly();
-    } else {
-      std::this_thread::yield();
-    }
-  }
+  take_part(0);
+  wait_until([this] { return running_.load(std::memory_order_acquire) == 0; });
+  const auto end = TeamSize::Clock::now();
+  size_.look_back(active_, end - start, std::chrono::nanoseconds(waited_.load()), taken_.load() != 0, end);
+}
+
+void Team::take_part(int worker) {
+  const int64_t before = times_taken();
+  body_(argument_, worker);
+  if (const int64_t more = times_taken() - before; more != 0) taken_.fetch_add(more, std::memory_order_relaxed);
 }
 
 void Team::worker_loop(int worker) {
   stay_on(on_);
-  uint32_t seen = 0;
+  uint64_t seen = 0;
+  // Who takes part in a run is waited for by it, so none of those can be missed; others may.
+  const auto mine = [&] {
+    const uint64_t epoch = epoch_.load();
+    return epoch != seen && static_cast<int>(epoch & 0xffffffffu) > worker;
+  };
   for (;;) {
-    int spins = 0;
-    while (epoch_.load() == seen) {
-      if (++spins < kSpinsBeforeSleep) {
+    for (int spins = 0; !mine(); ++spins) {
+      const bool left_out = epoch_.load() != seen;
+      if (spins < kSpinsBeforeSleep && !left_out) {
         pause_briefly();
         continue;
       }
       std::unique_lock lock(mutex_);
       sleeping_.fetch_add(1);
-      wake_.wait(lock, [&] { return epoch_.load() != seen; });
+      wake_.wait(lock, mine);
       sleeping_.fetch_sub(1);
     }
-    ++seen;
+    seen = epoch_.load();
     if (stopping_.load()) return;
-    body_(argument_, worker);
+    take_part(worker);
     running_.fetch_sub(1, std::memory_order_release);
   }
 }
 
 void Team::barrier(void (*last)(void*), void* argument) {
   const uint32_t generation = generation_.load(std::memory_order_acquire);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) == workers_ - 1) {
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) == active_ - 1) {
     if (last != nullptr) last(argument);
     arrived_.store(0, std::memory_order_relaxed);
     generation_.fetch_add(1, std::memory_order_release);
     return;
   }
-  for (int spins = 0; generation_.load(std::memory_order_acquire) == generation; ++spins) {
-    if (spins < kSpinsBeforeYield) {
-      pause_briefly();
-    } else {
-      std::this_thread::yield();
-    }
-  }
+  wait_until([&] { return generation_.load(std::memory_order_acquire) != generation; });
 }
 
 int64_t Team::next_stage(int64_t stage, void (*last)(void*), void* argument) {

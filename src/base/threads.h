@@ -1,6 +1,8 @@
 // A team of workers that runs one function together and meets at barriers in between: one fork per step, not per
 // operation. Work inside a stage is claimed from a shared counter, so a slow core delays nobody; results never depend
 // on who computed them.
+//
+// Where other processes take cores, fewer workers take part (team_size.h).
 #pragma once
 
 #include <atomic>
@@ -13,6 +15,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/team_size.h"
 
 namespace carat {
 
@@ -33,8 +36,11 @@ class Team {
 
   int workers() const { return workers_; }
 
-  // Calls body(argument, worker) on every worker and returns when all have returned.
+  // Calls body(argument, worker) on every worker that takes part, 0 always, and returns when all have returned.
   void run(void (*body)(void* argument, int worker), void* argument);
+
+  // How many take part now.
+  int active() const { return active_; }
 
   // Every worker of a running body waits here for the others; what they wrote before is visible after. The last one to
   // arrive runs `last` before anybody goes on: a little work between two stages without a barrier of its own.
@@ -52,20 +58,27 @@ class Team {
   int64_t next_stage(int64_t stage, void (*last)(void* argument) = nullptr, void* argument = nullptr);
 
  private:
-  Team(int workers, std::vector<int> on) : workers_(workers < 1 ? 1 : workers), on_(std::move(on)) {}
+  Team(int workers, std::vector<int> on) : workers_(workers < 1 ? 1 : workers), on_(std::move(on)), size_(workers_) {}
   void worker_loop(int worker);
+  void take_part(int worker);
+  template <class Ready>
+  void wait_until(Ready ready);
 
   const int workers_;
   const std::vector<int> on_;
   WorkCounter counters_[2];
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<uint32_t> generation_{0};
-  alignas(64) std::atomic<uint32_t> epoch_{0};  // a new body to run
+  alignas(64) std::atomic<uint64_t> epoch_{0};  // a new body to run: its number << 32 | how many take part
   alignas(64) std::atomic<int> running_{0};     // workers still inside the body
   std::atomic<int> sleeping_{0};
   std::atomic<bool> stopping_{false};
   void (*body_)(void*, int) = nullptr;
   void* argument_ = nullptr;
+  int active_ = 1;                  // of the last run; worker 0's to write
+  std::atomic<int64_t> waited_{0};  // ns that workers of this run waited longer than a barrier takes
+  std::atomic<int64_t> taken_{0};   // how often one of them lost its core to somebody else meanwhile
+  TeamSize size_;                   // worker 0's
   std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<std::thread> threads_;

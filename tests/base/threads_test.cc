@@ -86,6 +86,53 @@ TEST_P(TeamTest, WakesWorkersThatWentToSleep) {
 
 INSTANTIATE_TEST_SUITE_P(Workers, TeamTest, testing::Values(1, 2, 3, 8));
 
+TEST(TeamSize, OneLessWhileCoresAreTakenAndAllAgainAfterwards) {
+  using std::chrono::milliseconds;
+  TeamSize size(3);
+  auto now = TeamSize::Clock::now();
+  const milliseconds took(30);
+  const auto run = [&](milliseconds waited, bool taken) {
+    const int active = size.choose(now);
+    now += took;
+    size.look_back(active, took, waited, taken, now);
+    return active;
+  };
+  EXPECT_EQ(run(milliseconds(50), false), 3);  // waits alone are little work
+  EXPECT_EQ(run(milliseconds(50), false), 3);
+  EXPECT_EQ(run(milliseconds(19), true), 3);  // under a third of two workers' time
+  EXPECT_EQ(run(milliseconds(19), true), 3);
+  EXPECT_EQ(run(milliseconds(21), true), 3);
+  EXPECT_EQ(run(milliseconds(0), true), 3);  // not twice in a row
+  EXPECT_EQ(run(milliseconds(21), true), 3);
+  EXPECT_EQ(run(milliseconds(21), true), 3);
+  for (milliseconds rest = TeamSize::kShortRest; rest <= TeamSize::kLongRest; rest *= 2) {
+    const auto until = now + rest;
+    while (now < until) EXPECT_EQ(run(milliseconds(0), false), 2);
+    EXPECT_EQ(run(milliseconds(21), true), 3);  // tried again, in vain: a longer rest
+  }
+  const auto until = now + TeamSize::kLongRest;
+  while (now < until) EXPECT_EQ(run(milliseconds(0), false), 2);
+  EXPECT_EQ(run(milliseconds(0), false), 3);  // the cores are back
+  EXPECT_EQ(run(milliseconds(21), true), 3);
+  EXPECT_EQ(run(milliseconds(21), true), 3);
+  const auto short_rest = now + TeamSize::kShortRest;
+  while (now < short_rest) EXPECT_EQ(run(milliseconds(0), false), 2);
+  EXPECT_EQ(run(milliseconds(0), false), 3);
+}
+
+TEST(TeamSize, TwoOfThreeMayBeTaken) {
+  TeamSize size(3);
+  const auto now = TeamSize::Clock::now();
+  const std::chrono::milliseconds took(10);
+  for (int i = 0; i < 2; ++i) size.look_back(3, took, 2 * took, true, now);
+  EXPECT_EQ(size.choose(now), 2);
+  size.look_back(2, took, took, true, now);
+  EXPECT_EQ(size.choose(now), 1);
+  size.look_back(1, took, took, true, now);
+  EXPECT_EQ(size.choose(now), 1);
+  EXPECT_EQ(size.choose(now + TeamSize::kLongRest), 3);
+}
+
 TEST(Team, HasAtLeastOneWorker) {
   EXPECT_EQ((*Team::create(0))->workers(), 1);
   EXPECT_EQ((*Team::create(-4))->workers(), 1);

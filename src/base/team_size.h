@@ -1,0 +1,47 @@
+// How many workers of a team take part in its next run: all of them, unless other processes have taken cores. A worker
+// without one holds all others up at the next barrier, so that one worker less is faster; it is tried again and again
+// whether that still holds.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+
+namespace carat {
+
+class TeamSize {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  static constexpr double kHeldUp = 1.0 / 3;                   // part of the time that workers waited
+  static constexpr int kRuns = 2;                              // as many such runs in a row are no accident
+  static constexpr std::chrono::milliseconds kShortRest{250};  // with one less, before all are tried again
+  static constexpr std::chrono::milliseconds kLongRest{
+      4000};  // what that grows to, doubling each time that it was in vain
+
+  explicit TeamSize(int workers) : workers_(workers) {}
+
+  int choose(Clock::time_point now) const { return now < try_again_ ? less_ : workers_; }
+
+  // What a run of `active` workers was like: each but the last waited for the others, together for `waited`. A wait says
+  // nothing by itself, for of little work there may be none for somebody; `taken`: a worker's core was taken from it.
+  void look_back(int active, Clock::duration took, Clock::duration waited, bool taken, Clock::time_point now) {
+    if (active == 1) return;
+    if (!taken || waited < took * (active - 1) * kHeldUp) {
+      held_up_ = 0;
+      if (active == workers_) rest_ = {};
+      return;
+    }
+    if (++held_up_ < kRuns && rest_ == Clock::duration{}) return;
+    held_up_ = 0;
+    less_ = active - 1;
+    rest_ = rest_ == Clock::duration{} ? Clock::duration(kShortRest) : std::min<Clock::duration>(2 * rest_, kLongRest);
+    try_again_ = now + rest_;
+  }
+
+ private:
+  int workers_, less_ = 1, held_up_ = 0;
+  Clock::duration rest_{};
+  Clock::time_point try_again_;
+};
+
+}  // namespace carat
