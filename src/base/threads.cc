@@ -69,7 +69,7 @@ void Team::wait_until(Ready ready) {
 
 void Team::run(void (*body)(void*, int), void* argument) {
   const auto start = TeamSize::Clock::now();
-  active_ = size_.choose(start);
+  active_ = insists_ ? workers_ : size_.choose(start);
   waited_.store(0, std::memory_order_relaxed);
   taken_.store(0, std::memory_order_relaxed);
   body_ = body;

@@ -39,6 +39,9 @@ class Team {
   // Calls body(argument, worker) on every worker that takes part, 0 always, and returns when all have returned.
   void run(void (*body)(void* argument, int worker), void* argument);
 
+  // Has all take part from now on, whatever it costs: to measure what the machine can do.
+  void insist() { insists_ = true; }
+
   // How many take part now.
   int active() const { return active_; }
 
@@ -79,6 +82,7 @@ class Team {
   std::atomic<int64_t> waited_{0};  // ns that workers of this run waited longer than a barrier takes
   std::atomic<int64_t> taken_{0};   // how often one of them lost its core to somebody else meanwhile
   TeamSize size_;                   // worker 0's
+  bool insists_ = false;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<std::thread> threads_;

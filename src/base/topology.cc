@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <optional>
 
 #include "base/cgroup.h"
@@ -32,6 +33,7 @@ uint64_t usable_memory_bytes(const std::filesystem::path& root) {
 }
 
 uint64_t peak_resident_bytes() { return status_bytes("VmHWM:"); }
+void forget_peak_resident() { std::ofstream("/proc/self/clear_refs") << "5"; }
 uint64_t resident_bytes() { return status_bytes("VmRSS:"); }
 
 }  // namespace carat

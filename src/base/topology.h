@@ -20,6 +20,8 @@ uint64_t usable_memory_bytes(const std::filesystem::path& root = "/");
 
 // Peak resident memory of this process in bytes (VmHWM), and the resident memory now (VmRSS).
 uint64_t peak_resident_bytes();
+// Lets the peak begin anew at what is resident now; where the system does not allow it, nothing happens.
+void forget_peak_resident();
 uint64_t resident_bytes();
 
 }  // namespace carat

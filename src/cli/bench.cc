@@ -118,10 +118,14 @@ class Sequence {
 
 struct Measurement {
   std::string what;  // "prefill" or "decode"
-  int32_t tokens = 0, depth = 0;
+  int32_t tokens = 0, depth = 0, repetitions = 0;
   Spread rate;            // tokens a second
   double bytes_rate = 0;  // of packed weights, at the median; decode only
   std::array<StageTime, kStageCount> stages{};
+
+  double microseconds(int stage) const {  // of a token
+    return stages[static_cast<size_t>(stage)].seconds * 1e6 / tokens / repetitions;
+  }
 };
 
 nlohmann::ordered_json to_json(const Measurement& m, double bandwidth) {
@@ -134,14 +138,29 @@ nlohmann::ordered_json to_json(const Measurement& m, double bandwidth) {
   }
   for (int i = 0; i < kStageCount; ++i) {
     const StageTime& stage = m.stages[static_cast<size_t>(i)];
-    out["stages"][std::string(kStageNames[i])] = {{"seconds", stage.seconds}, {"weight_bytes", stage.weight_bytes}};
+    out["stages"][std::string(kStageNames[i])] = {{"seconds", stage.seconds},
+                                                  {"weight_bytes", stage.weight_bytes},
+                                                  {"microseconds_per_token", m.microseconds(i)}};
   }
   return out;
 }
 
-Result<Measurement> measure(const BenchFlags& flags, Backend& backend, Sequence& sequence,
-                            std::vector<double>& bandwidths, Team& team, const std::string& what, int32_t tokens,
-                            int32_t depth) {
+// What the memory delivers, measured again and again; the buffer for it is not counted as the model's memory.
+struct Bandwidth {
+  Team& team;
+  std::vector<double> values;
+  uint64_t peak_resident = 0;  // of everything else
+
+  void measure(size_t bytes) {
+    const uint64_t before = peak_resident_bytes();
+    values.push_back(measure_read_bandwidth(team, bytes));
+    peak_resident = std::max(peak_resident, before);
+    forget_peak_resident();
+  }
+};
+
+Result<Measurement> measure(const BenchFlags& flags, Backend& backend, Sequence& sequence, Bandwidth& bandwidth,
+                            const std::string& what, int32_t tokens, int32_t depth) {
   sequence.rewind(0);
   if (depth > 0) {
     CARAT_TRY([[maybe_unused]] const double seconds, sequence.prefill(depth));
@@ -155,9 +174,9 @@ Result<Measurement> measure(const BenchFlags& flags, Backend& backend, Sequence&
       continue;
     }
     rates.push_back(tokens / seconds);
-    if (what == "decode") bandwidths.push_back(measure_read_bandwidth(team, size_t{256} << 20));
+    if (what == "decode") bandwidth.measure(size_t{256} << 20);
   }
-  Measurement m{what, tokens, depth, spread_of(rates), 0, backend.stage_times()};
+  Measurement m{what, tokens, depth, flags.repetitions, spread_of(rates), 0, backend.stage_times()};
   if (what == "decode") m.bytes_rate = m.rate.median * static_cast<double>(backend.info().decode_bytes);
   return m;
 }
@@ -174,8 +193,8 @@ void print_row(const Measurement& m, double bandwidth, bool stages) {
   for (const StageTime& stage : m.stages) total += stage.seconds;
   for (int i = 0; i < kStageCount; ++i) {
     const StageTime& stage = m.stages[static_cast<size_t>(i)];
-    say("  {:<9} {:>5.1f}%  {:>6.1f} GB/s\n", kStageNames[i], 100 * stage.seconds / total,
-        stage.seconds > 0 ? static_cast<double>(stage.weight_bytes) / stage.seconds / 1e9 : 0);
+    say("  {:<9} {:>5.1f}%  {:>8.1f} us a token  {:>6.1f} GB/s\n", kStageNames[i], 100 * stage.seconds / total,
+        m.microseconds(i), stage.seconds > 0 ? static_cast<double>(stage.weight_bytes) / stage.seconds / 1e9 : 0);
   }
 }
 
@@ -204,35 +223,35 @@ Status bench(const BenchFlags& flags) {
 
   const BackendInfo info = backend->info();
   CARAT_TRY(const auto team_owner, Team::create(info.threads));
-  Team& team = *team_owner;
-  std::vector<double> bandwidths{measure_read_bandwidth(team)};
+  team_owner->insist();
+  Bandwidth bandwidths{*team_owner, {}};
+  bandwidths.measure(size_t{512} << 20);
   Sequence sequence(*backend, config, plan, flags.loading.chunk);
   std::vector<Measurement> measurements;
   for (int32_t depth : flags.depths) {
     for (int32_t prompt : flags.prompts) {
       if (prompt == 0) continue;
-      CARAT_TRY(Measurement m, measure(flags, *backend, sequence, bandwidths, team, "prefill", prompt, depth));
+      CARAT_TRY(Measurement m, measure(flags, *backend, sequence, bandwidths, "prefill", prompt, depth));
       measurements.push_back(std::move(m));
     }
     if (flags.generate == 0) continue;
-    CARAT_TRY(Measurement m, measure(flags, *backend, sequence, bandwidths, team, "decode", flags.generate, depth));
+    CARAT_TRY(Measurement m, measure(flags, *backend, sequence, bandwidths, "decode", flags.generate, depth));
     measurements.push_back(std::move(m));
   }
-  const double bandwidth = spread_of(bandwidths).median;
+  const double bandwidth = spread_of(bandwidths.values).median;
 
   if (flags.json) {
     nlohmann::ordered_json out{{"model", flags.model},
                                {"quantisation", model.file.quantisation},
                                {"parameters", model.file.parameters},
                                {"backend", info.name},
-                               {"precision", flags.loading.backend.precision == Precision::kFast ? "fast" : "exact"},
                                {"threads", info.threads},
                                {"weight_bytes", info.weight_bytes},
                                {"kv_bytes", info.kv_bytes},
                                {"bytes_per_decoded_token", info.decode_bytes},
                                {"load_seconds", load_seconds},
                                {"read_bandwidth", bandwidth},
-                               {"peak_resident_bytes", peak_resident_bytes()}};
+                               {"peak_resident_bytes", std::max(bandwidths.peak_resident, peak_resident_bytes())}};
     for (const Measurement& m : measurements) {
       const nlohmann::ordered_json json = to_json(m, bandwidth);
       const std::string key = m.what + "_tokens_per_second";
