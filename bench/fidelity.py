@@ -10,7 +10,7 @@
         the same model with 16-bit weights, for `kl`: dequantised, and moved by 2 % of their row's standard deviation at
         random, so that they are of as many sizes as weights that never were quantised
 
-Options that this script does not know go to `carat eval`: --backend cpu/avx2, --threads 2, --precision fast.
+Options that this script does not know go to `carat eval`: --backend cpu/avx2, --threads 2.
 Both print one JSON object.
 """
 

@@ -19,7 +19,7 @@ namespace carat {
 
 enum class Precision : uint8_t {
   kExact,  // activations in 15 bits, a scale per 32 elements: costs 1e-6 of KL divergence
-  kFast,   // activations in 8 bits, a scale per 32 elements: costs 3e-3
+  kFast,   // devices only: as many bits as are fastest there
 };
 
 struct BackendOptions {

@@ -1,8 +1,10 @@
 #include "base/topology.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <optional>
 
 #include "base/cgroup.h"
@@ -33,7 +35,12 @@ uint64_t usable_memory_bytes(const std::filesystem::path& root) {
 }
 
 uint64_t peak_resident_bytes() { return status_bytes("VmHWM:"); }
-void forget_peak_resident() { std::ofstream("/proc/self/clear_refs") << "5"; }
+void forget_peak_resident() {
+  const int file = ::open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+  if (file < 0) return;
+  [[maybe_unused]] const auto written = ::write(file, "5", 1);
+  ::close(file);
+}
 uint64_t resident_bytes() { return status_bytes("VmRSS:"); }
 
 }  // namespace carat

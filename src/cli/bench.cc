@@ -245,6 +245,7 @@ Status bench(const BenchFlags& flags) {
                                {"quantisation", model.file.quantisation},
                                {"parameters", model.file.parameters},
                                {"backend", info.name},
+                               {"precision", flags.loading.backend.precision == Precision::kFast ? "fast" : "exact"},
                                {"threads", info.threads},
                                {"weight_bytes", info.weight_bytes},
                                {"kv_bytes", info.kv_bytes},

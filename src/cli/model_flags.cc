@@ -28,7 +28,7 @@ void add_model_flags(CLI::App& app, chat::LoadOptions& options) {
            }
            options.backend.precision = text == "fast" ? Precision::kFast : Precision::kExact;
          },
-         "exact, or fast: activations in 8 bits")
+         "exact; fast is for devices, which round more then")
       ->type_name("exact|fast")
       ->group("Running");
   app.add_option("--memory", options.memory, "A hard budget (2G): a smaller cache, then a smaller context, if need be")

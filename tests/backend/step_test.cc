@@ -20,7 +20,7 @@ using test::TextStep;
 constexpr int32_t kRows = 64;
 
 std::unique_ptr<Backend> open(const RandomModel& model, const std::string& name) {
-  auto backend = create_backend({name, 2, Precision::kExact}, model.config, model.weights);
+  auto backend = create_backend({name, 2}, model.config, model.weights);
   EXPECT_TRUE(backend.ok());
   EXPECT_TRUE((*backend)->reserve_kv({.global_pages = 8, .local_pages = 8, .max_rows = kRows, .slots = 3}).ok());
   return std::move(*backend);
@@ -195,7 +195,7 @@ TEST(Steps, BarredIdsAreNeverSampledOnAnyBackend) {
       barred.barred_ids.push_back(
           static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
     }
-    auto backend = create_backend({name, 2, Precision::kExact}, barred, model.weights);
+    auto backend = create_backend({name, 2}, barred, model.weights);
     ASSERT_TRUE(backend.ok());
     ASSERT_TRUE((*backend)->reserve_kv({.global_pages = 1, .local_pages = 1, .max_rows = 4, .slots = 1}).ok());
     SamplingParams greedy;

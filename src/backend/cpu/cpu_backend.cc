@@ -31,11 +31,9 @@ using Clock = std::chrono::steady_clock;
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const Kernels& kernels, const BackendOptions& options, const ModelConfig& config,
-             std::unique_ptr<Team> team, std::vector<int> on)
+  CpuBackend(const Kernels& kernels, const ModelConfig& config, std::unique_ptr<Team> team, std::vector<int> on)
       : kernels_(kernels),
         config_(config),
-        limit_(options.precision == Precision::kFast ? 127.0f : 16383.0f),
         team_owner_(std::move(team)),
         team_(*team_owner_),
         on_(std::move(on)),
@@ -76,7 +74,7 @@ class CpuBackend final : public Backend {
       next[layer.kind] += 2 * page;
     }
     samplers_.resize(static_cast<size_t>(team_.workers()));
-    return buffers_.allocate(model, plan.max_rows, team_.workers(), limit_);
+    return buffers_.allocate(model, plan.max_rows, team_.workers());
   }
 
   Result<Ticket> submit(const Step& step) override {
@@ -210,7 +208,6 @@ class CpuBackend final : public Backend {
 
   const Kernels& kernels_;
   const ModelConfig config_;
-  const float limit_;  // of rounded activations
   const std::unique_ptr<Team> team_owner_;
   Team& team_;
   std::vector<int> on_;                       // the hardware threads of the step thread; empty once it is there
@@ -286,10 +283,13 @@ std::vector<std::string> missing_kernels() {
 
 Result<std::unique_ptr<Backend>> create_cpu_backend(const Kernels& kernels, const BackendOptions& options,
                                                     const ModelConfig& config, const Weights& weights) {
+  if (options.precision != Precision::kExact) {
+    return Error{ErrorCode::kInvalidArgument, "the CPU computes exactly only: --precision fast is for devices"};
+  }
   const int workers = options.threads > 0 ? options.threads : usable_cores();
   const std::vector<int> on = preferred_threads(workers);
   CARAT_TRY(auto team, Team::create(workers, on));
-  auto backend = std::make_unique<CpuBackend>(kernels, options, config, std::move(team), on);
+  auto backend = std::make_unique<CpuBackend>(kernels, config, std::move(team), on);
   CARAT_CHECK(backend->load(weights));
   return std::unique_ptr<Backend>(std::move(backend));
 }

@@ -119,13 +119,8 @@ Status each_matrix(const VisionWeights& w, VisionPack& pack, std::vector<VisionL
 
 class CpuVision final : public VisionEncoder {
  public:
-  CpuVision(const Kernels& kernels, const BackendOptions& options, std::unique_ptr<Team> team,
-            std::shared_ptr<const VisionTower> tower)
-      : kernels_(kernels),
-        limit_(options.precision == Precision::kFast ? 127.0f : 16383.0f),
-        team_(std::move(team)),
-        tower_(std::move(tower)),
-        pack_(shape_of(tower_->config)) {}
+  CpuVision(const Kernels& kernels, std::unique_ptr<Team> team, std::shared_ptr<const VisionTower> tower)
+      : kernels_(kernels), team_(std::move(team)), tower_(std::move(tower)), pack_(shape_of(tower_->config)) {}
 
   Status load() {
     const VisionConfig& c = tower_->config;
@@ -147,7 +142,6 @@ class CpuVision final : public VisionEncoder {
     CARAT_TRY(memory_, Arena::allocate(working_bytes(c, team_->workers()), "the vision tower's working memory"));
     Carver place(memory_.data());
     carve(place, c, pack_, context_.tile, context_, scratch_);
-    for (VisionScratch& s : scratch_) s.patches.limit = s.wide.limit = s.tall.limit = limit_;
     context_.scratch = scratch_.data();
     return {};
   }
@@ -246,7 +240,6 @@ class CpuVision final : public VisionEncoder {
   }
 
   const Kernels& kernels_;
-  const float limit_;  // of rounded activations
   const std::unique_ptr<Team> team_;
   const std::shared_ptr<const VisionTower> tower_;
   VisionPack pack_;
@@ -266,7 +259,7 @@ Result<std::unique_ptr<VisionEncoder>> create_cpu_vision(const Kernels& kernels,
                                                          std::shared_ptr<const VisionTower> tower) {
   CARAT_TRY(auto team, Team::create(workers_of(options)));
   const VisionTower& from = *tower;
-  auto vision = std::make_unique<CpuVision>(kernels, options, std::move(team), std::move(tower));
+  auto vision = std::make_unique<CpuVision>(kernels, std::move(team), std::move(tower));
   CARAT_CHECK(vision->load());
   CARAT_CHECK(whole(from.maps));
   return std::unique_ptr<VisionEncoder>(std::move(vision));

@@ -16,14 +16,13 @@ ActivationOffsets add_activations(Layout& layout, size_t rows, size_t columns) {
           layout.add<float>(rows)};
 }
 
-Activations activations(uint8_t* base, const ActivationOffsets& at, int64_t columns, float limit) {
+Activations activations(uint8_t* base, const ActivationOffsets& at, int64_t columns) {
   Activations x;
   x.values = reinterpret_cast<float*>(base + at.values);
   x.ints = reinterpret_cast<int16_t*>(base + at.ints);
   x.scales = reinterpret_cast<float*>(base + at.scales);
   x.sums = reinterpret_cast<int32_t*>(base + at.sums);
   x.columns = columns;
-  x.limit = limit;
   return x;
 }
 
@@ -70,18 +69,17 @@ size_t ForwardBuffers::bytes(const ModelPack& model, int64_t max_rows, int worke
   return lay_out(model, max_rows, workers).layout.bytes();
 }
 
-Status ForwardBuffers::allocate(const ModelPack& m, int64_t max_rows, int workers, float limit) {
+Status ForwardBuffers::allocate(const ModelPack& m, int64_t max_rows, int workers) {
   const Offsets at = lay_out(m, max_rows, workers);
   arena_ = Arena();
   CARAT_TRY(arena_, Arena::allocate(at.layout.bytes(), "activations"));
-  limit_ = limit;
   width_ = m.width;
   uint8_t* base = arena_.data();
   const auto floats = [&](size_t offset) { return reinterpret_cast<float*>(base + offset); };
-  norm_ = activations(base, at.norm, m.width, limit);
+  norm_ = activations(base, at.norm, m.width);
   norm_.factors = floats(at.norm.factors);
-  attended_ = activations(base, at.attended, int64_t{m.heads} * m.head_size, limit);
-  gated_ = activations(base, at.gated, m.ffn_width, limit);
+  attended_ = activations(base, at.attended, int64_t{m.heads} * m.head_size);
+  gated_ = activations(base, at.gated, m.ffn_width);
   hidden_ = floats(at.hidden);
   projected_ = floats(at.projected);
   query_ = floats(at.query);
@@ -105,7 +103,7 @@ void ForwardBuffers::reserve_last(int64_t rows) {
   last_storage_.resize(layout.bytes() + 64);
   const auto address = reinterpret_cast<uintptr_t>(last_storage_.data());
   uint8_t* base = last_storage_.data() + (64 - address % 64) % 64;
-  last_ = activations(base, at, width_, limit_);
+  last_ = activations(base, at, width_);
   last_.factors = reinterpret_cast<float*>(base + at.factors);
   last_rows_ = rows;
 }

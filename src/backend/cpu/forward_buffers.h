@@ -14,8 +14,8 @@ class ForwardBuffers {
   // Bytes for steps of `max_rows` rows on `workers` workers.
   static size_t bytes(const ModelPack& model, int64_t max_rows, int workers);
 
-  // limit: of rounded activations. Errors: kOutOfMemory.
-  Status allocate(const ModelPack& model, int64_t max_rows, int workers, float limit);
+  // Errors: kOutOfMemory.
+  Status allocate(const ModelPack& model, int64_t max_rows, int workers);
 
   // Makes the head's input at least so large: one row in most steps, many for prompt log-probabilities.
   void reserve_last(int64_t rows);
@@ -30,7 +30,6 @@ class ForwardBuffers {
 
  private:
   Arena arena_;
-  float limit_ = 0;
   int64_t width_ = 0;
   Activations norm_, attended_, gated_, last_;
   float *hidden_ = nullptr, *projected_ = nullptr, *query_ = nullptr, *key_ = nullptr, *value_ = nullptr;

@@ -9,6 +9,7 @@ namespace isa_avx2 {
 namespace {
 
 constexpr int kMatvecRows = 4;  // rows of activations that decoding multiplies as it unpacks
+constexpr int kMatvecTile = 4;  // as many at a time
 constexpr int kGemmRows =
     3;  // rows of activations that a prefill tile keeps in registers: with 4, GCC spills one (78 GOPS, not 129)
 constexpr int kGemmPanels = 1;    // panels that such a tile takes together
@@ -18,14 +19,14 @@ constexpr int kFloatPanels = 1;   // of a tile of floats in registers
 constexpr int kFloatRows = 6;     // its rows
 constexpr int kNarrowRows = 6;    // those of a tile one panel wide
 // clang-format off
+#include "backend/cpu/kernels/constants.inl"
 #include "backend/cpu/kernels/iq4_table.inl"
 #include "backend/cpu/kernels/simd_avx2.inl"
 #include "backend/cpu/kernels/all.inl"
 // clang-format on
 
-constexpr Kernels kKernels = {"cpu/avx2", kRoundsHalves,   pack,     forward,  matmul,
-                              round_row,  rounded_row,     rms_norm, gelu_mul, exp_row,
-                              unpack_row, store_key_value, attend,   vision,   multiply_add};
+constexpr Kernels kKernels = {"cpu/avx2", pack,    forward,    matmul,          round_row, rounded_row, rms_norm,
+                              gelu_mul,   exp_row, unpack_row, store_key_value, attend,    vision,      multiply_add};
 
 }  // namespace
 }  // namespace isa_avx2

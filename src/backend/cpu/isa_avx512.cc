@@ -8,7 +8,8 @@ namespace carat::cpu {
 namespace isa_avx512 {
 namespace {
 
-constexpr int kMatvecRows = 8;    // rows of activations that decoding multiplies as it unpacks
+constexpr int kMatvecRows = 24;   // rows of activations that decoding multiplies as it unpacks
+constexpr int kMatvecTile = 4;    // as many at a time
 constexpr int kGemmRows = 8;      // rows of activations that a prefill tile keeps in registers
 constexpr int kGemmPanels = 2;    // panels that such a tile takes together
 constexpr int kScoreChains = 2;   // of a head, side by side, when four rows read a key
@@ -17,14 +18,14 @@ constexpr int kFloatPanels = 4;   // of a tile of floats in registers
 constexpr int kFloatRows = 6;     // its rows
 constexpr int kNarrowRows = 12;   // those of a tile one panel wide
 // clang-format off
+#include "backend/cpu/kernels/constants.inl"
 #include "backend/cpu/kernels/iq4_table.inl"
 #include "backend/cpu/kernels/simd_avx512.inl"
 #include "backend/cpu/kernels/all.inl"
 // clang-format on
 
-constexpr Kernels kKernels = {"cpu/avx512", kRoundsHalves,   pack,     forward,  matmul,
-                              round_row,    rounded_row,     rms_norm, gelu_mul, exp_row,
-                              unpack_row,   store_key_value, attend,   vision,   multiply_add};
+constexpr Kernels kKernels = {"cpu/avx512", pack,    forward,    matmul,          round_row, rounded_row, rms_norm,
+                              gelu_mul,     exp_row, unpack_row, store_key_value, attend,    vision,      multiply_add};
 
 }  // namespace
 }  // namespace isa_avx512

@@ -11,6 +11,7 @@ namespace isa_neon_i8mm {
 namespace {
 
 constexpr int kMatvecRows = 2;    // rows of activations that decoding multiplies as it unpacks
+constexpr int kMatvecTile = 2;    // as many at a time
 constexpr int kGemmRows = 4;      // rows of activations that a prefill tile keeps in registers
 constexpr int kGemmPanels = 1;    // panels that such a tile takes together
 constexpr int kScoreChains = 1;   // of a head, side by side, when four rows read a key
@@ -26,9 +27,9 @@ constexpr int kNarrowRows = 6;    // those of a tile one panel wide
 #include "backend/cpu/kernels/all.inl"
 // clang-format on
 
-constexpr Kernels kKernels = {"cpu/neon_i8mm", kRoundsHalves,   pack,     forward,  matmul,
-                              round_row,       rounded_row,     rms_norm, gelu_mul, exp_row,
-                              unpack_row,      store_key_value, attend,   vision,   multiply_add};
+constexpr Kernels kKernels = {"cpu/neon_i8mm", pack,     forward,  matmul,      round_row,
+                              rounded_row,     rms_norm, gelu_mul, exp_row,     unpack_row,
+                              store_key_value, attend,   vision,   multiply_add};
 
 }  // namespace
 }  // namespace isa_neon_i8mm

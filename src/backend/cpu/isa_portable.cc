@@ -8,6 +8,7 @@ namespace isa_portable {
 namespace {
 
 constexpr int kMatvecRows = 1;    // rows of activations that decoding multiplies as it unpacks
+constexpr int kMatvecTile = 1;    // as many at a time
 constexpr int kGemmRows = 1;      // rows of activations that a prefill tile keeps in registers
 constexpr int kGemmPanels = 1;    // panels that such a tile takes together
 constexpr int kScoreChains = 1;   // of a head, side by side, when four rows read a key
@@ -16,14 +17,15 @@ constexpr int kFloatPanels = 1;   // of a tile of floats in registers
 constexpr int kFloatRows = 4;     // its rows
 constexpr int kNarrowRows = 4;    // those of a tile one panel wide
 // clang-format off
+#include "backend/cpu/kernels/constants.inl"
 #include "backend/cpu/kernels/iq4_table.inl"
 #include "backend/cpu/kernels/simd_portable.inl"
 #include "backend/cpu/kernels/all.inl"
 // clang-format on
 
-constexpr Kernels kKernels = {"cpu/portable", kRoundsHalves,   pack,     forward,  matmul,
-                              round_row,      rounded_row,     rms_norm, gelu_mul, exp_row,
-                              unpack_row,     store_key_value, attend,   vision,   multiply_add};
+constexpr Kernels kKernels = {"cpu/portable",  pack,     forward,  matmul,      round_row,
+                              rounded_row,     rms_norm, gelu_mul, exp_row,     unpack_row,
+                              store_key_value, attend,   vision,   multiply_add};
 
 }  // namespace
 }  // namespace isa_portable

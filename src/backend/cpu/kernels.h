@@ -14,8 +14,7 @@ class Team;
 
 namespace carat::cpu {
 
-// Rows of activations as the products read them. Each block of 32 is rounded once, with its own scale: to 15 bits
-// (limit 16383) in exact precision, to 8 (limit 127) in fast.
+// Rows of activations as the products read them. Each block of 32 is rounded once, to 15 bits with its own scale.
 struct Activations {
   float* values = nullptr;  // [T][columns] float32: what 16- and 32-bit weights multiply
   // [T][columns]: what quantised weights multiply, in the order that the ISA's products read; unused where
@@ -24,7 +23,6 @@ struct Activations {
   float* scales = nullptr;  // [T][columns / 32]
   int32_t* sums = nullptr;  // [T][columns / 16]: sums of 16 neighbouring ints, for offsets and minima
   int64_t columns = 0;
-  float limit = 16383;
   float* factors = nullptr;  // [T]: multiplies the products of rounded rows, where the norm is still to be applied
 };
 
@@ -120,8 +118,6 @@ inline constexpr int kPeakOperations = 12 * 16 * 2;
 
 struct Kernels {
   const char* name;
-  bool
-      rounds_halves;  // 16-bit weights are multiplied as integers (all.inl); others with the same answer give the same bits
   // Packs panels [begin, end) of a tensor: rows of the file's blocks in, panels out. Returns the first row that has a
   // scale, a minimum or an element that is NaN or infinity, -1 where none has.
   int64_t (*pack)(const PackedMatrix& matrix, const uint8_t* rows, size_t row_bytes, uint8_t* out, int64_t begin,

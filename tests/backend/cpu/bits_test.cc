@@ -50,29 +50,21 @@ TEST(Isa, TheBestThatTheProcessorHasIsFirst) {
   for (const std::string& name : missing_kernels()) std::cout << "missing here: " << name << '\n';
 }
 
-// Kernels that do not round 16-bit weights have bits of their own for them.
-std::string bits_name(const Kernels& kernels, DType type) {
-  const bool others = !test::same_arithmetic(kernels, portable_kernels(), type);
-  return std::string(dtype_info(type).name) + (others ? "/floats" : "");
-}
-
 TEST(GoldenBits, Products) {
   const GoldenBits golden("products.txt");
   constexpr int64_t kWeightRows = 37;  // the last panel is not full
   for (const Kernels* kernels : available_kernels()) {
     for (const DType type : test::all_types()) {
-      for (const bool fast : {false, true}) {
-        BitDigest digest;
-        for (const int64_t columns : {256, 1280}) {  // one and ten segments
-          const test::Matrix matrix(*kernels, type, kWeightRows, columns, 4);
-          const test::Rows rows(*kernels, 11, columns, fast, 5);
-          for (const int64_t count : {1, 2, 3, 4, 5, 11}) digest.add(test::product(*kernels, matrix, rows, count));
-          std::vector<float> row(static_cast<size_t>(columns));
-          kernels->unpack_row(matrix.packed, 36, row.data());
-          digest.add(row);
-        }
-        EXPECT_TRUE(golden.holds(bits_name(*kernels, type) + (fast ? "/fast" : ""), digest)) << kernels->name;
+      BitDigest digest;
+      for (const int64_t columns : {256, 1280}) {  // one and ten segments
+        const test::Matrix matrix(*kernels, type, kWeightRows, columns, 4);
+        const test::Rows rows(*kernels, 11, columns, 5);
+        for (const int64_t count : {1, 2, 3, 4, 5, 11}) digest.add(test::product(*kernels, matrix, rows, count));
+        std::vector<float> row(static_cast<size_t>(columns));
+        kernels->unpack_row(matrix.packed, 36, row.data());
+        digest.add(row);
       }
+      EXPECT_TRUE(golden.holds(std::string(dtype_info(type).name), digest)) << kernels->name;
     }
   }
 }
@@ -115,7 +107,7 @@ TEST_P(ForwardBits, AreTheGoldenOnes) {
     const auto backend = test::open_random(model, kernels->name, 2);
     BitDigest digest;
     digest.add(test::chunked_logits(*backend, model.config, tokens, {31, 2, 1, 48, 4}));
-    EXPECT_TRUE(golden.holds(bits_name(*kernels, GetParam()), digest)) << kernels->name;
+    EXPECT_TRUE(golden.holds(std::string(dtype_info(GetParam()).name), digest)) << kernels->name;
   }
 }
 

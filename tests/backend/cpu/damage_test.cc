@@ -57,7 +57,7 @@ const std::vector<std::vector<uint8_t>> kBadFloats = {{0, 0, 0x80, 0x7f}, {0, 0,
 
 void expect_refused(const RandomModel& model, const std::string& message) {
   for (const std::string& name : backend_names()) {
-    const auto backend = create_backend({name, 2, Precision::kExact}, model.config, model.weights);
+    const auto backend = create_backend({name, 2}, model.config, model.weights);
     ASSERT_FALSE(backend.ok()) << name << " loads a model where " << message;
     EXPECT_EQ(backend.error().code, ErrorCode::kCorruptFile);
     EXPECT_EQ(backend.error().message, message) << name;

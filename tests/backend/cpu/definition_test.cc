@@ -139,7 +139,6 @@ TEST(Definition, ProductsAtEveryRealWidth) {
         }
       }
       for (const Kernels* kernels : available_kernels()) {
-        if (!is_quantised(type) && !kernels->rounds_halves) continue;
         PackedMatrix matrix;
         matrix.type = type;
         matrix.rows = kRows;
@@ -153,8 +152,7 @@ TEST(Definition, ProductsAtEveryRealWidth) {
         std::vector<float> scales(values.size() / 32), sums(size_t{2} * 8 * kPanelRows);
         std::vector<int32_t> int_sums(values.size() / 16);
         std::vector<uint8_t> piece(kPanelScratchBytes);
-        const Activations x{values.data(), ints.data(), scales.data(), int_sums.data(),
-                            columns,       16383.0f,    factors.data()};
+        const Activations x{values.data(), ints.data(), scales.data(), int_sums.data(), columns, factors.data()};
         for (int64_t t = 0; t < kTokens; ++t) kernels->round_row(x, t);
         Scratch scratch{};
         scratch.sums = sums.data();
@@ -197,7 +195,6 @@ TEST(Definition, SixteenBitWeightsAtTheEndsOfTheirRange) {
     for (size_t i = 0; i < kColumns; i += 32) x.push_back(round_block(&values[i]));
     const float expected = half_product(c.type, reinterpret_cast<const std::byte*>(file.data()), x, factors[0]);
     for (const Kernels* kernels : available_kernels()) {
-      if (!kernels->rounds_halves) continue;
       PackedMatrix matrix{c.type, 16, kColumns, pack_format(c.type).panel_bytes(kColumns), nullptr};
       std::vector<uint8_t> panels(matrix.bytes() + 8192);
       matrix.data = panels.data();
@@ -206,8 +203,7 @@ TEST(Definition, SixteenBitWeightsAtTheEndsOfTheirRange) {
       std::vector<float> scales(values.size() / 32), sums(size_t{2} * 4 * kPanelRows), out(16);
       std::vector<int32_t> int_sums(values.size() / 16);
       std::vector<uint8_t> piece(kPanelScratchBytes);
-      const Activations x_rows{values.data(), ints.data(), scales.data(), int_sums.data(),
-                               kColumns,      16383.0f,    factors.data()};
+      const Activations x_rows{values.data(), ints.data(), scales.data(), int_sums.data(), kColumns, factors.data()};
       kernels->round_row(x_rows, 0);
       Scratch scratch{};
       scratch.sums = sums.data();

@@ -6,8 +6,6 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "backend/cpu/cpu_backend.h"
-#include "backend/cpu/kernel_inputs.h"
 #include "backend/cpu/random_forward.h"
 #include "support/compare.h"
 
@@ -39,14 +37,6 @@ TEST_P(ForwardTest, AgreesWithTheReference) {
   EXPECT_TRUE(test::rows_within(ours, exact, 512, 4e-3));
 }
 
-// Whether the kernels of a name promise portable's bits for a type.
-bool same_arithmetic(const std::string& name, DType type) {
-  for (const cpu::Kernels* kernels : cpu::available_kernels()) {
-    if (kernels->name == name) return test::same_arithmetic(*kernels, cpu::portable_kernels(), type);
-  }
-  return true;
-}
-
 TEST_P(ForwardTest, SameBitsForEveryIsaThreadCountAndChunking) {
   const RandomModel model = random_model(GetParam(), 3);
   const auto tokens = random_tokens(270, 4);  // more than one split of 256 keys
@@ -57,7 +47,7 @@ TEST_P(ForwardTest, SameBitsForEveryIsaThreadCountAndChunking) {
     std::vector<int32_t> chunks;
   };
   for (const std::string& name : backend_names()) {
-    if (name == "reference" || !same_arithmetic(name, GetParam())) continue;
+    if (name == "reference") continue;
     for (const Run& run : {Run{1, {1}}, Run{1, {kRows}}, Run{2, {31, 2, 7}}, Run{3, {kRows}}}) {
       if (name == "cpu/portable" && run.threads != 2) continue;  // slow, and the same code as the others
       const auto backend = open_random(model, name, run.threads);
@@ -102,18 +92,6 @@ TEST_P(ForwardTest, ARowDoesNotDependOnItsNeighbours) {
   EXPECT_TRUE(test::same_bits(together_b, alone_b));
 }
 
-TEST_P(ForwardTest, FastPrecisionIsCoarserButNotWrong) {
-  const RandomModel model = random_model(GetParam(), 8);
-  const auto tokens = random_tokens(60, 9);
-  const auto fast = open_random(model, "cpu/portable", 1, Precision::kFast);
-  const auto exact = open_random(model, "cpu/portable", 1);
-  const auto coarse = test::chunked_logits(*fast, model.config, tokens, {kRows});
-  const auto fine = test::chunked_logits(*exact, model.config, tokens, {kRows});
-  // As above with 7 bits instead of 14 and the largest of 32 values, about two and a half times their mean.
-  EXPECT_TRUE(test::rows_within(coarse, fine, 512, 0.4));
-  EXPECT_EQ(test::rows_within(coarse, fine, 512, 1e-4), GetParam() == DType::kF32);
-}
-
 // Every kind of packing; kernels_test.cc has every type.
 INSTANTIATE_TEST_SUITE_P(Types, ForwardTest,
                          testing::Values(DType::kF32, DType::kBF16, DType::kQ4_0, DType::kQ4_1, DType::kQ8_0,
@@ -123,12 +101,20 @@ INSTANTIATE_TEST_SUITE_P(Types, ForwardTest,
 TEST(Backends, AnUnknownNameListsWhatThereIs) {
   const RandomModel model = random_model(DType::kQ8_0, 1);
   for (const char* name : {"gpu", "cpu/", "cpu/avx9000", ""}) {
-    const auto backend = create_backend({name, 1, Precision::kExact}, model.config, model.weights);
+    const auto backend = create_backend({name, 1}, model.config, model.weights);
     ASSERT_FALSE(backend.ok());
     EXPECT_EQ(backend.error().code, ErrorCode::kInvalidArgument);
     EXPECT_NE(backend.error().message.find("cpu/portable"), std::string::npos);
     EXPECT_NE(backend.error().message.find("reference"), std::string::npos);
   }
+}
+
+TEST(Backends, TheCpuComputesExactlyOnly) {
+  const RandomModel model = random_model(DType::kQ8_0, 1);
+  const auto backend = create_backend({"cpu", 1, Precision::kFast}, model.config, model.weights);
+  ASSERT_FALSE(backend.ok());
+  EXPECT_EQ(backend.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(backend.error().message, "the CPU computes exactly only: --precision fast is for devices");
 }
 
 TEST(Backends, StageTimesNameTheBytesThatWereRead) {

@@ -51,14 +51,8 @@ struct Matrix {
   }
 };
 
-// Whether a kernel multiplies a type as integers.
-inline bool as_integers(const Kernels& kernels, DType type) {
-  return is_quantised(type) || (type != DType::kF32 && kernels.rounds_halves);
-}
-// Whether two give the same bits: those that round 16-bit weights, and those that do not.
-inline bool same_arithmetic(const Kernels& a, const Kernels& b, DType type) {
-  return as_integers(a, type) == as_integers(b, type);
-}
+// Whether a type is multiplied as integers.
+inline bool as_integers(DType type) { return type != DType::kF32; }
 
 struct Rows {
   std::vector<float> values;
@@ -68,14 +62,14 @@ struct Rows {
   std::vector<int16_t> ints;  // as numbers
   Activations x;
 
-  Rows(const Kernels& kernels, int64_t rows, int64_t columns, bool fast, unsigned seed) {
+  Rows(const Kernels& kernels, int64_t rows, int64_t columns, unsigned seed) {
     std::mt19937 random(seed);
     values = normal_floats(random, static_cast<size_t>(rows * columns), 1.0f);
     stored.resize(values.size());
     ints.resize(values.size());
     scales.resize(static_cast<size_t>(rows * (columns / 32 + 1)));
     sums.resize(values.size() / 16 + 1);
-    x = {values.data(), stored.data(), scales.data(), sums.data(), columns, fast ? 127.0f : 16383.0f};
+    x = {values.data(), stored.data(), scales.data(), sums.data(), columns};
     for (int64_t row = 0; row < rows; ++row) {
       kernels.round_row(x, row);
       kernels.rounded_row(x, row, ints.data() + row * columns);

@@ -48,63 +48,58 @@ TEST(Pack, UnpackedRowsAreTheDequantisedOnes) {
 TEST(Matmul, IsTheProductOfWhatWasRounded) {
   const Kernels& kernels = portable_kernels();
   for (DType type : all_types()) {
-    const bool as_integers = test::as_integers(kernels, type);
-    for (bool fast : {false, true}) {
-      const int64_t columns = 768;
-      const int64_t count = 6;
-      const Matrix matrix(kernels, type, 32, columns, 2);
-      const Rows rows(kernels, count, columns, fast, 3);
-      const std::vector<float> out = product(kernels, matrix, rows, count);
-      std::vector<float> expected(out.size());
-      std::vector<double> tolerance(out.size());
-      for (int64_t t = 0; t < count; ++t) {
-        for (int64_t r = 0; r < 32; ++r) {
-          double sum = 0;
-          double magnitude = 0;
-          double rounded = 0;  // what the rounding of 16-bit weights makes of it at most
-          for (int64_t c = 0; c < columns; ++c) {
-            const float* row = &matrix.values[static_cast<size_t>(r * columns)];
-            const double value = rows.value(t, c, as_integers);
-            const double term = double{row[c]} * value;
-            sum += term;
-            magnitude += std::abs(term);
-            if (is_quantised(type) || !as_integers) continue;
-            float largest = 0;
-            for (int64_t i = c / 16 * 16; i < c / 16 * 16 + 16; ++i) largest = std::max(largest, std::abs(row[i]));
-            rounded += std::ldexp(std::abs(value), std::ilogb(largest) - 13);  // half a step of 2^-12
-          }
-          const auto at = static_cast<size_t>(t * 32 + r);
-          expected[at] = static_cast<float>(sum);
-          // A chain of roundings: one a column for floats; per block of quantised weights at most five (integer to
-          // float, scale, product, twice where there are minima). Terms of a block with a minimum can be four times its
-          // products.
-          const double roundings = as_integers ? 5.0 * columns / 16 * 4 : static_cast<double>(columns);
-          tolerance[at] = roundings * 0x1p-24 * magnitude + rounded;
+    const bool as_integers = test::as_integers(type);
+    const int64_t columns = 768;
+    const int64_t count = 6;
+    const Matrix matrix(kernels, type, 32, columns, 2);
+    const Rows rows(kernels, count, columns, 3);
+    const std::vector<float> out = product(kernels, matrix, rows, count);
+    std::vector<float> expected(out.size());
+    std::vector<double> tolerance(out.size());
+    for (int64_t t = 0; t < count; ++t) {
+      for (int64_t r = 0; r < 32; ++r) {
+        double sum = 0;
+        double magnitude = 0;
+        double rounded = 0;  // what the rounding of 16-bit weights makes of it at most
+        for (int64_t c = 0; c < columns; ++c) {
+          const float* row = &matrix.values[static_cast<size_t>(r * columns)];
+          const double value = rows.value(t, c, as_integers);
+          const double term = double{row[c]} * value;
+          sum += term;
+          magnitude += std::abs(term);
+          if (is_quantised(type) || !as_integers) continue;
+          float largest = 0;
+          for (int64_t i = c / 16 * 16; i < c / 16 * 16 + 16; ++i) largest = std::max(largest, std::abs(row[i]));
+          rounded += std::ldexp(std::abs(value), std::ilogb(largest) - 13);  // half a step of 2^-12
         }
+        const auto at = static_cast<size_t>(t * 32 + r);
+        expected[at] = static_cast<float>(sum);
+        // A chain of roundings: one a column for floats; per block of quantised weights at most five (integer to
+        // float, scale, product, twice where there are minima). Terms of a block with a minimum can be four times its
+        // products.
+        const double roundings = as_integers ? 5.0 * columns / 16 * 4 : static_cast<double>(columns);
+        tolerance[at] = roundings * 0x1p-24 * magnitude + rounded;
       }
-      EXPECT_TRUE(test::all_within(out, expected, tolerance)) << dtype_info(type).name << (fast ? " fast" : "");
     }
+    EXPECT_TRUE(test::all_within(out, expected, tolerance)) << dtype_info(type).name;
   }
 }
 
 TEST(Matmul, EveryIsaGivesThePortableBits) {
   const std::vector<int64_t> counts = {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 33, 65};
   for (DType type : all_types()) {
-    for (bool fast : {false, true}) {
-      for (int64_t columns : {256, 640 / 256 * 256 + 256, 1280}) {
-        const Matrix matrix(portable_kernels(), type, 80, columns, 4);
-        const Rows rows(portable_kernels(), counts.back(), columns, fast, 5);
-        const std::vector<float> whole = product(portable_kernels(), matrix, rows, counts.back());
-        for (const Kernels* kernels : available_kernels()) {
-          if (!test::same_arithmetic(*kernels, portable_kernels(), type)) continue;  // the golden bits are for these
-          const Matrix own(*kernels, type, 80, columns, 4);
-          const Rows own_rows(*kernels, counts.back(), columns, fast, 5);
-          ASSERT_EQ(own_rows.ints, rows.ints) << kernels->name;
-          for (int64_t count : counts) {  // a row's result does not depend on its neighbours
-            const std::vector<float> out = product(*kernels, own, own_rows, count);
-            ASSERT_TRUE(test::same_bits(out, std::span(whole).first(out.size())))
-                << kernels->name << " " << dtype_info(type).name << " " << count << " rows, " << columns << " columns";
-          }
+    for (int64_t columns : {256, 640 / 256 * 256 + 256, 1280}) {
+      const Matrix matrix(portable_kernels(), type, 80, columns, 4);
+      const Rows rows(portable_kernels(), counts.back(), columns, 5);
+      const std::vector<float> whole = product(portable_kernels(), matrix, rows, counts.back());
+      for (const Kernels* kernels : available_kernels()) {
+        const Matrix own(*kernels, type, 80, columns, 4);
+        const Rows own_rows(*kernels, counts.back(), columns, 5);
+        ASSERT_EQ(own_rows.ints, rows.ints) << kernels->name;
+        for (int64_t count : counts) {  // a row's result does not depend on its neighbours
+          const std::vector<float> out = product(*kernels, own, own_rows, count);
+          ASSERT_TRUE(test::same_bits(out, std::span(whole).first(out.size())))
+              << kernels->name << " " << dtype_info(type).name << " " << count << " rows, " << columns << " columns";
         }
       }
     }
@@ -113,7 +108,7 @@ TEST(Matmul, EveryIsaGivesThePortableBits) {
 
 TEST(Rounding, BlocksUseFifteenBits) {
   for (const Kernels* kernels : available_kernels()) {
-    const Rows rows(*kernels, 3, 640, false, 7);
+    const Rows rows(*kernels, 3, 640, 7);
     for (size_t block = 0; block < 60; ++block) {
       int largest = 0;
       int32_t sum[2] = {};

@@ -32,12 +32,10 @@ struct Pages {
   }
 };
 
-inline std::unique_ptr<Backend> open_random(const RandomModel& model, const std::string& name, int threads,
-                                            Precision precision = Precision::kExact) {
+inline std::unique_ptr<Backend> open_random(const RandomModel& model, const std::string& name, int threads) {
   BackendOptions options;
   options.name = name;
   options.threads = threads;
-  options.precision = precision;
   auto backend = create_backend(options, model.config, model.weights);
   EXPECT_TRUE(backend.ok()) << backend.error().message;
   EXPECT_EQ((*backend)->info().name, name);  // the forced one is the one that runs

@@ -6,9 +6,8 @@
 // nearest even, `fma` once; nothing is contracted or reassociated. "Halves": of n partial sums the i-th takes the
 // (i + n/2)-th, then the same with half as many, down to one.
 //
-//   rounding       blocks of 32 activations:  m = max |x|,  q = round(x * (limit / m)),  scale = m / limit
-//                  limit 16383 (15 bits), or 127 (fast). m <= 1e-30: q = 0, scale = 0. A block that holds NaN or
-//                  infinity: q = 0, scale = NaN
+//   rounding       blocks of 32 activations:  m = max |x|,  q = round(x * (16383 / m)),  scale = m / 16383
+//                  m <= 1e-30: q = 0, scale = 0. A block that holds NaN or infinity: q = 0, scale = NaN
 //   sum of squares 128 partial sums, element i in number i % 128, each a chain of fma from 0; then halves
 //   norm           inverse = 1 / sqrt(sum / n + epsilon), NaN where the sum is not finite;  (x * inverse) * weight
 //   product with   isum = sum over a (sub-)block of (u - offset) * q                     exact, in any order
@@ -21,7 +20,7 @@
 //                  u = round(w * 2^(12 - e)), scale_w = 2^(e - 12);  then as quantised weights with a scale per 16. |u| < 2^13,
 //                  so that isum fits into 32 bits; what is above 1/64 (bf16) or 1/8 (f16) of the largest is not changed
 //   32-bit weights acc = fma(w, x, acc), column after column; x is normalised before. So are 16-bit weights where a row is
-//                  no whole blocks, and on Arm: their bits are promised on one kind of machine only
+//                  no whole blocks
 //   gelu, exp      math.inl;  gelu(gate) * up
 //   heads          norm of each head; rope by tables of the host:  a' = fma(a, cos, -(b * sin)),  b' = fma(b, cos,
 //                  a * sin);  q * query_scale;  k and v clamped to +-65504 and stored as f16

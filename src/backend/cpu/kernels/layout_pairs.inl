@@ -3,7 +3,8 @@
 
 using Integer = int16_t;  // of a weight that is expanded
 
-static constexpr bool kRoundsHalves = true;  // 16-bit weights, as they are multiplied
+template <DType kType>
+constexpr bool two_planes = false;  // of a weight that is expanded
 
 // Where element e of a lane lies: `per` elements fit whole into a word; the bits left over at the top of the words hold
 // the rest.

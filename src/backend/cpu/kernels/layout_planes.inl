@@ -15,7 +15,9 @@
 
 using Integer = int8_t;  // of a weight that is expanded
 
-static constexpr bool kRoundsHalves = false;  // 16-bit weights stay floats: two planes of each would be four products
+// Of a weight that is expanded: 16-bit ones become 128 * hi + lo, too, hi in -64..63, lo in 0..127.
+template <DType kType>
+constexpr bool two_planes = pack_format(kType).scale == ScaleKind::kFound;
 
 static constexpr int kVectorRows = 16 / kGroup;  // rows of a vector
 

@@ -44,10 +44,7 @@ static void any_panels(DType type, const uint8_t* const* panels, int count, cons
   case DType::type:                                                                         \
     if (count == 2) return quantised_two<DType::type>(panels, x, rows, out, scratch.panel); \
     return quantised_panel<DType::type>(panels[0], x, rows, out[0], scratch.panel)
-// 16-bit weights, rounded where rows are whole blocks and the ISA does that.
-#if defined(CARAT_PLANES)
-#define CARAT_HALF_PANEL CARAT_FLOAT_PANEL
-#else
+// 16-bit weights, rounded where rows are whole blocks.
 #define CARAT_HALF_PANEL(type)                                                                \
   case DType::type:                                                                           \
     if (x.columns % kBlock == 0) {                                                            \
@@ -56,7 +53,6 @@ static void any_panels(DType type, const uint8_t* const* panels, int count, cons
     }                                                                                         \
     for (int i = 0; i < count; ++i) float_panel<DType::type>(panels[i], x, rows, out[i]);     \
     return
-#endif
   switch (type) {
     CARAT_FLOAT_PANEL(kF32);
     CARAT_HALF_PANEL(kF16);
@@ -83,7 +79,7 @@ static void any_panels(DType type, const uint8_t* const* panels, int count, cons
 static inline bool reads_ints(const PackedMatrix& m) {
   if (m.type == DType::kF32) return false;
   if (m.type != DType::kF16 && m.type != DType::kBF16) return true;
-  return kRoundsHalves && m.columns % kBlock == 0;
+  return m.columns % kBlock == 0;
 }
 
 // Four panels of a matrix of floats times one row: decode, where a single panel's chain would wait for itself.

@@ -29,19 +29,20 @@ static const uint8_t* expand(const uint8_t* p, int64_t blocks, const Expanded& o
     p = read_super_header<kType>(p, block, super);
     for (int line = 0; line < kFormat.block_bytes(); line += 64) __builtin_prefetch(p + 4096 + line);
     const int64_t first = block * kFormat.sub_blocks * kPanelRows;
-    expand_block<kType>(p, super, {out.weights + block * kBlock * kPanelRows, out.scales + first, out.mins + first});
+    constexpr int64_t kIntegers = int64_t{kBlock} * kPanelRows * (two_planes<kType> ? 2 : 1);
+    expand_block<kType>(p, super, {out.weights + block * kIntegers, out.scales + first, out.mins + first});
     p += kFormat.block_bytes();
   }
   return p;
 }
 
 // The last rows, fewer than a tile.
-template <int kSubs, bool kMin, int kPanels, int kRows>
+template <int kSubs, bool kMin, bool kTwoPlanes, int kPanels, int kRows>
 static inline void gemm_rest(const Expanded* w, int64_t blocks, const Activations& x, int64_t row, int64_t rows,
                              int64_t first_block, float* const* total) {
   if constexpr (kRows > 0) {
-    if (rows == kRows) return gemm_tile<kSubs, kMin, kPanels, kRows>(w, blocks, x, row, first_block, total);
-    gemm_rest<kSubs, kMin, kPanels, kRows - 1>(w, blocks, x, row, rows, first_block, total);
+    if (rows == kRows) return gemm_tile<kSubs, kMin, kTwoPlanes, kPanels, kRows>(w, blocks, x, row, first_block, total);
+    gemm_rest<kSubs, kMin, kTwoPlanes, kPanels, kRows - 1>(w, blocks, x, row, rows, first_block, total);
   }
 }
 
@@ -69,12 +70,14 @@ static void gemm_panels(const uint8_t* const* panels, const Activations& x, int6
     for (int i = 0; i < kPanels; ++i) p[i] = expand<kType>(p[i], count, piece[i]);
     int64_t t = 0;
     for (; t + kGemmRows <= rows; t += kGemmRows) {
-      gemm_tile<kSubs, kFormat.has_min, kPanels, kGemmRows>(piece, count, x, t, first, out);
+      gemm_tile<kSubs, kFormat.has_min, two_planes<kType>, kPanels, kGemmRows>(piece, count, x, t, first, out);
     }
     if constexpr (kGemmPanels == 2) {
-      gemm_rest<kSubs, kFormat.has_min, kPanels, kGemmRows - 1>(piece, count, x, t, rows - t, first, out);
+      gemm_rest<kSubs, kFormat.has_min, two_planes<kType>, kPanels, kGemmRows - 1>(piece, count, x, t, rows - t, first,
+                                                                                   out);
     } else {
-      for (; t < rows; ++t) gemm_tile<kSubs, kFormat.has_min, kPanels, 1>(piece, count, x, t, first, out);
+      for (; t < rows; ++t)
+        gemm_tile<kSubs, kFormat.has_min, two_planes<kType>, kPanels, 1>(piece, count, x, t, first, out);
     }
   }
   if (x.factors == nullptr) return;
@@ -85,25 +88,54 @@ static void gemm_panels(const uint8_t* const* panels, const Activations& x, int6
   }
 }
 
+// As many rows as a tile has, at most, unpacked as they are multiplied.
+template <DType kType, int kPanels, int kRows>
+static inline void matvec_tile(const uint8_t* const* panels, const Activations& x, int64_t rows, float* const* out,
+                               const Ahead& ahead) {
+  if constexpr (kRows > 0) {
+    if (rows == kRows) return matvec_panels<kType, kPanels, kRows>(panels, x, out, ahead);
+    matvec_tile<kType, kPanels, kRows - 1>(panels, x, rows, out, ahead);
+  }
+}
+
+// Few rows (decode): tile after tile, each unpacking the panels anew. While the last ones are in the cache, each asks the
+// memory for its share of the panels that follow.
+template <DType kType, int kPanels>
+static void matvec(const uint8_t* const* panels, const Activations& x, int64_t rows, float* const* out) {
+  const int64_t tiles = (rows + kMatvecTile - 1) / kMatvecTile;
+  Ahead ahead;
+  if (tiles > 1) {
+    const auto panel_bytes = static_cast<int64_t>(pack_format(kType).panel_bytes(x.columns));
+    const bool neighbours = kPanels == 2 && panels[1] == panels[0] + panel_bytes;
+    ahead = {neighbours ? 2 * panel_bytes : panel_bytes, tiles, 0};
+  }
+  Activations from = x;
+  float* to[kPanels];
+  for (int i = 0; i < kPanels; ++i) to[i] = out[i];
+  for (int64_t t = 0; t < rows; t += kMatvecTile) {
+    matvec_tile<kType, kPanels, kMatvecTile>(panels, from, least(kMatvecTile, rows - t), to, ahead);
+    from.ints += kMatvecTile * x.columns;
+    from.scales += kMatvecTile * (x.columns / kBlock);
+    from.sums += kMatvecTile * (x.columns / 16);
+    if (from.factors != nullptr) from.factors += kMatvecTile;
+    for (int i = 0; i < kPanels; ++i) to[i] += kMatvecTile * kPanelRows;
+    ++ahead.first;
+  }
+}
+
 // One panel times all rows, out[t * 16 + r].
 template <DType kType>
 static void quantised_panel(const uint8_t* panel, const Activations& x, int64_t rows, float* out, uint8_t* scratch) {
-  constexpr bool kUnpacks = pack_format(kType).scale != ScaleKind::kFound;  // as it multiplies
-  if constexpr (kUnpacks) {
-    if (rows == 1) return matvec_panel<kType, 1>(panel, x, out);
-  }
-  if constexpr (kUnpacks && kMatvecRows >= 2) {
-    if (rows == 2) return matvec_panel<kType, 2>(panel, x, out);
-  }
-  if constexpr (kUnpacks && kMatvecRows >= 4) {
-    if (rows == 3) return matvec_panel<kType, 3>(panel, x, out);
-    if (rows == 4) return matvec_panel<kType, 4>(panel, x, out);
-  }
-  if constexpr (kUnpacks && kMatvecRows >= 8) {
-    if (rows == 5) return matvec_panel<kType, 5>(panel, x, out);
-    if (rows == 6) return matvec_panel<kType, 6>(panel, x, out);
-    if (rows == 7) return matvec_panel<kType, 7>(panel, x, out);
-    if (rows == 8) return matvec_panel<kType, 8>(panel, x, out);
+  constexpr bool kUnpacks = pack_format(kType).scale != ScaleKind::kFound;
+  if constexpr (kUnpacks && kGemmPanels == 2) {
+    if (rows == 1) return matvec_panels<kType, 1, 1>(&panel, x, &out, {});
+    if (rows <= kMatvecRows) {  // a panel that is left over goes twice, rather than to code of its own
+      const uint8_t* const twice[2] = {panel, panel};
+      float* const outs[2] = {out, reinterpret_cast<float*>(scratch)};
+      return matvec<kType, 2>(twice, x, rows, outs);
+    }
+  } else if constexpr (kUnpacks) {
+    if (rows <= kMatvecRows) return matvec<kType, 1>(&panel, x, rows, &out);
   }
   gemm_panels<kType, 1>(&panel, x, rows, &out, scratch);
 }
@@ -113,8 +145,12 @@ template <DType kType>
 static void quantised_two(const uint8_t* const* panels, const Activations& x, int64_t rows, float* const* out,
                           uint8_t* scratch) {
   if constexpr (kGemmPanels == 2) {
-    constexpr bool kFound = pack_format(kType).scale == ScaleKind::kFound;
-    if (rows > (kFound ? 1 : kMatvecRows)) return gemm_panels<kType, 2>(panels, x, rows, out, scratch);
+    if (rows > 1) {
+      if constexpr (pack_format(kType).scale != ScaleKind::kFound) {
+        if (rows <= kMatvecRows) return matvec<kType, 2>(panels, x, rows, out);
+      }
+      return gemm_panels<kType, 2>(panels, x, rows, out, scratch);
+    }
   }
   for (int i = 0; i < 2; ++i) quantised_panel<kType>(panels[i], x, rows, out[i], scratch);
 }

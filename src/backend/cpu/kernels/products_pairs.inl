@@ -41,68 +41,92 @@ struct RowPointers {
   }
 };
 
-// isum[chain][t] += elements kFirst .. kLast - 1 times the pairs of row t; elements go to the chains in turn.
-template <int kBits, bool kTable, int kFirst, int kLast, int kChains, int kRows>
-[[gnu::always_inline]] static inline void dot_elements(const uint8_t* words, const RowPointers<kRows>& x,
-                                                       I (*isum)[kRows]) {
+// isum[chain][i][t] += elements kFirst .. kLast - 1 of panel i times the pairs of row t; elements go to the chains in
+// turn, and panels share what is loaded of a row.
+template <int kBits, bool kTable, int kFirst, int kLast, int kChains, int kPanels, int kRows>
+[[gnu::always_inline]] static inline void dot_elements(const uint8_t* const* words, const RowPointers<kRows>& x,
+                                                       I (*isum)[kPanels][kRows]) {
   if constexpr (kFirst < kLast) {
-    const W w = element<kBits, kTable, kFirst>(words);
-    I* chain = isum[kFirst % kChains];
-    for (int t = 0; t < kRows; ++t) chain[t] = w_dot(chain[t], w, w_pair(x.at[t] + 2 * kFirst));
-    dot_elements<kBits, kTable, kFirst + 1, kLast, kChains, kRows>(words, x, isum);
+    W w[kPanels];
+    for (int i = 0; i < kPanels; ++i) w[i] = element<kBits, kTable, kFirst>(words[i]);
+    for (int t = 0; t < kRows; ++t) {
+      const W pair = w_pair(x.at[t] + 2 * kFirst);
+      for (int i = 0; i < kPanels; ++i) {
+        I& sum = isum[kFirst % kChains][i][t];
+        sum = w_dot(sum, w[i], pair);
+      }
+    }
+    dot_elements<kBits, kTable, kFirst + 1, kLast, kChains, kPanels, kRows>(words, x, isum);
   }
 }
 
-// One panel times kRows rows of activations (1 to 8), out[t * 16 + r].
-template <DType kType, int kRows>
-static void matvec_panel(const uint8_t* p, const Activations& x, float* out) {
+// kPanels panels (1 or 2) times kRows rows of activations (1 to 4), unpacked as they are multiplied: out[i][t * 16 + r].
+template <DType kType, int kPanels, int kRows>
+static void matvec_panels(const uint8_t* const* panels, const Activations& x, float* const* out, const Ahead& ahead) {
   constexpr PackFormat kFormat = pack_format(kType);
   constexpr int kSubs = kFormat.sub_blocks;
-  constexpr int kHalf = 16 / kSubs;            // elements of a lane per sub-block
-  constexpr int kChains = kRows == 1 ? 2 : 1;  // of additions, so that one row does not wait for itself
+  constexpr int kHalf = 16 / kSubs;                            // elements of a lane per sub-block
+  constexpr int kChains = kRows == 1 && kPanels == 1 ? 2 : 1;  // of additions, so that one row does not wait for itself
   const int64_t blocks = x.columns / kBlock;
 
-  F total[kRows], acc[kRows];
-  for (int t = 0; t < kRows; ++t) total[t] = f_set(-0.0f);  // the first segment is the total
-  Scales super{};
+  F total[kPanels][kRows], acc[kPanels][kRows];
+  const uint8_t* p[kPanels];
+  Scales super[kPanels] = {};
+  for (int i = 0; i < kPanels; ++i) {
+    p[i] = panels[i];
+    for (int t = 0; t < kRows; ++t) total[i][t] = f_set(-0.0f);  // the first segment is the total
+  }
   for (int64_t segment = 0; segment < blocks; segment += kSegment) {
-    for (int t = 0; t < kRows; ++t) acc[t] = f_set(0.0f);
+    for (int i = 0; i < kPanels; ++i) {
+      for (int t = 0; t < kRows; ++t) acc[i][t] = f_set(0.0f);
+    }
     const int64_t segment_end = least(segment + kSegment, blocks);
     for (int64_t block = segment; block < segment_end; ++block) {
-      p = read_super_header<kType>(p, block, super);
-      for (int line = 0; line < kFormat.block_bytes(); line += 64) __builtin_prefetch(p + 4096 + line);
-      const uint8_t* words = p + kFormat.block_bytes() - kFormat.word_bytes();
+      const uint8_t* words[kPanels];
+      for (int i = 0; i < kPanels; ++i) {
+        p[i] = read_super_header<kType>(p[i], block, super[i]);
+        if (ahead.wants(block)) {
+          for (int line = 0; line < kFormat.block_bytes(); line += 64) __builtin_prefetch(p[i] + ahead.bytes + line);
+        }
+        words[i] = p[i] + kFormat.block_bytes() - kFormat.word_bytes();
+      }
       const RowPointers<kRows> pairs(x.ints + block * kBlock, x.columns);
 
-      I isum[kSubs][kChains][kRows];
-      for (int sub = 0; sub < kSubs; ++sub) {
-        for (int chain = 0; chain < kChains; ++chain) {
-          for (int t = 0; t < kRows; ++t) isum[sub][chain][t] = i_set(0);
-        }
-      }
-      dot_elements<kFormat.bits, kFormat.table, 0, kHalf, kChains, kRows>(words, pairs, isum[0]);
-      dot_elements<kFormat.bits, kFormat.table, kHalf, 16, kChains, kRows>(words, pairs, isum[kSubs - 1]);
-
-      for (int sub = 0; sub < kSubs; ++sub) {
-        const Scales w = read_scales<kType>(p, sub, super);
-        for (int t = 0; t < kRows; ++t) {
-          const F x_scale = f_set(x.scales[t * blocks + block]);
-          const int32_t* s = x.sums + t * (x.columns / 16) + 2 * block;
-          const int32_t sum = kSubs == 1 ? s[0] + s[1] : s[sub];
-          I integer = isum[sub][0][t];
-          if constexpr (kChains == 2) integer = i_add(integer, isum[sub][1][t]);
-          if constexpr (kFormat.offset != 0) integer = i_add(integer, i_set(-kFormat.offset * sum));
-          acc[t] = f_fma(i_float(integer), f_mul(w.scale, x_scale), acc[t]);
-          if constexpr (kFormat.has_min) {
-            acc[t] = f_fma(f_set(static_cast<float>(sum)), f_mul(w.min, x_scale), acc[t]);
+      each_constant<0, kSubs>([&](auto sub) __attribute__((always_inline)) {
+        constexpr int kSub = decltype(sub)::value;
+        I isum[kChains][kPanels][kRows];
+        for (auto& chain : isum) {
+          for (auto& panel : chain) {
+            for (I& sum : panel) sum = i_set(0);
           }
         }
-      }
-      p += kFormat.block_bytes();
+        dot_elements<kFormat.bits, kFormat.table, kSub * kHalf, (kSub + 1) * kHalf, kChains, kPanels, kRows>(
+            words, pairs, isum);
+        for (int i = 0; i < kPanels; ++i) {
+          const Scales w = read_scales<kType>(p[i], kSub, super[i]);
+          for (int t = 0; t < kRows; ++t) {
+            const F x_scale = f_set(x.scales[t * blocks + block]);
+            const int32_t* s = x.sums + t * (x.columns / 16) + 2 * block;
+            const int32_t sum = kSubs == 1 ? s[0] + s[1] : s[kSub];
+            I integer = isum[0][i][t];
+            if constexpr (kChains == 2) integer = i_add(integer, isum[1][i][t]);
+            if constexpr (kFormat.offset != 0) integer = i_add(integer, i_set(-kFormat.offset * sum));
+            acc[i][t] = f_fma(i_float(integer), f_mul(w.scale, x_scale), acc[i][t]);
+            if constexpr (kFormat.has_min) {
+              acc[i][t] = f_fma(f_set(static_cast<float>(sum)), f_mul(w.min, x_scale), acc[i][t]);
+            }
+          }
+        }
+      });
+      for (int i = 0; i < kPanels; ++i) p[i] += kFormat.block_bytes();
     }
-    for (int t = 0; t < kRows; ++t) total[t] = f_add(total[t], acc[t]);
+    for (int i = 0; i < kPanels; ++i) {
+      for (int t = 0; t < kRows; ++t) total[i][t] = f_add(total[i][t], acc[i][t]);
+    }
   }
-  for (int t = 0; t < kRows; ++t) f_store(out + t * kPanelRows, f_mul(total[t], row_factor(x, t)));
+  for (int i = 0; i < kPanels; ++i) {
+    for (int t = 0; t < kRows; ++t) f_store(out[i] + t * kPanelRows, f_mul(total[i][t], row_factor(x, t)));
+  }
 }
 
 template <int kBits, bool kTable, int kOffset, int kFirst>
@@ -165,9 +189,10 @@ template <int kPair, int kPairs, int kRows>
 
 // total[i][t][16] += expanded pieces of kPanels panels times kRows rows of activations, whose columns start at
 // `first_block` * 32. Two panels share each load of a row's pair, and their chains of additions hide each other's latency.
-template <int kSubs, bool kMin, int kPanels, int kRows>
+template <int kSubs, bool kMin, bool kTwoPlanes, int kPanels, int kRows>
 static inline void gemm_tile(const Expanded* w, int64_t blocks, const Activations& x, int64_t row, int64_t first_block,
                              float* const* total) {
+  static_assert(!kTwoPlanes);
   constexpr int kPairs = 16 / kSubs;
   const int16_t* ints = x.ints + row * x.columns + first_block * kBlock;
   const int32_t* sums = x.sums + row * (x.columns / 16) + first_block * 2;

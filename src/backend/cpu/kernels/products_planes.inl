@@ -73,9 +73,12 @@ template <DType kType>
   return total;
 }
 
-// One panel times kRows rows of activations, out[t * 16 + r].
-template <DType kType, int kRows>
-static void matvec_panel(const uint8_t* p, const Activations& x, float* out) {
+// One panel times kRows rows of activations, out[0][t * 16 + r].
+template <DType kType, int kPanels, int kRows>
+static void matvec_panels(const uint8_t* const* panels, const Activations& x, float* const* outs, const Ahead& ahead) {
+  static_assert(kPanels == 1);
+  const uint8_t* p = panels[0];
+  float* const out = outs[0];
   constexpr PackFormat kFormat = pack_format(kType);
   constexpr int kSubs = kFormat.sub_blocks;
   constexpr int kGroups = kBlock / kGroup / kSubs;  // of a sub-block
@@ -89,7 +92,7 @@ static void matvec_panel(const uint8_t* p, const Activations& x, float* out) {
     const int64_t segment_end = least(segment + kSegment, blocks);
     for (int64_t block = segment; block < segment_end; ++block) {
       p = read_super_header<kType>(p, block, super);
-      for (int line = 0; line < kFormat.block_bytes(); line += 64) __builtin_prefetch(p + 4096 + line);
+      for (int line = 0; line < kFormat.block_bytes(); line += 64) __builtin_prefetch(p + ahead.bytes + line);
       const uint8_t* words = p + kFormat.block_bytes() - kFormat.word_bytes();
       Planes planes[kRows];
       for (int t = 0; t < kRows; ++t) planes[t] = load_planes(x.ints + t * x.columns + block * kBlock);
@@ -147,6 +150,61 @@ static inline void expand_integers(const uint8_t* words, Integer* out) {
   });
 }
 
+// Four columns' bytes of four rows, side by side.
+static inline int32x4_t four_bytes(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d) {
+  return vsliq_n_s32(vsliq_n_s32(vsliq_n_s32(a, b, 8), c, 16), d, 24);
+}
+
+// A block of 16-bit weights at p to integers, as products_pairs.inl has it, for each sub-block one plane after the other.
+template <DType kType>
+static inline void round_weights(const uint8_t* p, const Expanded& out) {
+  const uint16x8_t magnitude = vdupq_n_u16(0x7fff);
+  for (int sub = 0; sub < 2; ++sub) {
+    const auto* lines = reinterpret_cast<const uint16_t*>(p + sub * 512);  // of a column
+    uint16x8_t widest[2] = {vdupq_n_u16(0), vdupq_n_u16(0)};
+    for (int c = 0; c < 16; ++c) {
+      for (int half = 0; half < 2; ++half) {
+        widest[half] = vmaxq_u16(widest[half], vandq_u16(vld1q_u16(lines + 16 * c + 8 * half), magnitude));
+      }
+    }
+    alignas(16) uint16_t rows[kPanelRows];
+    for (int half = 0; half < 2; ++half) vst1q_u16(rows + 8 * half, widest[half]);
+    const F largest = load_weights<kType>(reinterpret_cast<const uint8_t*>(rows));
+    const F power = f_max(f_binade(largest), f_set(0x1p-114f));
+    const F factor = f_factor(power);
+    f_store(out.scales + sub * kPanelRows, f_mul(power, f_set(0x1p-12f)));
+    int32x4_t bytes[2][4][4];  // [plane][four columns][four rows]
+    for (int four = 0; four < 4; ++four) {
+      I w[4];
+      for (int c = 0; c < 4; ++c) {
+        w[c] = f_round(f_mul(load_weights<kType>(p + sub * 512 + 32 * (4 * four + c)), factor));
+      }
+      const int32x4_t low = vdupq_n_s32(127);
+      for (int q = 0; q < 4; ++q) {
+        bytes[0][four][q] = four_bytes(vshrq_n_s32(w[0].v[q], 7), vshrq_n_s32(w[1].v[q], 7), vshrq_n_s32(w[2].v[q], 7),
+                                       vshrq_n_s32(w[3].v[q], 7));
+        bytes[1][four][q] = four_bytes(vandq_s32(w[0].v[q], low), vandq_s32(w[1].v[q], low), vandq_s32(w[2].v[q], low),
+                                       vandq_s32(w[3].v[q], low));
+      }
+    }
+    for (int plane = 0; plane < 2; ++plane) {
+      int8_t* to = out.weights + (2 * sub + plane) * 16 * kPanelRows;
+      for (int four = 0; four < 4; four += kGroup / 4) {
+        for (int q = 0; q < 4; ++q) {
+          const int32x4_t a = bytes[plane][four][q];
+          if constexpr (kGroup == 4) {
+            vst1q_s8(to + 16 * (4 * four + q), vreinterpretq_s8_s32(a));
+          } else {  // eight columns of two rows
+            const int32x4_t b = bytes[plane][four + 1][q];
+            vst1q_s8(to + 16 * (4 * four + 2 * q), vreinterpretq_s8_s32(vzip1q_s32(a, b)));
+            vst1q_s8(to + 16 * (4 * four + 2 * q + 1), vreinterpretq_s8_s32(vzip2q_s32(a, b)));
+          }
+        }
+      }
+    }
+  }
+}
+
 // Column c of row r of a block that was expanded.
 static inline int32_t expanded_integer(const Integer* weights, int r, int c) {
   const int i = c / kGroup * kGroup + r / kVectorRows;
@@ -154,7 +212,7 @@ static inline int32_t expanded_integer(const Integer* weights, int r, int c) {
 }
 
 // total[t][16] += an expanded piece times kRows rows of activations, whose columns start at `first_block` * 32.
-template <int kSubs, bool kMin, int kPanels, int kRows>
+template <int kSubs, bool kMin, bool kTwoPlanes, int kPanels, int kRows>
 static inline void gemm_tile(const Expanded* pieces, int64_t blocks, const Activations& x, int64_t row,
                              int64_t first_block, float* const* totals) {
   static_assert(kPanels == 1);
@@ -174,6 +232,14 @@ static inline void gemm_tile(const Expanded* pieces, int64_t blocks, const Activ
       I isum[kRows];
       tile_products<kColumns, kRows>(weights, ints + part / kSubs * kBlock, x.columns, part % kSubs * 16, isum);
       weights += kColumns * kPanelRows;
+      if constexpr (kTwoPlanes) {
+        I low[kRows];
+        tile_products<kColumns, kRows>(weights, ints + part / kSubs * kBlock, x.columns, part % kSubs * 16, low);
+        weights += kColumns * kPanelRows;
+        for (int t = 0; t < kRows; ++t) {
+          for (int q = 0; q < 4; ++q) isum[t].v[q] = vmlaq_n_s32(low[t].v[q], isum[t].v[q], 128);
+        }
+      }
       const F scale = f_load(w.scales + part * kPanelRows);
       for (int t = 0; t < kRows; ++t) {
         const F x_scale = f_set(x_scales[t * x_blocks + part / kSubs]);

@@ -49,14 +49,16 @@ static void exp_row(const float* x, float* out, int64_t count) {
   for (int64_t i = 0; i < count; i += 16) f_store(out + i, f_exp(f_load(x + i)));
 }
 
-// Rounds block `block` of a row, its values in `low` and `high`: ints of at most `limit`, their scale and sums. A block
+static constexpr float kLimit = 16383;  // 15 bits
+
+// Rounds block `block` of a row, its values in `low` and `high`: ints of at most kLimit, their scale and sums. A block
 // of zeros has the scale 0; one that holds NaN or infinity has the scale NaN.
 static inline void round_block(const Activations& x, int64_t row, int64_t block, F low, F high) {
   const int32_t bits = i_largest(i_max(f_magnitude(low), f_magnitude(high)));
   float magnitude;
   __builtin_memcpy(&magnitude, &bits, 4);
-  float inverse = x.limit / magnitude;
-  float scale = magnitude / x.limit;
+  float inverse = kLimit / magnitude;
+  float scale = magnitude / kLimit;
   if (!(magnitude > 1e-30f) || bits >= 0x7f800000) {
     scale = bits >= 0x7f800000 ? __builtin_nanf("") : 0.0f;
     inverse = 0.0f;

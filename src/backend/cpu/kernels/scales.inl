@@ -60,3 +60,9 @@ struct Expanded {
   float* scales;
   float* mins;
 };
+
+// What to ask the memory for meanwhile: what lies `bytes` behind, at every `every`-th block, the first being `first`.
+struct Ahead {
+  int64_t bytes = 4096, every = 1, first = 0;
+  bool wants(int64_t block) const { return every == 1 || block % every == first; }
+};

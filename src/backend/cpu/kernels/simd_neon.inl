@@ -64,6 +64,11 @@ static inline I f_magnitude(F a) {
   CARAT_QUADS r.v[i] = vandq_s32(vreinterpretq_s32_f32(a.v[i]), vdupq_n_s32(0x7fffffff));
   return r;
 }
+static inline F f_binade(F a) {
+  CARAT_QUADS a.v[i] = vreinterpretq_f32_s32(vandq_s32(vreinterpretq_s32_f32(a.v[i]), vdupq_n_s32(0x7f800000)));
+  return a;
+}
+static inline F f_factor(F a) { return f_div(f_set(4096.0f), a); }
 static inline I i_max(I a, I b) {
   CARAT_QUADS a.v[i] = vmaxq_s32(a.v[i], b.v[i]);
   return a;
