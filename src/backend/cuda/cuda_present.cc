@@ -26,6 +26,10 @@ Result<std::unique_ptr<VisionEncoder>> create_cuda_vision(const BackendOptions& 
   return create_vision_on(std::move(device), options, std::move(tower));
 }
 
+Result<uint64_t> cuda_vision_bytes(const BackendOptions& options, const VisionTower& tower) {
+  return vision_bytes(options, tower);
+}
+
 Result<MemoryNeed> cuda_memory_need(const ModelConfig& config, const Weights& weights, int32_t max_rows) {
   return Forward::memory_need(config, weights, max_rows);
 }

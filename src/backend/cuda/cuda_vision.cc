@@ -369,7 +369,7 @@ Result<std::unique_ptr<VisionEncoder>> create_vision_on(std::unique_ptr<Device> 
   return std::unique_ptr<VisionEncoder>(std::move(vision));
 }
 
-Result<uint64_t> cuda_vision_bytes(const BackendOptions& options, const VisionTower& tower) {
+Result<uint64_t> vision_bytes(const BackendOptions& options, const VisionTower& tower) {
   CARAT_TRY(TowerWeights weights, TowerWeights::describe(tower));
   return weights.matrix_bytes() + lay_out(tower.config, weights, options.precision).bytes;
 }

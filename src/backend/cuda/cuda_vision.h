@@ -19,6 +19,8 @@ Result<std::unique_ptr<VisionEncoder>> create_cuda_vision(const BackendOptions& 
                                                           std::shared_ptr<const VisionTower> tower);
 
 // What the device's memory must hold: weights and working memory. It needs no device. Errors: kUnsupported.
+Result<uint64_t> vision_bytes(const BackendOptions& options, const VisionTower& tower);
+// The same, or that this program was built without CUDA.
 Result<uint64_t> cuda_vision_bytes(const BackendOptions& options, const VisionTower& tower);
 
 }  // namespace carat::cuda

@@ -133,7 +133,7 @@ INSTANTIATE_TEST_SUITE_P(Devices, CudaVisionTest, testing::Values(kHopper, kOrin
 TEST(CudaVisionShapes, TheRealShapesWorkingMemoryIsBelow200Megabytes) {
   VisionTower tower;  // no weights: what is left is the working memory
   tower.config = siglip_config(2560);
-  const auto bytes = cuda::cuda_vision_bytes({}, tower);
+  const auto bytes = cuda::vision_bytes({}, tower);
   ASSERT_TRUE(bytes.ok()) << bytes.error().message;
   EXPECT_LT(*bytes, 200'000'000u);
   EXPECT_GT(*bytes, 100'000'000u);
@@ -143,7 +143,7 @@ TEST(CudaVisionShapes, WhatTheKernelsDoNotTakeIsRefused) {
   VisionTower tower;
   tower.config = siglip_config(2560);
   tower.config.heads = 8;
-  EXPECT_TRUE(fails_with(cuda::cuda_vision_bytes({}, tower), ErrorCode::kUnsupported, {"head size", "144", "72"}));
+  EXPECT_TRUE(fails_with(cuda::vision_bytes({}, tower), ErrorCode::kUnsupported, {"head size", "144", "72"}));
 }
 
 }  // namespace
