@@ -115,8 +115,22 @@ class RequestParser::Impl final : public http::basic_parser<true> {
 RequestParser::RequestParser(const HttpLimits& limits) : impl_(std::make_unique<Impl>(limits)) {}
 RequestParser::~RequestParser() = default;
 
+namespace {
+
+// A header that goes on in the next line. Beast reads it as one, others as two.
+bool has_folded_header(std::string_view bytes) {
+  const std::string_view headers = bytes.substr(0, bytes.find("\r\n\r\n"));
+  return headers.find("\n ") != std::string_view::npos || headers.find("\n\t") != std::string_view::npos;
+}
+
+}  // namespace
+
 size_t RequestParser::put(std::string_view bytes) {
   if (impl_->status_ != 0 || impl_->is_done()) return 0;
+  if (!impl_->is_header_done() && has_folded_header(bytes)) {
+    impl_->fail(400, "a header of several lines");
+    return 0;
+  }
   size_t used = 0;
   while (used < bytes.size() || impl_->is_header_done()) {
     const bool had_header = impl_->is_header_done();
@@ -138,8 +152,10 @@ size_t RequestParser::put(std::string_view bytes) {
     if (impl_->is_done() || (!had_header && impl_->is_header_done())) return used;
     if (ec == http::error::need_more || n == 0) break;
   }
-  if (!impl_->is_header_done() && bytes.size() - used > impl_->header_limit_)
-    impl_->fail(431, "the headers are too long");
+  if (bytes.size() - used > impl_->header_limit_) {  // nothing but a line can be so long and not complete
+    const bool is_chunk = impl_->is_header_done();
+    impl_->fail(is_chunk ? 400 : 431, is_chunk ? "the line of a chunk is too long" : "the headers are too long");
+  }
   return used;
 }
 

@@ -64,7 +64,11 @@ class Http(unittest.TestCase):
     def test_messages_tools_stops(self):
         message = {"role": "user", "content": "x"}
         chat = lambda **fields: self.server.post("/api/chat", {"model": "g270", "stream": False, "options": {"num_predict": 1}, **fields}).status
-        self.assertEqual(chat(messages=[message] * 4097), 400)
+        self.assertEqual((chat(messages=[message] * 4096), chat(messages=[message] * 4097)), (200, 400))
+        functions = lambda count: [{"type": "function", "function": {"name": f"f{i}", "parameters": {"type": "object"}}} for i in range(count)]
+        offer = lambda count: self.server.post("/v1/chat/completions", {"model": "it", "messages": [message], "max_tokens": 1,
+                                                                        "tools": functions(count), "tool_choice": "none"}).status
+        self.assertEqual((offer(128), offer(129)), (200, 400))
         stops = lambda count: chat(messages=[message], options={"num_predict": 1, "stop": [str(i) for i in range(count)]})
         self.assertEqual((stops(16), stops(17)), (200, 400))
         many = lambda n: self.server.post("/v1/completions", {"model": "g270", "prompt": "a", "max_tokens": 1, "n": n}).status
@@ -84,6 +88,8 @@ class Http(unittest.TestCase):
             "a huge length": post + b"Content-Length: 99999999999999999999999\r\n\r\n",
             "an unknown encoding": post + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
             "a chunk that is too long": post + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+            "a chunk extension without end": post + b"Transfer-Encoding: chunked\r\n\r\n5;" + b"x" * 70_000,
+            "a folded header": get + b"X: a\r\n b\r\n\r\n",
             "a broken chunk": post + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n0\r\n\r\n",
             "bare line feeds": b"GET /api/version HTTP/1.1\nHost: localhost\n\n",
             "a space in a name": get + b"X y: 1\r\n\r\n",
@@ -221,6 +227,34 @@ class Http(unittest.TestCase):
         self.assertLess((self.server.resident_bytes() - before) / 400, 20_000)
         for connection in idle:
             connection.close()
+
+
+class Streams(unittest.TestCase):
+    def test_500_idle_streams(self):
+        """Streams that were asked for and wait for their turn cost 40 kB each at most: under 20 MB together."""
+        with Server("ollama", "--max-num-seqs", "1", "--max-queue", "600", "--disable-log-requests") as server:
+            server.post("/api/generate", {"model": "g270", "prompt": "a", "stream": False, "options": {"num_predict": 3}})
+            asked = lambda tokens: request(json.dumps({"model": "g270", "prompt": "the cat and the dog", "options": {"num_predict": tokens}}))
+            connect = lambda: socket.create_connection((server.host, server.port))
+            streams = [connect()]
+            streams[0].sendall(asked(-1))
+            streams[0].recv(1)
+            before = server.resident_bytes()
+            for _ in range(500):
+                streams.append(connect())
+                streams[-1].sendall(asked(5))
+            deadline = time.monotonic() + 20
+            while server.metric("vllm:num_requests_waiting") < 500:
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.05)
+            cost = server.resident_bytes() - before
+            print(f"500 idle streams: {cost / 1e6:.1f} MB")
+            self.assertLess(cost, 20_000_000)
+            for stream in streams:
+                stream.close()
+            while server.metric("vllm:num_requests_running") + server.metric("vllm:num_requests_waiting") > 0:
+                self.assertLess(time.monotonic(), deadline + 10)
+                time.sleep(0.05)
 
 
 class Vanishing(unittest.TestCase):
