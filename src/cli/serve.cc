@@ -23,6 +23,8 @@ namespace {
 
 using server::Flavor;
 
+constexpr int32_t kMostSequences = 1024, kMostModels = 1024, kMostWaiting = 1 << 20;
+
 struct ServeFlags {
   std::string model, host, port, keep_alive, context, key_file, certificate, key;
   std::vector<std::string> served_names, api_keys, allowed_hosts, origins, media_domains;
@@ -54,11 +56,12 @@ Result<int32_t> number(const std::string& text, const std::string& what) {
 }
 
 // A flag, else a variable, else what was there.
-Status set_number(int32_t& to, int32_t flag, const char* name) {
+Status set_number(int32_t& to, int32_t flag, const char* name, int32_t most) {
   if (flag > 0) {
     to = flag;
   } else if (const std::string text = variable(name); !text.empty() && text != "0") {
     CARAT_TRY(to, number(text, name));
+    if (to > most) return Error{ErrorCode::kInvalidArgument, fmt::format("{} is {}, at most {}", name, to, most)};
   }
   return {};
 }
@@ -92,7 +95,7 @@ Status set_address(const ServeFlags& flags, server::ServeOptions& options) {
   options.http.host = host.empty() ? "127.0.0.1" : host == "localhost" ? "127.0.0.1" : host;
   options.http.port = options.flavor == Flavor::kVllm ? 8000 : 11434;
   if (!port.empty()) {
-    CARAT_TRY(const int32_t chosen, number(port, "--port"));
+    CARAT_TRY(const int32_t chosen, number(port, flags.port.empty() ? "OLLAMA_HOST's port" : "--port"));
     if (chosen > 65535) return Error{ErrorCode::kInvalidArgument, fmt::format("--port: {} is none", chosen)};
     options.http.port = static_cast<uint16_t>(chosen);
   }
@@ -151,12 +154,12 @@ Result<server::ServeOptions> options_of(const ServeFlags& flags) {
   models.backend = flags.running.backend;
   models.chunk = flags.running.chunk;
   models.memory = flags.running.memory;
-  CARAT_CHECK(set_number(models.max_sequences, flags.max_sequences, "OLLAMA_NUM_PARALLEL"));
-  CARAT_CHECK(set_number(models.max_loaded, flags.max_loaded, "OLLAMA_MAX_LOADED_MODELS"));
-  CARAT_CHECK(set_number(models.max_waiting, flags.max_queue, "OLLAMA_MAX_QUEUE"));
+  CARAT_CHECK(set_number(models.max_sequences, flags.max_sequences, "OLLAMA_NUM_PARALLEL", kMostSequences));
+  CARAT_CHECK(set_number(models.max_loaded, flags.max_loaded, "OLLAMA_MAX_LOADED_MODELS", kMostModels));
+  CARAT_CHECK(set_number(models.max_waiting, flags.max_queue, "OLLAMA_MAX_QUEUE", kMostWaiting));
   const std::string context = !flags.context.empty() ? flags.context : variable("OLLAMA_CONTEXT_LENGTH");
   if (!context.empty() && context != "auto") {
-    CARAT_TRY(models.context, number(context, "--max-model-len"));
+    CARAT_TRY(models.context, number(context, flags.context.empty() ? "OLLAMA_CONTEXT_LENGTH" : "--max-model-len"));
   }
   if (options.flavor == Flavor::kVllm) {  // the model's whole context, which all sequences share
     if (models.context == 0) models.context = std::numeric_limits<int32_t>::max();
@@ -168,7 +171,12 @@ Result<server::ServeOptions> options_of(const ServeFlags& flags) {
     if (is_number) {
       models.keep_alive = server::keep_alive_of_seconds(std::strtod(keep.c_str(), nullptr));
     } else {
-      CARAT_TRY(models.keep_alive, server::parse_duration(keep));
+      const auto duration = server::parse_duration(keep);
+      if (!duration) {
+        const char* name = flags.keep_alive.empty() ? "OLLAMA_KEEP_ALIVE" : "--keep-alive";
+        return Error{ErrorCode::kInvalidArgument, fmt::format("{}: {}", name, duration.error().message)};
+      }
+      models.keep_alive = *duration;
     }
   }
   const auto print = [](const std::string& line) { note("{}\n", line); };
@@ -237,13 +245,13 @@ void add_flags(CLI::App& command, ServeFlags& flags) {
       .add_option("--max-model-len,--max_model_len", flags.context,
                   "Tokens of prompt and answer; the model's with a MODEL, else 4096; OLLAMA_CONTEXT_LENGTH")
       ->group(models);
-  add_number(command, "--max-num-seqs", flags.max_sequences, 0, 1024,
+  add_number(command, "--max-num-seqs", flags.max_sequences, 0, kMostSequences,
              "Answers of a model at once, else 8, and 256 on a GPU; OLLAMA_NUM_PARALLEL")
       ->group(models);
-  add_number(command, "--max-queue", flags.max_queue, 0, 1 << 20,
+  add_number(command, "--max-queue", flags.max_queue, 0, kMostWaiting,
              "Requests that may wait; more are answered 503; OLLAMA_MAX_QUEUE")
       ->group(models);
-  add_number(command, "--max-loaded-models", flags.max_loaded, 0, 1024,
+  add_number(command, "--max-loaded-models", flags.max_loaded, 0, kMostModels,
              "Models in memory at once; OLLAMA_MAX_LOADED_MODELS")
       ->group(models);
   command

@@ -58,6 +58,17 @@ class OpenApi(unittest.TestCase):
             allowed = {method.lower() for method in reply.headers["allow"].split(", ")}
             self.assertEqual(allowed - {"head"}, set(methods) - {"head"}, path)
 
+    def test_head_and_preflight_of_every_route(self):
+        for path, methods in self.document["paths"].items():
+            head = self.server.request("HEAD", path.replace("{name}", "x"))
+            self.assertIn(head.status, (200, 400, 404) if "head" in methods else (200, 404, 405) if "get" in methods else (405,), path)
+            self.assertEqual(head.body, "")
+            for origin, status in (("http://localhost:3000", 204), ("https://evil.example", 403)):
+                asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+                reply = self.server.request("OPTIONS", path.replace("{name}", "x"), headers=asked)
+                self.assertEqual(reply.status, status, path)
+                self.assertEqual(reply.headers.get("access-control-allow-origin"), origin if status == 204 else None)
+
     def test_every_body_is_described(self):
         described = {path for path, methods in self.document["paths"].items() if {"post", "delete"} & set(methods)}
         self.assertEqual(described, set(BODIES) | WITHOUT_A_BODY)
