@@ -98,7 +98,7 @@ class CudaVision final : public VisionEncoder {
 #define CARAT_NAMED(name, params) {#name, &kernels_.name},
         CARAT_CUDA_VISION_KERNELS(CARAT_NAMED)
 #undef CARAT_NAMED
-            {"round_rows", &kernels_.round_rows},
+            {"round_tiles", &kernels_.round_tiles},
     };
     for (const auto& [name, kernel] : named) {
       CARAT_TRY(*kernel, device_->find(name));
@@ -162,7 +162,7 @@ class CudaVision final : public VisionEncoder {
 #define CARAT_KERNEL_HANDLE(name, params) Device::Kernel name = nullptr;
     CARAT_CUDA_VISION_KERNELS(CARAT_KERNEL_HANDLE)
 #undef CARAT_KERNEL_HANDLE
-    Device::Kernel round_rows = nullptr;
+    Device::Kernel round_tiles = nullptr;
   };
 
   float* floats(size_t at) const { return reinterpret_cast<float*>(memory_.data() + at); }
@@ -215,10 +215,12 @@ class CudaVision final : public VisionEncoder {
       p.stages = 2 * m.tiles.chunks;
       p.passes = x.halves.planes == 1 ? 1 : m.planes == 1 ? 2 : 3;
       p.factor = 1 / (m.scale * x.halves.scale);
-      const Device::Kernel wide[] = {kernels_.half_wide_kStore, kernels_.half_wide_kAdd, kernels_.half_wide_kGelu,
-                                     kernels_.half_wide_kHeads};
-      const Device::Kernel narrow[] = {kernels_.half_narrow_kStore, kernels_.half_narrow_kAdd,
-                                       kernels_.half_narrow_kGelu, kernels_.half_narrow_kHeads};
+      const Device::Kernel wide[] = {kernels_.half_wide_kStore,    kernels_.half_wide_kAdd,
+                                     kernels_.half_wide_kGelu,     kernels_.half_wide_kGelu2,
+                                     kernels_.half_wide_kGeluRows, kernels_.half_wide_kHeads};
+      const Device::Kernel narrow[] = {kernels_.half_narrow_kStore,    kernels_.half_narrow_kAdd,
+                                       kernels_.half_narrow_kGelu,     kernels_.half_narrow_kGelu2,
+                                       kernels_.half_narrow_kGeluRows, kernels_.half_narrow_kHeads};
       const int32_t padded = round_up(rows, kHalfRows);
       p.row_tiles = padded / (wide_ ? kWideRows : kNarrowRows);
       const int64_t tiles = int64_t{p.row_tiles} * p.output_tiles;
@@ -236,10 +238,12 @@ class CudaVision final : public VisionEncoder {
     rounded.factors = floats(at_.factors_at);
     rounded.chunks = m.tiles.chunks;
     rounded.columns = x.stride;
+    rounded.rows = rows;
     rounded.rows16 = round_up(rows, 16);
     rounded.fragments = 1;
     rounded.integers = 1;
-    launch(kernels_.round_rows, RoundParams{x.floats, rounded}, rows, div_ceil(m.tiles.chunks, 2), kRowThreads);
+    launch(kernels_.round_tiles, RoundParams{x.floats, rounded}, m.tiles.chunks, rounded.rows16 / 16, kRowTileThreads,
+           kRowTileBytes);
     ProductParams q{};
     q.matrix = m.tiles;
     q.x = rounded;
@@ -251,8 +255,8 @@ class CudaVision final : public VisionEncoder {
     const auto scales = to_size(2 * 128 * format.subs * (format.min ? 2 : 1)) * sizeof(float);
     launch(gemm_[static_cast<size_t>(m.tiles.type)], q, div_ceil(m.tiles.groups, kGemmGroups),
            div_ceil(rows, 16 * kGemmTiles), kGemmThreads, 2 * to_size(gemm_stage_bytes(m.tiles.type)) + 128 + scales);
-    const Device::Kernel finish[] = {kernels_.finish_kStore, kernels_.finish_kAdd, kernels_.finish_kGelu,
-                                     kernels_.finish_kHeads};
+    const Device::Kernel finish[] = {kernels_.finish_kStore, kernels_.finish_kAdd,      kernels_.finish_kGelu,
+                                     kernels_.finish_kGelu2, kernels_.finish_kGeluRows, kernels_.finish_kHeads};
     p.sums = q.out;
     p.sums_stride = q.out_stride;
     launch(finish[k], p, round_up(rows, kHalfRows) / 64, p.output_tiles, 128);
@@ -325,7 +329,10 @@ class CudaVision final : public VisionEncoder {
     norm(l.norm_2, y);
     HalfGemmParams gelu{};
     gelu.to = input(l.fc2, at_.tall, F, l.fc1.length * l.norm_2.length + l.fc1.largest_bias);
-    product(HalfKind::kGelu, l.fc1, y, at_.rows, gelu);
+    const HalfKind kind = gelu.to.floats != nullptr    ? HalfKind::kGeluRows
+                          : gelu.to.halves.planes == 2 ? HalfKind::kGelu2
+                                                       : HalfKind::kGelu;
+    product(kind, l.fc1, y, at_.rows, gelu);
     mark(kFc1);
     add(l.fc2, gelu.to, kFc2);
   }

@@ -9,17 +9,14 @@
 namespace carat::cuda {
 namespace {
 
-constexpr size_t kSplitTaskRows = 64;  // with no more rows than this, splits of attention are blocks of their own
-constexpr int32_t kLeastTileRows = 4;  // of a sequence in a large step: so many attend as a tile
+constexpr size_t kSplitTaskRows = 64;    // with no more rows than this, splits of attention are blocks of their own
+constexpr int32_t kLeastTileRows = 4;    // of a sequence in a large step: so many attend as a tile
+constexpr int64_t kLeastTiledRows = 65;  // that are rounded 16 at a time
 constexpr size_t kPartialBytes = size_t{256} << 20;  // at most, of single rows' splits
 constexpr int64_t kLaneRows = 4;                     // rows that are multiplied with a lane for each output
-constexpr int64_t kFragmentRows = 32;  // rows that are multiplied 8 outputs at a time; more go through shared memory,
-constexpr int64_t kNarrowProductRows = 192;  // up to these only where such tiles fill the device
 
 // Blocks of four warps that write a row: two blocks of 32 columns for each warp.
 uint32_t row_blocks(const Rounded& x) { return static_cast<uint32_t>(div_ceil(x.chunks, 2)); }
-
-bool is_quantised(const TileMatrix& m) { return tile_format(m.type).quantised(); }
 
 constexpr const char* kTypeNames[] = {
 #define CARAT_TYPE_NAME(name) #name,
@@ -125,6 +122,7 @@ Rounded Forward::rounded(const RoundedPlace& p, int64_t rows) const {
   r.factors = at<float>(p.factors);
   r.chunks = p.chunks;
   r.columns = p.columns;
+  r.rows = static_cast<int32_t>(rows);
   r.rows16 = static_cast<int32_t>(round_up<int64_t>(rows, 16));
   r.fragments = p.cores && rows > kFragmentRows ? 2 : rows > kLaneRows ? 1 : 0;
   r.core_planes = precision_ == Precision::kFast ? 1 : 2;
@@ -346,93 +344,6 @@ void Forward::copy_pages(const Step& step) {
   }
 }
 
-void Forward::product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows) {
-  ProductParams p{};
-  p.matrix = part.matrix;
-  p.x = x;
-  p.out = out;
-  p.out_stride = static_cast<int32_t>(out_stride);
-  p.group_step = part.group_step;
-  p.group_first = part.group_first;
-  p.rows = static_cast<int32_t>(rows);
-  const auto type = static_cast<size_t>(part.matrix.type);
-  const int32_t rounds = div_ceil(part.matrix.chunks, 16);
-  const auto warps = static_cast<uint32_t>(std::max(4, div_ceil(part.matrix.chunks, rounds)));
-  const auto groups = static_cast<uint32_t>(part.matrix.groups);
-  if (x.fragments == 2 && !is_quantised(part.matrix)) {
-    core_product(part, x, out, out_stride, rows, 1, nullptr);
-    return;
-  }
-  const uint32_t whole_tiles = groups / kGemmGroups * static_cast<uint32_t>(div_ceil<int64_t>(rows, 64));
-  if (x.fragments == 0) {
-    const auto kernel = rows == 1 ? kernels_.product_1[type] : kernels_.product_4[type];
-    launch(kernel, p, groups, 1, 1, warps * 32, warps * (rows == 1 ? 1 : 4) * 8 * sizeof(float));
-  } else if (rows > kFragmentRows && (rows > kNarrowProductRows || whole_tiles >= multiprocessors_)) {
-    const bool quantised = is_quantised(part.matrix);
-    const TileFormat format = tile_format(part.matrix.type);
-    const auto scales = static_cast<size_t>(quantised ? 2 * 128 * format.subs * (format.min ? 2 : 1) : 0);
-    const int32_t tall = 16 * (quantised ? kGemmTiles : kFloatTiles);
-    launch(kernels_.gemm[type], p, div_ceil(groups, static_cast<uint32_t>(quantised ? kGemmGroups : kFloatGroups)),
-           static_cast<uint32_t>(div_ceil<int64_t>(rows, tall)), 1, quantised ? kGemmThreads : kFloatThreads,
-           2 * static_cast<size_t>(gemm_stage_bytes(part.matrix.type)) + 128 + scales * sizeof(float));
-  } else {
-    const bool wide = groups >= 8 * multiprocessors_;  // four groups a block read the rows once
-    launch(wide ? kernels_.product_wide[type] : kernels_.product_fragments[type], p,
-           wide ? div_ceil(groups, 4u) : groups, static_cast<uint32_t>(div_ceil<int64_t>(rows, 64)), 1, warps * 32,
-           warps * 16 * (wide ? 32 : 8) * sizeof(float));
-  }
-}
-
-// Parts that a sum over columns falls into, so that few rows keep every multiprocessor busy.
-int32_t Forward::most_splits(int32_t outputs, int64_t rows) const {
-  const int64_t tiles = div_ceil<int64_t>(rows, kShortRows) * div_ceil(div_ceil(outputs, kTileRows), kHalfGroups);
-  return static_cast<int32_t>(std::clamp<int64_t>(int64_t{multiprocessors_} / tiles, 1, 16));
-}
-
-int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
-                              int32_t most_splits, const Rounded* gated) {
-  constexpr double kShortCost = 0.58;  // of a block of 128 rows, in blocks of 256
-  constexpr int32_t kLeastStages = 6;  // of a part
-  HalfGemmParams p{};
-  p.x = reinterpret_cast<const uint16_t*>(x.pieces);
-  p.x_groups = core_groups(x.rows16);
-  p.x_plane = static_cast<int64_t>(p.x_groups) * x.chunks * kTileColumns * kTileRows;
-  p.w = part.matrix.data;
-  p.w_groups = part.matrix.groups;
-  p.stages = 2 * part.matrix.chunks;
-  p.passes = x.core_planes;
-  p.rows = static_cast<int32_t>(rows);
-  p.outputs = part.matrix.rows;
-  p.out = out;
-  p.out_stride = static_cast<int32_t>(out_stride);
-  p.group_step = part.group_step;
-  p.group_first = part.group_first;
-  p.splits = std::max(1, std::min(most_splits, p.stages * p.passes / kLeastStages));
-  p.output_tiles = div_ceil(part.matrix.groups, kHalfGroups);
-  const auto turns = [&](int32_t tall) {
-    return div_ceil<int64_t>(div_ceil<int64_t>(rows, tall) * p.output_tiles, int64_t{multiprocessors_});
-  };
-  const bool tall =
-      p.splits == 1 && static_cast<double>(turns(kWideRows)) <= kShortCost * static_cast<double>(turns(kShortRows));
-  const int32_t of_block = tall ? kWideRows : kShortRows;
-  p.row_tiles = static_cast<int32_t>(div_ceil<int64_t>(rows, of_block));
-  if (gated != nullptr) p.gated = *gated;
-  const Device::Kernel kernel = gated != nullptr ? (tall ? kernels_.core_gated_256 : kernels_.core_gated_128)
-                                                 : (tall ? kernels_.core_text_256 : kernels_.core_text_128);
-  const auto blocks = static_cast<uint32_t>(p.row_tiles * p.output_tiles * p.splits);
-  launch(kernel, p, std::min(blocks, multiprocessors_), 1, 1, kWideThreads, static_cast<size_t>(wide_bytes(of_block)));
-  return p.splits;
-}
-
-// A product whose parts close_rows adds.
-int32_t Forward::summed_product(const ProductPart& part, const Rounded& x, int64_t rows) {
-  if (x.fragments == 2 && !is_quantised(part.matrix)) {
-    return core_product(part, x, at<float>(projected_), config_.width, rows, most_splits(config_.width, rows), nullptr);
-  }
-  product(part, x, at<float>(projected_), config_.width, rows);
-  return 1;
-}
-
 void Forward::attention(const CudaLayer& layer, size_t index) {
   const size_t kind = layer.global ? 1 : 0;
   const auto E = static_cast<size_t>(config_.head_size);
@@ -509,7 +420,15 @@ void Forward::layer(size_t index, int64_t rows) {
          static_cast<uint32_t>(std::min(16, config_.heads + config_.kv_heads)) * 32, 0);
   attention(layer, index);
   const Rounded attended = rounded(attended_, rows);
-  launch(kernels_.round_rows, RoundParams{at<float>(attention_), attended}, T, row_blocks(attended), 1, kRowThreads, 0);
+  const auto row_tiles = static_cast<uint32_t>(div_ceil<int64_t>(rows, 16));
+  const bool in_tiles = rows >= kLeastTiledRows;
+  const RoundParams round{at<float>(attention_), attended};
+  if (in_tiles) {
+    launch(kernels_.round_tiles, round, static_cast<uint32_t>(attended.chunks), row_tiles, 1, kRowTileThreads,
+           kRowTileBytes);
+  } else {
+    launch(kernels_.round_rows, round, T, row_blocks(attended), 1, kRowThreads, 0);
+  }
   stage_done(Stage::kAttn);
 
   CloseParams close{};
@@ -522,7 +441,14 @@ void Forward::layer(size_t index, int64_t rows) {
   close.out = norm;
   close.width = config_.width;
   close.epsilon = config_.norm_epsilon;
-  launch(kernels_.close_rows, close, T, 1, 1, kRowThreads, kScratch);
+  const auto close_step = [&] {
+    if (in_tiles && config_.width <= 32 * kCloseValues) {
+      launch(kernels_.close_tiles, close, row_tiles, 1, 1, kRowTileThreads, kRowTileBytes);
+    } else {
+      launch(kernels_.close_rows, close, T, 1, 1, kRowThreads, kScratch);
+    }
+  };
+  close_step();
   stage_done(Stage::kAttnOut);
 
   const Rounded gated = rounded(gated_, rows);
@@ -533,14 +459,20 @@ void Forward::layer(size_t index, int64_t rows) {
   } else {
     for (const ProductPart& part : layer.gate_up)
       product(part, norm, at<float>(products_), 2 * config_.ffn_width, rows);
-    launch(kernels_.gate_rows, GatedParams{at<float>(products_), gated}, T, row_blocks(gated), 1, kRowThreads, 0);
+    const GatedParams gate{at<float>(products_), gated};
+    if (in_tiles) {
+      launch(kernels_.gate_tiles, gate, static_cast<uint32_t>(gated.chunks), row_tiles, 1, kRowTileThreads,
+             kRowTileBytes);
+    } else {
+      launch(kernels_.gate_rows, gate, T, row_blocks(gated), 1, kRowThreads, 0);
+    }
   }
   stage_done(Stage::kGateUp);
 
   close.splits = summed_product(layer.down, gated, rows);
   close.post_norm = layer.post_ffn_norm;
   close.next_norm = index + 1 < weights_.layers.size() ? weights_.layers[index + 1].attn_norm : nullptr;
-  launch(kernels_.close_rows, close, T, 1, 1, kRowThreads, kScratch);
+  close_step();
   stage_done(Stage::kDown);
 }
 

@@ -12,7 +12,10 @@
 
 namespace carat::cuda {
 
-inline constexpr int64_t kHeadRows = 64;  // that go through the head at a time
+inline constexpr int64_t kHeadRows = 64;      // that go through the head at a time
+inline constexpr int64_t kFragmentRows = 32;  // that are multiplied 8 outputs at a time
+
+inline bool is_quantised(const TileMatrix& m) { return tile_format(m.type).quantised(); }
 
 class Forward {
  public:

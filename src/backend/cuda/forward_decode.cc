@@ -8,8 +8,6 @@
 namespace carat::cuda {
 namespace {
 
-bool is_quantised(const TileMatrix& m) { return tile_format(m.type).quantised(); }
-
 struct DecodeStage {
   const DecodePart* parts;
   int32_t count, unit;  // of groups

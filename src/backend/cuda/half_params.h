@@ -55,7 +55,7 @@ struct VisionHeads {
   float key_scale;    // of keys and values: a power of two
 };
 
-enum class HalfKind { kStore, kAdd, kGelu, kHeads, kText, kGated };
+enum class HalfKind { kStore, kAdd, kGelu, kGelu2, kGeluRows, kHeads, kText, kGated };
 
 struct HalfGemmParams {
   const uint16_t* x;  // halves
@@ -75,7 +75,7 @@ struct HalfGemmParams {
   float* out;          // kStore, kAdd: [rows][out_stride]
   const float* base;   // kAdd: what it is added to, [rows][out_stride]
   int32_t out_stride;
-  RowsOut to;          // kGelu
+  RowsOut to;          // kGelu: one plane of halves, kGelu2: two, kGeluRows: floats
   VisionHeads heads;   // kHeads
   // kText: out, as ProductParams has it; a row's columns in `splits` parts of their own, [splits][rows][out_stride].
   int32_t group_step, group_first, splits;
@@ -135,13 +135,19 @@ struct VisionAttendParams {
   X(half_wide_kStore, HalfGemmParams)          \
   X(half_wide_kAdd, HalfGemmParams)            \
   X(half_wide_kGelu, HalfGemmParams)           \
+  X(half_wide_kGelu2, HalfGemmParams)          \
+  X(half_wide_kGeluRows, HalfGemmParams)       \
   X(half_wide_kHeads, HalfGemmParams)          \
   X(half_narrow_kStore, HalfGemmParams)        \
   X(half_narrow_kAdd, HalfGemmParams)          \
   X(half_narrow_kGelu, HalfGemmParams)         \
+  X(half_narrow_kGelu2, HalfGemmParams)        \
+  X(half_narrow_kGeluRows, HalfGemmParams)     \
   X(half_narrow_kHeads, HalfGemmParams)        \
   X(finish_kAdd, HalfGemmParams)               \
   X(finish_kGelu, HalfGemmParams)              \
+  X(finish_kGelu2, HalfGemmParams)             \
+  X(finish_kGeluRows, HalfGemmParams)          \
   X(finish_kHeads, HalfGemmParams)             \
   X(finish_kStore, HalfGemmParams)             \
   X(half_repack, HalfRepackParams)             \

@@ -27,10 +27,12 @@ CARAT_DEVICE void load_octet(const float* from, float* to) {
   to[4] = bits_to_float(high.x), to[5] = bits_to_float(high.y), to[6] = bits_to_float(high.z), to[7] = bits_to_float(high.w);
 }
 
+// Halves of 8 rows leave in whole cores, through shared memory: one row's 16 bytes are half a sector, which memory takes far slower.
 CARAT_KERNEL(vision_norm, LayerNormParams, 256, 3) {
-  const int row = static_cast<int>(blockIdx.x) * 8 + warp_index(), lane = lane_index();
-  if (row >= p.rows) return;
-  const float* x = p.x + static_cast<int64_t>(row) * p.width;
+  const int row0 = static_cast<int>(blockIdx.x) * 8, row = row0 + warp_index(), lane = lane_index();
+  uint8_t* cores = shared_memory();  // [plane][64 columns][8 cores][8 rows][16 bytes]
+  const int chunks = (p.width + 63) / 64;
+  const float* x = p.x + static_cast<int64_t>(least(row, p.rows - 1)) * p.width;
   float value[kVisionOctets][8];
   CARAT_UNROLL for (int k = 0; k < kVisionOctets; ++k) {
     const int column = (k * 32 + lane) * 8;
@@ -58,7 +60,24 @@ CARAT_KERNEL(vision_norm, LayerNormParams, 256, 3) {
     load_octet(p.weight + column, weight);
     load_octet(p.bias + column, bias);
     CARAT_UNROLL for (int i = 0; i < 8; ++i) value[k][i] = fma_rn(value[k][i] * scale, weight[i], bias[i]);
-    put_octet(p.to, row, column, value[k]);
+    if (p.to.halves.data == nullptr) {
+      if (row < p.rows) put_octet(p.to, row, column, value[k]);
+      continue;
+    }
+    uint32_t first[4], second[4];
+    split_octet(value[k], p.to.halves.scale, first, second);
+    uint8_t* at = cores + column / 8 * 128 + warp_index() * 16;
+    *reinterpret_cast<Words4*>(at) = {first[0], first[1], first[2], first[3]};
+    if (p.to.halves.planes == 2) *reinterpret_cast<Words4*>(at + chunks * 1024) = {second[0], second[1], second[2], second[3]};
+  }
+  if (p.to.halves.data == nullptr) return;
+  block_barrier();
+  const int octets = (p.width + 7) / 8 * 8;  // of 16 bytes
+  for (int plane = 0; plane < p.to.halves.planes; ++plane) {
+    for (int i = thread_index(); i < octets; i += 256) {
+      uint16_t* to = p.to.halves.data + plane * p.to.halves.plane + half_at(p.to.halves, row0, i / 64 * 64) + i % 64 * 8;
+      *reinterpret_cast<Words4*>(to) = load<Words4>(cores + plane * chunks * 1024 + i * 16);
+    }
   }
 }
 

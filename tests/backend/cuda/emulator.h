@@ -207,6 +207,7 @@ CARAT_DEVICE uint32_t pack_bf16(float low, float high) {
   return to_bf16(high) << 16 | to_bf16(low);
 }
 CARAT_DEVICE float exp2_near(float x) { return x < -126.0f ? 0.0f : std::exp2(x); }
+CARAT_DEVICE float tanh_rough(float x) { return std::tanh(x); }
 CARAT_DEVICE float inverse_near(float x) { return 1.0f / x; }
 CARAT_DEVICE uint32_t transpose_8x8(uint32_t word) {
   const auto* all = emulator::exchange(&word, 1);

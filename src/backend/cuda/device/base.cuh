@@ -133,6 +133,11 @@ CARAT_DEVICE float exp2_near(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+CARAT_DEVICE float tanh_rough(float x) {  // to 11 bits
+  float y;
+  asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 CARAT_DEVICE float inverse_near(float x) {
   float y;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

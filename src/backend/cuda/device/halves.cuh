@@ -31,17 +31,21 @@ CARAT_DEVICE void put_halves(const Halves& h, int row, int column, float a, floa
   }
 }
 
+CARAT_DEVICE void split_octet(const float* value, float scale, uint32_t* first, uint32_t* second) {
+  CARAT_UNROLL for (int i = 0; i < 4; ++i) {
+    const float a = value[2 * i] * scale, b = value[2 * i + 1] * scale;
+    first[i] = pack_halves(a, b);
+    second[i] = pack_halves(a - low_half(first[i]), b - high_half(first[i]));
+  }
+}
+
 // Eight neighbours, the first of a column that is a multiple of 8.
 CARAT_DEVICE void put_octet(const RowsOut& to, int row, int column, const float* value) {
   if (to.halves.data != nullptr) {
     const Halves& h = to.halves;
     uint16_t* at = h.data + half_at(h, row, column);
     uint32_t first[4], second[4];
-    CARAT_UNROLL for (int i = 0; i < 4; ++i) {
-      const float a = value[2 * i] * h.scale, b = value[2 * i + 1] * h.scale;
-      first[i] = pack_halves(a, b);
-      second[i] = pack_halves(a - low_half(first[i]), b - high_half(first[i]));
-    }
+    split_octet(value, h.scale, first, second);
     *reinterpret_cast<Words4*>(at) = {first[0], first[1], first[2], first[3]};
     if (h.planes == 2) *reinterpret_cast<Words4*>(at + h.plane) = {second[0], second[1], second[2], second[3]};
   }
@@ -61,6 +65,13 @@ CARAT_DEVICE void put_pair(const RowsOut& to, int row, int column, float a, floa
 CARAT_DEVICE float gelu_near(float g) {
   const float cubic = fma_rn((g * g) * g, 0.044715f, g);
   return g * inverse_near(1.0f + exp2_near(cubic * -2.302208198144325f));
+}
+
+// To 11 bits: x (1 + tanh(u)) / 2.
+CARAT_DEVICE float gelu_rough(float g) {
+  const float cubic = fma_rn((g * g) * g, 0.044715f, g);
+  const float half = 0.5f * g;
+  return fma_rn(half, tanh_rough(cubic * 0.7978845608028654f), half);
 }
 
 // Of one head: nine groups of 8 columns of 16 patches, as fragments.
@@ -155,17 +166,24 @@ CARAT_DEVICE void half_epilogue(const HalfGemmParams& p, const float* acc, int r
         if (left > 1) out[1] = acc[4 * j + 2 * half + 1];
       }
     }
-  } else if constexpr (kKind == HalfKind::kGelu) {
+  } else if constexpr (kKind == HalfKind::kGelu || kKind == HalfKind::kGelu2 || kKind == HalfKind::kGeluRows) {
+    // A kernel for each form: with all three in one the code would not fit the instruction cache.
+    const Halves& h = p.to.halves;
     CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
       const int column = first + 8 * j + 2 * t;
       if (column >= p.outputs) continue;
-      Floats2 bias{0.0f, 0.0f};
-      if (p.bias != nullptr) bias = load<Floats2>(p.bias + column);
+      const auto bias = load<Floats2>(p.bias + column);
       CARAT_UNROLL for (int half = 0; half < 2; ++half) {
         const int row = row0 + g + 8 * half;
         if (row >= p.rows) continue;
         const float a = fma_rn(acc[4 * j + 2 * half], p.factor, bias.x), b = fma_rn(acc[4 * j + 2 * half + 1], p.factor, bias.y);
-        put_pair(p.to, row, column, gelu_near(a), gelu_near(b));
+        if constexpr (kKind == HalfKind::kGelu) {
+          *reinterpret_cast<uint32_t*>(h.data + half_at(h, row, column)) = pack_halves(gelu_rough(a) * h.scale, gelu_rough(b) * h.scale);
+        } else if constexpr (kKind == HalfKind::kGelu2) {
+          put_halves(h, row, column, gelu_near(a), gelu_near(b));
+        } else {
+          *reinterpret_cast<Floats2*>(p.to.floats + static_cast<int64_t>(row) * p.to.stride + column) = {gelu_near(a), gelu_near(b)};
+        }
       }
     }
   } else {
