@@ -60,35 +60,6 @@ Status Forward::find_kernels() {
   return {};
 }
 
-MemoryNeed Forward::memory_need(const ModelConfig& config, const Weights& weights, int32_t max_rows) {
-  MemoryNeed need;
-  bool floats = false;
-  const auto add = [&](const TensorView& tensor, int64_t rows) {
-    if (rows == 0) return;
-    need.weights += tile_matrix_bytes(static_cast<TileType>(tensor.type), rows, tensor.columns);
-    floats = floats || !carat::is_quantised(tensor.type);
-  };
-  for (const LayerWeights& layer : weights.layers) {
-    for (const TensorView* tensor :
-         {&layer.q, &layer.k, &layer.v, &layer.attn_out, &layer.gate, &layer.up, &layer.down}) {
-      add(*tensor, tensor->rows);
-    }
-  }
-  add(weights.embedding, config.vocabulary);
-  add(weights.head, weights.head.rows == 0 ? 0 : config.vocabulary);
-  const auto E = static_cast<uint64_t>(config.head_size);
-  const uint64_t page = 2 * static_cast<uint64_t>(config.kv_heads) * kPageTokens * E * sizeof(uint16_t);
-  for (const bool global : config.is_global) (global ? need.global_page : need.local_page) += page;
-  const uint64_t D = static_cast<uint64_t>(config.width), F = static_cast<uint64_t>(config.ffn_width);
-  const uint64_t HE = static_cast<uint64_t>(config.heads) * E, KE = static_cast<uint64_t>(config.kv_heads) * E;
-  const uint64_t V = static_cast<uint64_t>(config.vocabulary);
-  // Of a row: hidden, projected, normed; q, k, v and what they attend to; gate and up; angles; three rounded inputs.
-  const uint64_t row = 4 * (3 * D + 2 * HE + 2 * KE + 2 * F + 2 * E) + (D + HE + F) * (floats ? 8 : 3);
-  need.activations = static_cast<uint64_t>(max_rows) * row + static_cast<uint64_t>(kHeadRows) * V * sizeof(float);
-  need.logits_row = V * sizeof(float);
-  return need;
-}
-
 Forward::RoundedPlace Forward::place(DeviceLayout& layout, int64_t rows, int64_t columns, bool integers,
                                      bool floats) const {
   RoundedPlace p;
