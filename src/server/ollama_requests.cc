@@ -385,6 +385,14 @@ Result<OllamaEmbed> parse_ollama_embed(const std::string& body, bool old_form) {
   return out;
 }
 
+// Ollama's own client sends both, one of them empty.
+static void read_model_name(GoFields& fields, std::string& model) {
+  std::string name;
+  fields.text("name", name);
+  fields.text("model", model);
+  if (model.empty()) model = std::move(name);
+}
+
 Result<OllamaNames> parse_ollama_names(const std::string& body, const char* type) {
   CARAT_TRY(const Json json, parse_object(body, type));
   OllamaNames out;
@@ -394,8 +402,7 @@ Result<OllamaNames> parse_ollama_names(const std::string& body, const char* type
     fields.text("source", out.source);
     fields.text("destination", out.destination);
   } else {
-    fields.text("name", out.model);
-    fields.text("model", out.model);
+    read_model_name(fields, out.model);
   }
   if (which == "ShowRequest") fields.flag("verbose", out.verbose);
   if (which == "PullRequest" || which == "PushRequest") {
@@ -412,8 +419,7 @@ Result<OllamaCreate> parse_ollama_create(const std::string& body) {
   Modelfile& file = out.made_of.modelfile;
   GoFields fields(json, "CreateRequest");
   std::string from, text;
-  fields.text("name", out.model);
-  fields.text("model", out.model);
+  read_model_name(fields, out.model);
   fields.text("from", from);
   if (!from.empty()) file.from.push_back(from);
   fields.text("system", text);

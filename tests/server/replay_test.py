@@ -166,6 +166,13 @@ class Replay(unittest.TestCase):
             server.request("POST", f"/api/blobs/{hello}", b"hello")  # was there when it was recorded
             self.assertEqual(len(self.replay_all(server, "ollama-0.17.4.jsonl", OLLAMA_DIFFERENT)), 89)
 
+    def test_names_as_ollamas_own_client_sends_them(self):
+        with Server("ollama") as server:
+            for wanted in ({"name": "g270", "model": ""}, {"name": "", "model": "g270"}, {"name": "other", "model": "g270"}, {"name": "g270"}):
+                self.assertEqual(server.post("/api/show", wanted).status, 200, wanted)
+            self.assertEqual(server.post("/api/create", {"name": "n", "model": "", "from": "g270", "stream": False}).status, 200)
+            self.assertEqual(server.request("DELETE", "/api/delete", {"name": "n", "model": ""}).status, 200)
+
     def test_vllm(self):
         self.blob = ""
         with Server("vllm") as server:
