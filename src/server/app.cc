@@ -166,6 +166,10 @@ BodyRule App::on_header(HttpRequest& request) {
       (!origin.empty() || !request.header("sec-fetch-site").empty())) {
     return refuse(error_for_path(options_.flavor, request.path, 415, "Content-Type must be application/json"));
   }
+  if (const std::string_view encoding = request.header("content-encoding");
+      !encoding.empty() && encoding != "identity") {
+    return refuse(error_for_path(options_.flavor, request.path, 415, "a body is taken as it is: no Content-Encoding"));
+  }
   if (options_.flavor == Flavor::kVllm && request.method == "POST" && request.path.starts_with("/v1/") &&
       !request.header("content-type").starts_with("application/json") && !request.header("content-type").empty()) {
     const std::string what = "Unsupported Media Type: Only 'application/json' is allowed";

@@ -140,6 +140,12 @@ class Http(unittest.TestCase):
                 data += b"%x;ext=1\r\n%s\r\n" % (len(part), part)
             self.assertEqual(self.status(data + b"0\r\nTrailer: x\r\n\r\n"), 404)
 
+    def test_compressed_bodies_are_refused(self):
+        for path in ("/api/show", "/v1/completions", "/v1/messages"):
+            reply = self.server.request("POST", path, b"\x1f\x8b", {"Content-Type": "application/json", "Content-Encoding": "gzip"})
+            self.assertEqual(reply.status, 415)
+            self.assertIn("Content-Encoding", reply.body)
+
     def test_any_split(self):
         """The same answer wherever the network cuts the request."""
         data = request(b'{"model":"nope"}', "/api/show", "Connection: close\r\n")
