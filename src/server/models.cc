@@ -130,6 +130,7 @@ void Models::acquire(const std::string& name, int32_t context, std::optional<Kee
 
 // On the loader's thread.
 void Models::load_for(Waiting waiting) {
+  if (stopping_) return waiting.ready(Error{ErrorCode::kCancelled, "the server is shutting down"});
   Lease model;
   std::weak_ptr<ServedModel> too_small;
   {
@@ -150,10 +151,12 @@ void Models::load_for(Waiting waiting) {
   if (!model) {
     while (!too_small.expired() && !stopping_) std::this_thread::sleep_for(std::chrono::milliseconds(5));
     make_room();
+    loading_ = true;
     auto loaded = load(waiting.name, waiting.context);
     while (!loaded.ok() && loaded.error().code == ErrorCode::kOutOfMemory && wait_to_unload()) {
       loaded = load(waiting.name, waiting.context);
     }
+    loading_ = false;
     if (!loaded) {
       const bool starting = has_pinned() && !pinned_was_loaded_;  // then it is the operator who is told
       if (options_.tell && !starting) {

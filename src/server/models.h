@@ -118,6 +118,7 @@ class Models {
   void expire();
 
   std::vector<LoadedModelInfo> loaded() const;  // the one that stays longest first
+  bool is_loading() const { return loading_; }
   const ModelsOptions& options() const { return options_; }
   Workers& eyes() { return eyes_; }  // the thread that looks at pictures
   // After the network has stopped: everything goes.
@@ -161,7 +162,7 @@ class Models {
   mutable std::mutex mutex_;
   std::map<std::string, Entry> loaded_;
   const std::shared_ptr<GivenUp> given_up_;
-  std::atomic<bool> stopping_{false};
+  std::atomic<bool> stopping_{false}, loading_{false};
   std::atomic<bool> closing_eyes_{false};
   Workers eyes_{1};
   Workers loader_{1};  // loads and unloads, one at a time

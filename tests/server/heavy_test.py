@@ -1,11 +1,16 @@
 """The promises of http_test.py and engine_test.py in numbers that take minutes (reliability H1, H2, H3, I1)."""
 
 import concurrent.futures
+import http.client
 import json
+import os
 import random
 import resource
+import signal
 import socket
 import struct
+import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -188,6 +193,40 @@ class Attacks(unittest.TestCase):
                 thread.join()
             self.assertEqual(set(counts), {200, 503})
             self.assertLess(server.resident_bytes() - before, 64 << 20)
+
+
+class Signals(unittest.TestCase):
+    def test_while_models_load(self):
+        """Whatever is being loaded, or waits to be, the second signal ends the server at once, and so does the drain timeout."""
+        with tempfile.TemporaryDirectory() as folder:
+            harness.make_models(folder)
+            file = f"{folder}/large.gguf"
+            environment = {**os.environ, "CARAT_HOME": f"{folder}/home"}
+            for command in (["synth", "1b", "--type", "q8_0", file], *(["pull", file, "--name", f"large{i}"] for i in range(4))):
+                subprocess.run([harness.CARAT, *command], check=True, capture_output=True, env=environment)
+            os.remove(file)
+            for round_number in range(8):
+                server = Server("ollama", "--drain-timeout", "1", "--disable-log-requests", folder=folder, threads=1)
+
+                def ask(name):
+                    try:
+                        server.post("/api/generate", {"model": name, "prompt": "a", "options": {"num_predict": 3}})
+                    except (ConnectionError, http.client.HTTPException):
+                        pass
+
+                clients = [threading.Thread(target=ask, args=(f"large{i}",)) for i in range(4)]
+                for client in clients:
+                    client.start()
+                time.sleep(0.1 * round_number)
+                began = time.monotonic()
+                server.process.send_signal(signal.SIGTERM)
+                if round_number % 2:
+                    time.sleep(0.05)
+                    server.process.send_signal(signal.SIGTERM)
+                self.assertEqual(server.process.wait(30), 0)
+                self.assertLess(time.monotonic() - began, 4 if round_number % 2 == 0 else 2)
+                for client in clients:
+                    client.join()
 
 
 if __name__ == "__main__":
