@@ -39,6 +39,7 @@ bool Engine::admit(const SequencePtr& sequence) {
   constexpr int32_t kAnswerBegins = 256;
   const int32_t limit = std::min({sequence->known() - 1, sequence->observe_next, sequence->hidden_next});
   std::vector<CacheKey> keys;
+  keys.reserve(static_cast<size_t>(std::max(0, limit)));
   for (int32_t position = 0; position < limit; ++position) keys.push_back(sequence->cache_key(position));
   const PrefixCache::Hit hit = cache_.find(sequence->request.cache_salt, keys, sequence->whole);
   cache_.use(hit);
@@ -113,6 +114,7 @@ bool Engine::submit_next(std::vector<Event>& events) {
   for (const SequencePtr& sequence : running_) pending.push_back(pending_of(*sequence));
   const std::vector<PlannedRows> plan = plan_step(pending, {options_.max_rows, options_.max_logits_rows});
   std::vector<std::pair<SequencePtr, int32_t>> chosen;
+  chosen.reserve(plan.size());
   for (const PlannedRows& rows : plan) chosen.emplace_back(running_[static_cast<size_t>(rows.sequence)], rows.rows);
 
   for (const auto& [sequence, rows] : chosen) {

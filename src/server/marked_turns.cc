@@ -150,9 +150,9 @@ void write_call(Parts& parts, ToolCall call) {
   parts.mark(kEndCall);
 }
 
-void write_result(Parts& parts, const ChatMessage& result) {
+void write_result(Parts& parts, const std::string& name, const ChatMessage& result) {
   parts.mark(kStartResponse);
-  parts.text("response:" + result.tool_name + "{");
+  parts.text("response:" + name + "{");
   const std::string text = text_of(result);
   if (const JsonText read = read_json(text); read.ok && read.value.is_object()) {
     parts.members(read.value);
@@ -187,18 +187,26 @@ std::vector<ChatMessage> with_marked_turns(std::vector<ChatMessage> messages, st
     for (const Json& tool : read_json(functions).value) declare(parts, tool.at("function"));
     out.push_back(std::move(developer));
   }
+  std::vector<std::string> called;  // and not answered yet: a result that does not say whose it is belongs to the first
   for (; next < messages.size(); ++next) {
     ChatMessage& message = messages[next];
     const bool goes_on = !out.empty() && out.back().role == "assistant" && has_marks(out.back());
     if (message.role == "tool") {
       if (!goes_on) out.push_back({"assistant", {}});
       Parts parts(out.back().parts);
-      write_result(parts, message);
+      auto whose = std::find(called.begin(), called.end(), message.tool_name);
+      if (message.tool_name.empty()) whose = called.begin();
+      write_result(parts, whose == called.end() ? message.tool_name : *whose, message);
+      if (whose != called.end()) called.erase(whose);
     } else if (message.role == "assistant" && (goes_on || !message.tool_calls.empty())) {
       if (!goes_on) out.push_back({"assistant", {}});
       Parts parts(out.back().parts);
       parts.text(strip_whitespace(text_of(message)));
-      for (ToolCall& call : message.tool_calls) write_call(parts, std::move(call));
+      called.clear();
+      for (ToolCall& call : message.tool_calls) {
+        called.push_back(call.name);
+        write_call(parts, std::move(call));
+      }
     } else {
       out.push_back(std::move(message));
     }

@@ -43,9 +43,10 @@ struct Shift {
   std::vector<int32_t> next_prompt() const {
     if (keep >= room - 1) return {};
     const int32_t dropped = std::max(1, (room - keep) / 2);
-    if (static_cast<size_t>(keep + dropped) >= said.size()) return {};
+    const int64_t rest = int64_t{keep} + dropped;
+    if (rest >= static_cast<int64_t>(said.size())) return {};
     std::vector<int32_t> ids(said.begin(), said.begin() + keep);
-    ids.insert(ids.end(), said.begin() + keep + dropped, said.end());
+    ids.insert(ids.end(), said.begin() + rest, said.end());
     return ids;
   }
 };

@@ -107,6 +107,7 @@ Result<std::vector<int32_t>> encode_chat_prompt(const ServedModel& model, const 
   }
   if (!prompt.continue_final && !prompt.answer_begins.empty()) spans.push_back({prompt.answer_begins, false});
   std::vector<TextSpan> views;
+  views.reserve(spans.size());
   for (const ChatSpan& span : spans) views.push_back({span.text, span.may_be_control});
   return tokenizer.encode(views);
 }

@@ -339,8 +339,8 @@ class FunctionGemma(unittest.TestCase):
         prompt, _ = self.prompt_of([*ASK, call, *made, *after], tools=None)
         self.assertTrue(prompt.endswith(turn + "Sunny.<end_of_turn>\n<start_of_turn>user\nAnd?<end_of_turn>\n<start_of_turn>model\n"), prompt[-400:])
         self.assertNotIn("developer", prompt)
-        text = [{"role": "tool", "tool_call_id": "1", "content": "sunny"}]
-        self.assertTrue(self.prompt_of([*ASK, call, *text])[0].endswith("response:get_weather{value:<escape>sunny<escape>}<end_function_response>"))
+        text = [{"role": "tool", "tool_call_id": "nobody's", "content": "sunny"}]
+        self.assertTrue(self.prompt_of([*ASK, call, *text])[0].endswith("<start_function_response>response:get_weather{value:<escape>sunny<escape>}<end_function_response>"))
 
     def test_calls_between_marks(self):
         call = "<start_function_call>call:get_weather{city:<escape>oslo<escape>,days:2}<end_function_call>"
