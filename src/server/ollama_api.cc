@@ -169,13 +169,10 @@ class Answer final : public GenerationSink, public std::enable_shared_from_this<
     using Kind = chat::ToolEvent::Kind;
     for (const chat::ToolEvent& event : events) {
       if (event.kind == Kind::kText) text_ += event.text;
-      if (event.kind == Kind::kCall) {
-        call_ = {random_call_id("call_", 8), event.text, ""};
-        calling_ = true;
-      }
+      if (event.kind == Kind::kCall) call_ = {random_call_id("call_", 8), event.text, ""};
+      if (event.kind != Kind::kText) calling_ = event.kind != Kind::kEnd;
       if (event.kind == Kind::kArguments) call_.arguments += event.text;
       if (event.kind != Kind::kEnd) continue;
-      calling_ = false;
       JsonWriter json;
       json.begin_object().field("id", call_.id).key("function").begin_object();
       json.field("index", static_cast<int64_t>(event.call)).field("name", call_.name);
