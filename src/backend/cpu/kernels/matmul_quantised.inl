@@ -24,10 +24,11 @@ static inline void expand_block(const uint8_t* p, const Scales& super, const Exp
 template <DType kType>
 static const uint8_t* expand(const uint8_t* p, int64_t blocks, const Expanded& out) {
   constexpr PackFormat kFormat = pack_format(kType);
+  constexpr int kAhead = kFormat.scale == ScaleKind::kFound ? 8192 : 4096;
   Scales super{};
   for (int64_t block = 0; block < blocks; ++block) {
     p = read_super_header<kType>(p, block, super);
-    for (int line = 0; line < kFormat.block_bytes(); line += 64) __builtin_prefetch(p + 4096 + line);
+    for (int line = 0; line < kFormat.block_bytes(); line += 64) __builtin_prefetch(p + kAhead + line);
     const int64_t first = block * kFormat.sub_blocks * kPanelRows;
     constexpr int64_t kIntegers = int64_t{kBlock} * kPanelRows * (two_planes<kType> ? 2 : 1);
     expand_block<kType>(p, super, {out.weights + block * kIntegers, out.scales + first, out.mins + first});
@@ -65,11 +66,21 @@ static void gemm_panels(const uint8_t* const* panels, const Activations& x, int6
       f_store(out[i] + t * kPanelRows, f_set(-0.0f));  // the first segment is the total
   }
   const int64_t blocks = x.columns / kBlock;
+  constexpr bool kFound = kFormat.scale == ScaleKind::kFound;
+  const auto panel_bytes = static_cast<int64_t>(kFormat.panel_bytes(x.columns));
+  const bool neighbours = kPanels == 2 && panels[kPanels - 1] == panels[0] + panel_bytes;
   for (int64_t first = 0; first < blocks; first += kColumns / kBlock) {
     const int64_t count = least(kColumns / kBlock, blocks - first);
     for (int i = 0; i < kPanels; ++i) p[i] = expand<kType>(p[i], count, piece[i]);
+    // What is expanded next, of these panels or of those that follow: 16-bit weights are so many bytes that each tile asks
+    // the memory for a part of them.
+    const int64_t lines = kFound ? count * kFormat.block_bytes() / 64 / most(1, rows / kGemmRows) + 1 : 0;
+    int64_t asked = first + count == blocks && neighbours ? panel_bytes : 0;
     int64_t t = 0;
     for (; t + kGemmRows <= rows; t += kGemmRows) {
+      for (int64_t line = 0; line < lines; ++line, asked += 64) {
+        for (int i = 0; i < kPanels; ++i) __builtin_prefetch(p[i] + asked, 0, 2);
+      }
       gemm_tile<kSubs, kFormat.has_min, two_planes<kType>, kPanels, kGemmRows>(piece, count, x, t, first, out);
     }
     if constexpr (kGemmPanels == 2) {
