@@ -215,7 +215,7 @@ Status read_common(GoFields& fields, OllamaCommon& out) {
   if (const Json* value = fields.find("format")) {
     if (value->is_object() || *value == "json") {
       out.format = value->dump();
-    } else if (*value != "") {
+    } else if (!value->is_string() || !value->get_ref<const std::string&>().empty()) {
       std::string quoted;
       append_json_string(quoted, value->dump());
       return invalid(fmt::format("invalid format: {}; expected \"json\" or a valid JSON Schema object", quoted));
@@ -370,7 +370,7 @@ Result<OllamaEmbed> parse_ollama_embed(const std::string& body, bool old_form) {
     if (!prompt.empty()) out.input.push_back(std::move(prompt));
   } else if (const Json* input = fields.find("input")) {
     if (input->is_string()) {
-      if (*input != "") out.input.push_back(input->get<std::string>());
+      if (const auto& text = input->get_ref<const std::string&>(); !text.empty()) out.input.push_back(text);
     } else if (input->is_array()) {
       for (const Json& text : *input) {
         if (!text.is_string()) return invalid("invalid input type");

@@ -18,7 +18,8 @@ namespace carat {
 
 class Blobs {
  public:
-  explicit Blobs(std::filesystem::path folder) : Blobs(folder, VerifiedNotes(folder.parent_path() / "verified", "")) {}
+  explicit Blobs(const std::filesystem::path& folder)
+      : Blobs(folder, VerifiedNotes(folder.parent_path() / "verified", "")) {}
   // A folder of another program, which is only read: what was verified of it is noted elsewhere.
   Blobs(std::filesystem::path folder, VerifiedNotes notes) : folder_(std::move(folder)), notes_(std::move(notes)) {}
 

@@ -420,8 +420,8 @@ TEST_F(ConstraintTest, HostileGrammarsAreErrorsInTime) {
       const auto fresh = grammars({});  // when it goes, so have compilations that nobody waits for any more
       const auto before = std::chrono::steady_clock::now();
       const Result<Constraint> started = fresh->start(kind, text);
-      // The limit is 200 ms; a machine that has other work wakes the caller later.
-      EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(1)) << text.substr(0, 100);
+      // The limit is 200 ms; a machine that has other work wakes the caller later. Processor time is asserted below.
+      EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(5)) << text.substr(0, 100);
       EXPECT_FALSE(started) << text.substr(0, 100);
       if (!started) {
         EXPECT_EQ(started.error().code, ErrorCode::kInvalidArgument);
@@ -536,8 +536,11 @@ TEST_F(ConstraintTest, CompiledGrammarsAreKeptTheLeastRecentlyUsedGoFirst) {
 
   const auto small = grammars({.compile_ms = 20000, .cache_bytes = 3 * one});
   for (int i = 0; i < 20; ++i) {
-    ASSERT_TRUE(small->start(GrammarKind::kRegex, std::string("a{").append(std::to_string(i + 1)).append("}")));
-    ASSERT_TRUE(small->start(GrammarKind::kRegex, "a{1}"));  // always in use: it stays
+    const std::string once = std::string("a{").append(std::to_string(i + 1)).append("}");
+    for (const std::string& regex : {once, std::string("a{1}")}) {  // the second always in use: it stays
+      const Result<Constraint> started = small->start(GrammarKind::kRegex, regex);
+      ASSERT_TRUE(started) << started.error().message;
+    }
     EXPECT_LE(small->stats().kept_bytes, 3 * one);
   }
   EXPECT_EQ(small->stats().compiled, 20u);
