@@ -16,7 +16,7 @@ class TeamSize {
   static constexpr int kRuns = 2;                              // as many such runs in a row are no accident
   static constexpr std::chrono::milliseconds kShortRest{250};  // with one less, before all are tried again
   static constexpr std::chrono::milliseconds kLongRest{
-      4000};  // what that grows to, doubling each time that it was in vain
+      1000};  // what that grows to, doubling each time that it was in vain
 
   explicit TeamSize(int workers) : workers_(workers) {}
 
