@@ -98,7 +98,7 @@ class CudaVision final : public VisionEncoder {
 #define CARAT_NAMED(name, params) {#name, &kernels_.name},
         CARAT_CUDA_VISION_KERNELS(CARAT_NAMED)
 #undef CARAT_NAMED
-            {"round_tiles", &kernels_.round_tiles},
+            {"round_rows", &kernels_.round_rows},
     };
     for (const auto& [name, kernel] : named) {
       CARAT_TRY(*kernel, device_->find(name));
@@ -162,7 +162,7 @@ class CudaVision final : public VisionEncoder {
 #define CARAT_KERNEL_HANDLE(name, params) Device::Kernel name = nullptr;
     CARAT_CUDA_VISION_KERNELS(CARAT_KERNEL_HANDLE)
 #undef CARAT_KERNEL_HANDLE
-    Device::Kernel round_tiles = nullptr;
+    Device::Kernel round_rows = nullptr;
   };
 
   float* floats(size_t at) const { return reinterpret_cast<float*>(memory_.data() + at); }
@@ -238,12 +238,10 @@ class CudaVision final : public VisionEncoder {
     rounded.factors = floats(at_.factors_at);
     rounded.chunks = m.tiles.chunks;
     rounded.columns = x.stride;
-    rounded.rows = rows;
     rounded.rows16 = round_up(rows, 16);
     rounded.fragments = 1;
     rounded.integers = 1;
-    launch(kernels_.round_tiles, RoundParams{x.floats, rounded}, m.tiles.chunks, rounded.rows16 / 16, kRowTileThreads,
-           kRowTileBytes);
+    launch(kernels_.round_rows, RoundParams{x.floats, rounded}, rows, div_ceil(m.tiles.chunks, 2), kRowThreads);
     ProductParams q{};
     q.matrix = m.tiles;
     q.x = rounded;
@@ -280,7 +278,7 @@ class CudaVision final : public VisionEncoder {
     launch(
         kernels_.vision_norm,
         LayerNormParams{floats(at_.hidden), norm.weight, norm.bias, at_.rows, config_.width, config_.norm_epsilon, to},
-        div_ceil(at_.rows, 8), 1, 256);
+        div_ceil(at_.rows, 8), 1, 256, to_size(div_ceil(config_.width, 64) * 2048));
     mark(kNorms);
   }
 

@@ -9,9 +9,8 @@
 namespace carat::cuda {
 namespace {
 
-constexpr size_t kSplitTaskRows = 64;    // with no more rows than this, splits of attention are blocks of their own
-constexpr int32_t kLeastTileRows = 4;    // of a sequence in a large step: so many attend as a tile
-constexpr int64_t kLeastTiledRows = 65;  // that are rounded 16 at a time
+constexpr size_t kSplitTaskRows = 64;  // with no more rows than this, splits of attention are blocks of their own
+constexpr int32_t kLeastTileRows = 4;  // of a sequence in a large step: so many attend as a tile
 constexpr size_t kPartialBytes = size_t{256} << 20;  // at most, of single rows' splits
 constexpr int64_t kLaneRows = 4;                     // rows that are multiplied with a lane for each output
 
@@ -93,7 +92,6 @@ Rounded Forward::rounded(const RoundedPlace& p, int64_t rows) const {
   r.factors = at<float>(p.factors);
   r.chunks = p.chunks;
   r.columns = p.columns;
-  r.rows = static_cast<int32_t>(rows);
   r.rows16 = static_cast<int32_t>(round_up<int64_t>(rows, 16));
   r.fragments = p.cores && rows > kFragmentRows ? 2 : rows > kLaneRows ? 1 : 0;
   r.core_planes = precision_ == Precision::kFast ? 1 : 2;
@@ -391,15 +389,7 @@ void Forward::layer(size_t index, int64_t rows) {
          static_cast<uint32_t>(std::min(16, config_.heads + config_.kv_heads)) * 32, 0);
   attention(layer, index);
   const Rounded attended = rounded(attended_, rows);
-  const auto row_tiles = static_cast<uint32_t>(div_ceil<int64_t>(rows, 16));
-  const bool in_tiles = rows >= kLeastTiledRows;
-  const RoundParams round{at<float>(attention_), attended};
-  if (in_tiles) {
-    launch(kernels_.round_tiles, round, static_cast<uint32_t>(attended.chunks), row_tiles, 1, kRowTileThreads,
-           kRowTileBytes);
-  } else {
-    launch(kernels_.round_rows, round, T, row_blocks(attended), 1, kRowThreads, 0);
-  }
+  launch(kernels_.round_rows, RoundParams{at<float>(attention_), attended}, T, row_blocks(attended), 1, kRowThreads, 0);
   stage_done(Stage::kAttn);
 
   CloseParams close{};
@@ -412,14 +402,7 @@ void Forward::layer(size_t index, int64_t rows) {
   close.out = norm;
   close.width = config_.width;
   close.epsilon = config_.norm_epsilon;
-  const auto close_step = [&] {
-    if (in_tiles && config_.width <= 32 * kCloseValues) {
-      launch(kernels_.close_tiles, close, row_tiles, 1, 1, kRowTileThreads, kRowTileBytes);
-    } else {
-      launch(kernels_.close_rows, close, T, 1, 1, kRowThreads, kScratch);
-    }
-  };
-  close_step();
+  launch(kernels_.close_rows, close, T, 1, 1, kRowThreads, kScratch);
   stage_done(Stage::kAttnOut);
 
   const Rounded gated = rounded(gated_, rows);
@@ -430,20 +413,14 @@ void Forward::layer(size_t index, int64_t rows) {
   } else {
     for (const ProductPart& part : layer.gate_up)
       product(part, norm, at<float>(products_), 2 * config_.ffn_width, rows);
-    const GatedParams gate{at<float>(products_), gated};
-    if (in_tiles) {
-      launch(kernels_.gate_tiles, gate, static_cast<uint32_t>(gated.chunks), row_tiles, 1, kRowTileThreads,
-             kRowTileBytes);
-    } else {
-      launch(kernels_.gate_rows, gate, T, row_blocks(gated), 1, kRowThreads, 0);
-    }
+    launch(kernels_.gate_rows, GatedParams{at<float>(products_), gated}, T, row_blocks(gated), 1, kRowThreads, 0);
   }
   stage_done(Stage::kGateUp);
 
   close.splits = summed_product(layer.down, gated, rows);
   close.post_norm = layer.post_ffn_norm;
   close.next_norm = index + 1 < weights_.layers.size() ? weights_.layers[index + 1].attn_norm : nullptr;
-  close_step();
+  launch(kernels_.close_rows, close, T, 1, 1, kRowThreads, kScratch);
   stage_done(Stage::kDown);
 }
 

@@ -13,8 +13,6 @@ inline constexpr int kKeysPerPage = 64;  // P
 inline constexpr int kSplit = 256;       // keys of a split of attention
 inline constexpr int kQueryRows = 32;    // of a block of attend_tiles: positions times the heads of a kv head
 inline constexpr int kFastQueries = 64, kFastThreads = 128;  // of attend_fast
-inline constexpr int kCloseValues = 36;  // of a lane of close_tiles: rows of up to 1,152 columns
-inline constexpr int kRowTileBytes = 4096 + 256 + 512 + 8192, kRowTileThreads = 512;
 inline constexpr int kDecodeStamps = 16;
 inline constexpr int kRowThreads = 128;  // of a block that works on one row: the partial sums of a norm
 
@@ -51,7 +49,6 @@ struct Rounded {
   float* factors;  // [T]: what the product's result is multiplied by (1 / rms, or 1)
   int32_t chunks;  // of 128 columns, the last one filled with zeros
   int32_t columns;
-  int32_t rows;
   int32_t rows16;            // T16: T rounded up to whole fragments
   int32_t fragments;         // 2: fragments, floats as cores; 1: fragments; 0: rows
   int32_t integers, floats;  // which of the two forms are wanted
@@ -299,9 +296,6 @@ constexpr int decode_round(int chunks, int parts, int unit) {
   X(last_rows, LastParams)           \
   X(round_rows, RoundParams)         \
   X(gate_rows, GatedParams)          \
-  X(round_tiles, RoundParams)        \
-  X(gate_tiles, GatedParams)         \
-  X(close_tiles, CloseParams)        \
   X(prepare_heads, HeadsParams)      \
   X(attend_splits, AttentionParams)  \
   X(combine_splits, AttentionParams) \

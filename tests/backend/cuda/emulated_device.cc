@@ -17,7 +17,6 @@
 #include "backend/cuda/head.cu"
 #include "backend/cuda/load.cu"
 #include "backend/cuda/products.cu"
-#include "backend/cuda/row_tiles.cu"
 #include "backend/cuda/rows.cu"
 #include "backend/cuda/sample.cu"
 #include "backend/cuda/vision.cu"
