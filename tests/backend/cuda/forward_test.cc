@@ -80,7 +80,12 @@ void expect_the_cpu(DType type, const RandomModel& model, Backend& device, std::
       EXPECT_TRUE(test::same_bits(actual, expected)) << count << " rows, " << chunk << " at a time";
     }
     // Two pieces of bf16 hold 16 bits of an activation; the KV cache's 11 bits are rounded at slightly different places.
-    EXPECT_TRUE(test::rows_within(actual, expected, 512, 1e-3)) << count << " rows, " << chunk << " at a time";
+    // What the CPU makes of 16-bit weights holds 14 bits of the largest of 16: off by 2^-14 / sqrt(3) of that, which is about
+    // twice their size, 7e-5 of a product. Four of them in each of six layers, independent, are off by 3.5e-4, the worst of
+    // 81,920 values by 4.5 times that, and the cache's rounding comes on top.
+    const bool sixteen = type == DType::kBF16 || type == DType::kF16;
+    EXPECT_TRUE(test::rows_within(actual, expected, 512, sixteen ? 2.5e-3 : 1e-3))
+        << count << " rows, " << chunk << " at a time";
   }
 }
 
