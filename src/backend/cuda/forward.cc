@@ -424,7 +424,8 @@ void Forward::layer(size_t index, int64_t rows) {
   stage_done(Stage::kDown);
 }
 
-void Forward::head(const Wanted& wanted, Results& results) {
+// `computed`: the head was part of the one launch.
+void Forward::head(const Wanted& wanted, Results& results, bool computed) {
   const auto V = static_cast<size_t>(config_.vocabulary);
   const std::span<const int32_t> rows = wanted.logits_rows;
   results.logits.resize(wanted.logits ? rows.size() * V : 0);
@@ -433,7 +434,8 @@ void Forward::head(const Wanted& wanted, Results& results) {
   for (size_t first = 0; first < rows.size(); first += kHeadRows) {
     const auto count = static_cast<int64_t>(std::min<size_t>(kHeadRows, rows.size() - first));
     const auto n = static_cast<uint32_t>(count);
-    if (count == 1) {
+    if (computed) {
+    } else if (count == 1) {
       head_row(rows[first], wanted.logits ? at<float>(logits_) : nullptr, best_);
     } else {
       LastParams p{};
@@ -448,7 +450,7 @@ void Forward::head(const Wanted& wanted, Results& results) {
       if (first != 0) device_.fill(best_, 0, kHeadRows * sizeof(uint64_t));
       launch(kernels_.find_best, BestParams{at<float>(logits_), best_, config_.vocabulary}, 32, n, 1, 256, 0);
     }
-    device_.download(keys_.data() + first, best_, static_cast<size_t>(count) * sizeof(uint64_t));
+    if (!computed) device_.download(keys_.data() + first, best_, static_cast<size_t>(count) * sizeof(uint64_t));
     if (wanted.logits) {
       device_.download(results.logits.data() + first * V, at<float>(logits_),
                        static_cast<size_t>(count) * V * sizeof(float));
@@ -503,10 +505,10 @@ Status Forward::run(const Step& step, std::span<const int32_t> tokens, const Wan
   }
   stage_done(Stage::kSample);  // where the clock starts
   copy_pages(step);
-  device_.fill(best_, 0, kHeadRows * sizeof(uint64_t));
+  const bool head_too = one_launch && wanted.logits_rows.size() == 1;
+  if (!head_too) device_.fill(best_, 0, kHeadRows * sizeof(uint64_t));
   if (one_launch) {
-    decode();
-    stage_done(Stage::kDown);
+    decode(head_too && wanted.logits ? at<float>(logits_) : nullptr, head_too ? best_ : nullptr);
   } else {
     embed(rows);
     stage_done(Stage::kEmbed);
@@ -526,23 +528,27 @@ Status Forward::run(const Step& step, std::span<const int32_t> tokens, const Wan
            kRowThreads * sizeof(float));
     device_.download(results.hidden.data(), at<float>(normed_), results.hidden.size() * sizeof(float));
   }
-  head(wanted, results);
+  head(wanted, results, head_too);
   stage_done(Stage::kLogits);
   if (one_launch) {
-    stamps_.resize(static_cast<size_t>(config_.layers) * kDecodeStamps);
-    device_.download(stamps_.data(), decode_.stamps, stamps_.size() * sizeof(uint64_t));
+    download_decoded();
   }
   CARAT_CHECK(device_.finish());
+  if (one_launch) take_decoded(head_too);
   for (size_t i = 0; i < keys_.size(); ++i) {
     const auto order = static_cast<uint32_t>(keys_[i] >> 32);  // order_of_logit
     results.best[i] = {static_cast<int32_t>(~static_cast<uint32_t>(keys_[i])), order != ~0u && order > 0x007fffffu};
   }
   stage_seconds_ = {};
-  if (one_launch) charge_decode();
   for (size_t i = 1; i < mark_of_.size(); ++i) {
-    if (one_launch && mark_of_[i].first == Stage::kDown) continue;
     stage_seconds_[static_cast<size_t>(mark_of_[i].first)] +=
         device_.seconds_between(mark_of_[i - 1].second, mark_of_[i].second);
+  }
+  if (one_launch) {  // all of it was charged to the head
+    charge_decode();
+    double& head_seconds = stage_seconds_[static_cast<size_t>(Stage::kLogits)];
+    for (size_t stage = 0; stage < static_cast<size_t>(Stage::kLogits); ++stage) head_seconds -= stage_seconds_[stage];
+    head_seconds = std::max(head_seconds, 0.0);
   }
   return {};
 }

@@ -83,17 +83,19 @@ class Forward {
   int32_t summed_product(const ProductPart& part, const Rounded& x, int64_t rows);
   int32_t most_splits(int32_t outputs, int64_t rows) const;
   void embed(int64_t rows);
-  void head(const Wanted& wanted, Results& results);
+  void head(const Wanted& wanted, Results& results, bool computed);
   // One row in one launch.
-  struct DecodeTiles {
-    std::vector<uint64_t> tiles;  // as DecodeParams has them
-    std::vector<uint32_t> first;
+  struct DecodePieces {
+    std::vector<uint64_t> pieces;  // as DecodeParams has them
+    std::vector<uint32_t> first, head;
   };
   Status prepare_decode();
-  DecodeTiles order_tiles(std::span<const DecodeLayer> layers) const;
+  DecodePieces order_pieces(std::span<const DecodeLayer> layers) const;
   bool can_decode(const Step& step) const { return decode_shared_bytes_ != 0 && step.rows.size() == 1; }
-  void decode();
+  void decode(float* logits, uint64_t* best);
   void charge_decode();
+  void download_decoded();
+  void take_decoded(bool head_too);
   void head_row(int32_t row, float* logits, uint64_t* best);
   void stage_done(Stage stage);
   template <class Params>
@@ -125,8 +127,9 @@ class Forward {
   size_t embeddings_ = 0, step_ = 0, step_bytes_ = 0;
   size_t embeddings_rows_ = 0;
 
-  DeviceMemory decode_tables_, decode_memory_;
+  DeviceMemory decode_tables_, decode_memory_, landing_;  // landing_: of the host
   DecodeParams decode_{};
+  Device::Kernel decode_kernel_ = nullptr;
   size_t decode_shared_bytes_ = 0;  // 0: the model does not fit the kernel
   int blocks_ = 0;                  // asked for
   uint32_t multiprocessors_ = 1;
@@ -144,7 +147,8 @@ class Forward {
   int32_t most_splits_[2] = {};  // of any single row
   DeviceMemory step_memory_;     // grows
   std::vector<int32_t> single_plan_, tile_plan_;
-  std::vector<uint64_t> keys_, stamps_;
+  std::vector<uint64_t> keys_;
+  std::array<uint64_t, kDecodeStages> stage_nanoseconds_{}, charged_nanoseconds_{};
   int marks_ = 0;
   std::vector<std::pair<Stage, int>> mark_of_;
   std::array<double, kStageCount> stage_seconds_{};

@@ -15,14 +15,27 @@ struct DecodeStage {
 std::array<DecodeStage, 4> stages_of(const DecodeLayer& layer) {
   return {{{layer.qkv, layer.qkv_parts, 1},
            {&layer.attn_out, 1, 1},
-           {layer.gate_up, layer.gate_up_parts, layer.gate_up_parts == 1 ? 8 : 4},
+           {layer.gate_up, layer.gate_up_parts, decode_gated_unit(layer.gate_up_parts)},
            {&layer.down, 1, 1}}};
+}
+
+// The one type of all matrices that the kernel multiplies, or kTileTypes.
+int32_t only_type(std::span<const DecodeLayer> layers, const TileMatrix& head) {
+  const TileType type = head.type;
+  for (const DecodeLayer& layer : layers) {
+    for (const auto& [parts, count, unit] : stages_of(layer)) {
+      for (int32_t k = 0; k < count; ++k) {
+        if (parts[k].matrix.type != type) return kTileTypes;
+      }
+    }
+  }
+  return static_cast<int32_t>(type);
 }
 
 }  // namespace
 
-// What decode_row needs beside the buffers of every step: its table of layers, the tiles of each warp in their order, and
-// where blocks tell each other things.
+// What decode_row needs beside the buffers of every step: its table of layers, the pieces of weights of each block in their
+// order, and where blocks tell each other things.
 Status Forward::prepare_decode() {
   const auto facts = device_.facts();
   multiprocessors_ =
@@ -45,12 +58,14 @@ Status Forward::prepare_decode() {
     return forms;
   };
   std::vector<DecodeLayer> layers;
-  size_t x_bytes = 0;
-  int32_t slot_bytes = 0;
-  bool fits = F % 32 == 0 && H / K <= 8;
-  const auto needs = [&](size_t columns, int32_t forms) {
-    const size_t blocks = div_ceil<size_t>(columns, kTileColumns) * kTileBlocks;
-    x_bytes = std::max(x_bytes, ((forms & 2) != 0 ? blocks * 128 : 0) + blocks * 76);
+  int32_t x_bytes[2] = {}, slot_bytes = 0;
+  bool fits = F % 32 == 0 && H / K <= 4;
+  const auto needs = [&](size_t place, size_t columns, int32_t forms) {
+    const auto chunks = static_cast<int>(div_ceil<size_t>(columns, kTileColumns));
+    x_bytes[place] = std::max(x_bytes[place], decode_input_bytes(chunks, forms));
+  };
+  const auto piece_of = [&](const TileMatrix& m) {
+    slot_bytes = std::max(slot_bytes, kPieceTiles * tile_format(m.type).tile_bytes());
   };
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     const CudaLayer& from = weights_.layers[i];
@@ -71,24 +86,25 @@ Status Forward::prepare_decode() {
     to.rounded[0] = reads(from.qkv) | reads(from.gate_up);
     to.rounded[1] = reads({&from.attn_out, 1});
     to.rounded[2] = reads({&from.down, 1});
-    needs(D, to.rounded[0]);
-    needs(H * E, to.rounded[1]);
-    needs(F, to.rounded[2]);
+    needs(0, D, to.rounded[0]);
+    needs(0, H * E, to.rounded[1]);
+    needs(1, F, to.rounded[2]);
     fits = fits && reads(from.gate_up) != 3;
     for (const auto& [parts, count, unit] : stages_of(to)) {
       fits = fits && parts[0].matrix.chunks * count * unit <= kPartItems;
-      for (int32_t k = 0; k < count; ++k)
-        slot_bytes = std::max(slot_bytes, tile_format(parts[k].matrix.type).tile_bytes());
+      for (int32_t k = 0; k < count; ++k) piece_of(parts[k].matrix);
     }
     layers.push_back(to);
   }
+  needs(0, D, is_quantised(weights_.head) ? 1 : 2);
+  piece_of(weights_.head);
   const auto shared_of = [&](int32_t depth) {
-    return static_cast<size_t>(decode_layout(config_.width, config_.heads / config_.kv_heads, config_.head_size,
-                                             static_cast<int>(x_bytes), slot_bytes, depth)
-                                   .bytes);
+    return static_cast<size_t>(
+        decode_layout(config_.width, config_.heads / config_.kv_heads, config_.head_size, x_bytes, slot_bytes, depth)
+            .bytes);
   };
   int32_t depth = 0;
-  while (depth < 32 && shared_of(depth + 1) <= facts.shared_bytes) ++depth;
+  while (depth < kMostPieces && shared_of(depth + 1) <= facts.shared_bytes) ++depth;
   fits = fits && depth >= 2;
 
   DeviceLayout layout;
@@ -101,31 +117,47 @@ Status Forward::prepare_decode() {
   const size_t down[2] = {layout.add<uint64_t>(D + multiprocessors_), layout.add<uint64_t>(D + multiprocessors_)};
   const size_t gated = layout.add<uint64_t>(F / 32 * 14 + 14);
   const size_t gated_values = layout.add<uint64_t>(F + 32);
-  const size_t stamps = layout.add<uint64_t>(static_cast<size_t>(config_.layers) * kDecodeStamps);
-  const size_t best = layout.add<uint64_t>(static_cast<size_t>(kHeadRows));
+  const size_t meeting = layout.add<uint64_t>(2);
+  const size_t slots = layout.add<int32_t>(static_cast<size_t>(std::max(1, plan_.slots)));
+  const size_t best = layout.add<uint64_t>(static_cast<size_t>(kHeadRows) + kDecodeStages);
+  const size_t stages = best + static_cast<size_t>(kHeadRows) * sizeof(uint64_t);  // come to the host with the best
   decode_memory_ = {};
   decode_tables_ = {};
+  if (landing_.bytes() == 0) {
+    CARAT_TRY(landing_, DeviceMemory::allocate_host(
+                            device_, (static_cast<size_t>(kHeadRows) + kDecodeStages) * sizeof(uint64_t)));
+  }
   CARAT_TRY(decode_memory_, DeviceMemory::allocate(device_, layout.bytes(), "decoding"));
   device_.fill(decode_memory_.data(), 0, decode_memory_.bytes());
   const auto words = [&](size_t offset) { return reinterpret_cast<uint64_t*>(decode_memory_.data() + offset); };
   best_ = words(best);
+  charged_nanoseconds_ = {};
   DecodeParams& p = decode_;
   p = {};
   if (fits) {
-    DecodeTiles tiles = order_tiles(layers);
+    const DecodePieces pieces = order_pieces(layers);
     DeviceLayout tables;
     const size_t layers_at = tables.add<DecodeLayer>(layers.size());
-    const size_t tiles_at = tables.add<uint64_t>(tiles.tiles.size());
-    const size_t first_at = tables.add<uint32_t>(tiles.first.size());
+    const size_t pieces_at = tables.add<uint64_t>(pieces.pieces.size());
+    const size_t first_at = tables.add<uint32_t>(pieces.first.size());
+    const size_t head_at = tables.add<uint32_t>(pieces.head.size());
     CARAT_TRY(decode_tables_, DeviceMemory::allocate(device_, tables.bytes(), "decoding"));
     uint8_t* base = decode_tables_.data();
     device_.upload(base + layers_at, layers.data(), layers.size() * sizeof(DecodeLayer));
-    device_.upload(base + tiles_at, tiles.tiles.data(), tiles.tiles.size() * sizeof(uint64_t));
-    device_.upload(base + first_at, tiles.first.data(), tiles.first.size() * sizeof(uint32_t));
+    device_.upload(base + pieces_at, pieces.pieces.data(), pieces.pieces.size() * sizeof(uint64_t));
+    device_.upload(base + first_at, pieces.first.data(), pieces.first.size() * sizeof(uint32_t));
+    device_.upload(base + head_at, pieces.head.data(), pieces.head.size() * sizeof(uint32_t));
     CARAT_CHECK(device_.finish());
     p.layers = reinterpret_cast<const DecodeLayer*>(base + layers_at);
-    p.tiles = reinterpret_cast<const uint64_t*>(base + tiles_at);
-    p.first_tile = reinterpret_cast<const uint32_t*>(base + first_at);
+    p.pieces = reinterpret_cast<const uint64_t*>(base + pieces_at);
+    p.first_piece = reinterpret_cast<const uint32_t*>(base + first_at);
+    p.head_piece = reinterpret_cast<const uint32_t*>(base + head_at);
+    const bool is_1b = D == 1152 && F == 6912 && H == 4 && K == 1 && E == 256;
+    decode_kernel_ = is_1b ? kernels_.decode_row_1b : kernels_.decode_row;
+    const int32_t type = only_type(layers, weights_.head);
+    if (is_1b && type == static_cast<int32_t>(TileType::kQ4_0)) decode_kernel_ = kernels_.decode_row_1b_Q4_0;
+    if (is_1b && type == static_cast<int32_t>(TileType::kQ8_0)) decode_kernel_ = kernels_.decode_row_1b_Q8_0;
+    if (is_1b && type == static_cast<int32_t>(TileType::kBF16)) decode_kernel_ = kernels_.decode_row_1b_BF16;
   }
   p.embedding = weights_.embedding;
   p.head = weights_.head;
@@ -140,7 +172,9 @@ Status Forward::prepare_decode() {
   for (size_t i = 0; i < 2; ++i) p.down[i] = words(down[i]);
   p.gated = words(gated);
   p.gated_values = words(gated_values);
-  p.stamps = words(stamps);
+  p.stage_nanoseconds = words(stages);
+  p.meeting = words(meeting);
+  p.slots = reinterpret_cast<int32_t*>(decode_memory_.data() + slots);
   p.epoch = 1;
   p.hidden = at<float>(hidden_);
   p.layer_count = config_.layers;
@@ -155,9 +189,14 @@ Status Forward::prepare_decode() {
   p.image_row = kImageRow;
   p.score_stride = static_cast<int32_t>(positions);
   p.split_stride = static_cast<int32_t>(splits);
-  p.x_bytes = static_cast<int32_t>(x_bytes);
+  p.slot = -1;
+  for (size_t i = 0; i < 2; ++i) p.x_bytes[i] = x_bytes[i];
   p.slot_bytes = slot_bytes;
   p.depth = depth;
+  p.at_once_head = depth;
+  // Where many blocks read, more than this on its way brings nothing; few blocks need it to keep memory busy.
+  constexpr int32_t kQuietBytes = 56 << 10;
+  p.at_once_layers = multiprocessors_ >= 64 ? std::max(1, std::min(depth, kQuietBytes / slot_bytes)) : depth;
   p.query_scale = config_.query_scale;
   p.embedding_scale = config_.embedding_scale;
   p.epsilon = config_.norm_epsilon;
@@ -165,50 +204,53 @@ Status Forward::prepare_decode() {
   return {};
 }
 
-// The order in which the kernel's loops come to them.
-Forward::DecodeTiles Forward::order_tiles(std::span<const DecodeLayer> layers) const {
-  DecodeTiles out;
+// The order in which the kernel's loops come to them. A block's groups of a part lie one after the other.
+Forward::DecodePieces Forward::order_pieces(std::span<const DecodeLayer> layers) const {
+  DecodePieces out;
   const auto grid = static_cast<int>(multiprocessors_);
   for (int block = 0; block < grid; ++block) {
-    std::array<std::vector<uint64_t>, kDecodeWarps> warps;
-    for (const DecodeLayer& layer : layers) {
-      for (const auto& [parts, count, unit] : stages_of(layer)) {
-        const int chunks = parts[0].matrix.chunks, round = decode_round(chunks, count, unit);
-        bool more = true;
-        for (int first = 0; more; first += round) {
-          more = false;
-          size_t warp = 0;
-          for (int32_t k = 0; k < count; ++k) {
-            const TileMatrix& m = parts[k].matrix;
-            const DecodeShare share = decode_share(m.groups, unit, block, grid);
-            more = more || share.slots > first + round;
-            const auto bytes = static_cast<uint64_t>(tile_format(m.type).tile_bytes());
-            for (int slot = first; slot < std::min(share.slots, first + round); ++slot) {
-              const auto group = static_cast<uint64_t>(share.group(slot, block, grid));
-              uint64_t tile = reinterpret_cast<uint64_t>(m.data) + group * static_cast<uint64_t>(chunks) * bytes;
-              for (int chunk = 0; chunk < chunks; ++chunk, tile += bytes, warp = (warp + 1) % kDecodeWarps) {
-                warps[warp].push_back(bytes / 16 << 48 | tile);
-              }
-            }
+    const auto stage = [&](const DecodePart* parts, int32_t count, int32_t unit) {
+      const int chunks = parts[0].matrix.chunks, round = decode_round(chunks, count, unit);
+      bool more = true;
+      for (int first = 0; more; first += round) {
+        more = false;
+        for (int32_t k = 0; k < count; ++k) {
+          const TileMatrix& m = parts[k].matrix;
+          const DecodeShare share = decode_share(m.groups, unit, block, grid, k);
+          more = more || share.slots > first + round;
+          const int tiles = std::max(0, std::min(round, share.slots - first)) * chunks;
+          const auto bytes = static_cast<uint64_t>(tile_format(m.type).tile_bytes());
+          const uint64_t begin = reinterpret_cast<uint64_t>(m.data) +
+                                 static_cast<uint64_t>(share.first + first) * static_cast<uint64_t>(chunks) * bytes;
+          for (int tile = 0; tile < tiles; tile += kPieceTiles) {
+            const auto now = static_cast<uint64_t>(std::min(kPieceTiles, tiles - tile));
+            out.pieces.push_back(now * bytes / 16 << 48 | (begin + static_cast<uint64_t>(tile) * bytes));
           }
         }
       }
+    };
+    out.first.push_back(static_cast<uint32_t>(out.pieces.size()));
+    for (const DecodeLayer& layer : layers) {
+      for (const auto& [parts, count, unit] : stages_of(layer)) stage(parts, count, unit);
     }
-    for (const auto& warp : warps) {
-      out.first.push_back(static_cast<uint32_t>(out.tiles.size()));
-      out.tiles.insert(out.tiles.end(), warp.begin(), warp.end());
-    }
+    out.head.push_back(static_cast<uint32_t>(out.pieces.size()));
+    const DecodePart head{weights_.head, 1, 0};
+    stage(&head, 1, 1);
   }
-  out.first.push_back(static_cast<uint32_t>(out.tiles.size()));
+  out.first.push_back(static_cast<uint32_t>(out.pieces.size()));
   return out;
 }
 
-void Forward::decode() {
+// `best`: where the most probable token goes, or null: no head.
+void Forward::decode(float* logits, uint64_t* best) {
   DecodeParams& p = decode_;
   if (p.epoch > 0x80000000u) {  // long before an epoch comes again
     device_.fill(decode_memory_.data(), 0, decode_memory_.bytes());
+    charged_nanoseconds_ = {};
     p.epoch = 1;
   }
+  p.logits = logits;
+  p.best = best;
   p.row = rows_;
   p.embeddings = reinterpret_cast<const float*>(step_memory_.data() + embeddings_);
   for (size_t kind = 0; kind < 2; ++kind) {
@@ -220,7 +262,7 @@ void Forward::decode() {
   how.threads = kDecodeThreads;
   how.shared_bytes = decode_shared_bytes_;
   how.together = true;
-  device_.launch(kernels_.decode_row, how, &p, sizeof p);
+  device_.launch(decode_kernel_, how, &p, sizeof p);
   p.epoch += static_cast<uint32_t>(config_.layers);
 }
 
@@ -238,20 +280,23 @@ void Forward::head_row(int32_t row, float* logits, uint64_t* best) {
          (kRowThreads + 32) * sizeof(float) + ring + blocks * (floats ? 128 : 76));
 }
 
-// The stages inside the one launch, by its own clock.
+// The stages inside the launches since the last call, by the device's clock.
 void Forward::charge_decode() {
-  // What each stamp's time since the one before was spent on.
-  constexpr Stage kStageOf[kDecodeStamps] = {Stage::kDown,   Stage::kQkv,  Stage::kQkv,     Stage::kAttn,
-                                             Stage::kAttn,   Stage::kAttn, Stage::kAttnOut, Stage::kGateUp,
-                                             Stage::kGateUp, Stage::kDown, Stage::kDown,    Stage::kDown,
-                                             Stage::kDown,   Stage::kDown, Stage::kDown,    Stage::kDown};
-  uint64_t before = stamps_[0];
-  for (size_t i = 1; i < stamps_.size(); ++i) {
-    const uint64_t now = stamps_[i];
-    if (now <= before) continue;  // a point that this kernel has not
-    stage_seconds_[static_cast<size_t>(kStageOf[i % kDecodeStamps])] += static_cast<double>(now - before) * 1e-9;
-    before = now;
+  constexpr Stage kStages[kDecodeStages] = {Stage::kEmbed,   Stage::kQkv,    Stage::kAttn,
+                                            Stage::kAttnOut, Stage::kGateUp, Stage::kDown};
+  for (size_t i = 0; i < kDecodeStages; ++i) {
+    stage_seconds_[static_cast<size_t>(kStages[i])] +=
+        static_cast<double>(stage_nanoseconds_[i] - charged_nanoseconds_[i]) * 1e-9;
   }
+  charged_nanoseconds_ = stage_nanoseconds_;
+}
+
+// What a launch left, in one copy.
+void Forward::download_decoded() { device_.download(landing_.data(), best_, landing_.bytes()); }
+void Forward::take_decoded(bool head_too) {
+  const auto* words = reinterpret_cast<const uint64_t*>(landing_.data());
+  if (head_too) keys_[0] = words[0];
+  std::copy_n(words + kHeadRows, kDecodeStages, stage_nanoseconds_.begin());
 }
 
 }  // namespace carat::cuda

@@ -13,7 +13,6 @@ inline constexpr int kKeysPerPage = 64;  // P
 inline constexpr int kSplit = 256;       // keys of a split of attention
 inline constexpr int kQueryRows = 32;    // of a block of attend_tiles: positions times the heads of a kv head
 inline constexpr int kFastQueries = 64, kFastThreads = 128;  // of attend_fast
-inline constexpr int kDecodeStamps = 16;
 inline constexpr int kRowThreads = 128;  // of a block that works on one row: the partial sums of a norm
 
 // Products with many rows. Quantised: 64 rows x 64 outputs a block; floats: 128 x 128, half a chunk at a time.
@@ -195,31 +194,35 @@ struct DecodeLayer {
   int32_t global;
   int32_t rounded[3];  // inputs of qkv and gate_up, attn_out, down: 1 integers, 2 floats, 3 both
 };
+inline constexpr int kDecodeStages = 6;  // whose time is taken: embed, qkv, attn, attn_out, gate_up, down
 struct DecodeParams {
   const DecodeLayer* layers;
   TileMatrix embedding, head;
   const float* final_norm;
   const double* frequencies[2];
   const RowInfo* row;
-  const int32_t* slots;
+  int32_t* slots;  // what slots sampled
   const float* embeddings;
   const int32_t* pages[2];  // of the row's sequence
   const int32_t* page_count[2];
-  // The tiles that each warp reads, in its order: [first_tile[block * 16 + warp], first_tile[.. + 1]) of tiles, an address
-  // below, bytes / 16 in the upper 16 bits.
-  const uint64_t* tiles;
-  const uint32_t* first_tile;
+  // The pieces of weights that a block's producer brings, in order: [first_piece[block], first_piece[block + 1]), those of
+  // the head from head_piece[block]. An address below, bytes / 16 in the upper 16 bits.
+  const uint64_t* pieces;
+  const uint32_t *first_piece, *head_piece;
   // What blocks tell each other: a float below, the epoch above. The epoch of a layer is `epoch` + its number.
   uint64_t *qkv, *scores, *values, *weights, *attended, *projected, *down[2], *gated_values;
-  void* gated;       // [F / 32][7] Words4: three words and the epoch; of 19: planes, scale, sums
-  float* hidden;     // [D] after the last layer
-  float* logits;     // null: not wanted
-  uint64_t* best;    // 0 before: see order_of_logit
-  uint64_t* stamps;  // [layers][kDecodeStamps] nanoseconds, or null; decode.cu says of what
+  void* gated;                  // [F / 32][7] Words4: three words and the epoch; of 19: planes, scale, sums
+  float* hidden;                // [D] after the last layer
+  float* logits;                // [V] or null: not wanted
+  uint64_t* best;               // where the last block puts the best logit (order_of_logit); null: no head
+  uint64_t* meeting;            // [2]: best so far, blocks that have ended; zeros between launches
+  uint64_t* stage_nanoseconds;  // [kDecodeStages], added to by the first block
   uint32_t epoch;
   int32_t layer_count, width, ffn_width, heads, kv_heads, head_size, window, vocabulary, from_slot, image_row;
+  int32_t slot;  // where the best token goes for later steps; -1: nowhere
   int32_t score_stride, split_stride;
-  int32_t x_bytes, slot_bytes, depth;  // of decode_layout
+  int32_t x_bytes[2], slot_bytes, depth;  // of decode_layout
+  int32_t at_once_layers, at_once_head;   // pieces on their way
   float query_scale, embedding_scale, epsilon;
 };
 
@@ -230,58 +233,71 @@ constexpr int head_depth(TileType type) {
   return depth > 2 ? depth : 2;
 }
 
-inline constexpr int kDecodeThreads = 512, kDecodeWarps = kDecodeThreads / 32;
-inline constexpr int kPartItems = 1024;  // segments of 8 outputs that a block holds at a time
+// Warps of decode_row: those that compute (the first four of them prepare a product's input), and one that brings weights.
+inline constexpr int kWorkers = 9, kPreparing = 4;
+inline constexpr int kWorkerThreads = kWorkers * 32, kDecodeThreads = kWorkerThreads + 32;
+inline constexpr int kPieceTiles = kWorkers;  // of a piece of weights: one for each worker
+inline constexpr int kPartItems = 512;  // segments of 8 outputs that a block holds at a time; there are two such places
 
-// Shared memory of decode_row, in bytes.
-struct DecodeLayout {
-  int hidden, y, angles, scratch, heads, part, gated, layers, norms, norm_arrivals, arrivals, x, slots, bytes;
-};
-// Norms of a layer in shared memory: attn, post_attn, ffn, post_ffn, q, k; there are two places. Those of wide models stay
-// where they are.
-constexpr int decode_norm_floats(int width, int head_size) { return width <= 2048 ? 4 * width + 2 * head_size : 0; }
-constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, int x_bytes, int slot_bytes,
-                                     int depth) {
-  DecodeLayout l{};
-  int at = 0;
-  const int sizes[] = {width * 4,
-                       width * 4,
-                       head_size * 8,
-                       256 * 4,
-                       (heads_of_kv + 2) * head_size * 4,
-                       kPartItems * 32,
-                       kDecodeWarps * 32 * 4,
-                       2 * static_cast<int>(sizeof(DecodeLayer)),
-                       8 * decode_norm_floats(width, head_size),
-                       16,
-                       kDecodeWarps * depth * 8,
-                       x_bytes,
-                       kDecodeWarps * depth * slot_bytes};
-  int* const places[] = {&l.hidden, &l.y,     &l.angles,        &l.scratch,  &l.heads, &l.part, &l.gated,
-                         &l.layers, &l.norms, &l.norm_arrivals, &l.arrivals, &l.x,     &l.slots};
-  for (int i = 0; i < 13; ++i) {
-    *places[i] = at;
-    at += (sizes[i] + 127) / 128 * 128;
-  }
-  l.bytes = at;
-  return l;
+// A chunk of a product's input in shared memory: planes of its blocks (high, low: 64 bytes each), scales, sums of 16.
+inline constexpr int kRecordScales = 256, kRecordSums = 272, kRecordBytes = 304;
+// Bytes of an input of so many chunks, in the forms of DecodeLayer::rounded.
+constexpr int decode_input_bytes(int chunks, int forms) {
+  return chunks * ((forms & 1) * kRecordBytes + (forms >> 1) * kTileColumns * 4);
 }
 
-// Which groups of 8 outputs of a part a block computes: units of neighbours, in turns. `unit` groups, `slots` of them.
+// Of its attention: quarters of scores, then weights and values by groups of 32 keys, for all heads of a kv head (four at most).
+inline constexpr int kQuartersBytes = 2048, kValuesBytes = 5120;
+constexpr int decode_attention_bytes(int heads_of_kv) { return kQuartersBytes + (heads_of_kv + 1) * kValuesBytes; }
+
+// Which groups of 8 outputs of a part a block computes: units of neighbours, one after the other. Part `turn` of a stage begins
+// with another block, so that parts with fewer units than blocks do not all fall on the same ones.
 struct DecodeShare {
-  int unit, slots;
-  constexpr int group(int slot, int block, int blocks) const {
-    return (block + slot / unit * blocks) * unit + slot % unit;
-  }
+  int first, slots;  // of groups
 };
-constexpr DecodeShare decode_share(int groups, int unit, int block, int blocks) {
-  const int units = groups / unit - block + blocks - 1;
-  return {unit, units > 0 ? units / blocks * unit : 0};
+constexpr DecodeShare decode_share(int groups, int unit, int block, int blocks, int turn) {
+  const int units = groups / unit, at = (block + 2 * turn) % blocks;
+  const int first = units * at / blocks, end = units * (at + 1) / blocks;  // far below 2^31: 32,768 groups are a head
+  return {first * unit, (end - first) * unit};
 }
 // Groups of each part that a block computes at a time.
 constexpr int decode_round(int chunks, int parts, int unit) {
   const int slots = kPartItems / (chunks * parts) / unit * unit;
   return slots > unit ? slots : unit;
+}
+// A stage's shares of a block: divisions, which it does once a layer, aside.
+struct DecodeShares {
+  DecodeShare of[3];
+  int round;
+};
+// The unit of gate_up: what 32 neighbours between gate and down need.
+constexpr int decode_gated_unit(int parts) { return parts == 1 ? 8 : 4; }
+
+// Shared memory of decode_row, in bytes.
+struct DecodeLayout {
+  int arrivals, angles, scratch, gated, since, layers, parts, heads, attention, hidden, y, x[2], slots, bytes;
+};
+inline constexpr int kMostPieces = 32;
+constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, const int32_t* x_bytes, int slot_bytes,
+                                     int depth) {
+  const auto after = [](int at, int bytes) { return at + (bytes + 127) / 128 * 128; };
+  DecodeLayout l{};
+  l.arrivals = 0;
+  l.scratch = after(l.arrivals, 2 * kMostPieces * 8);
+  l.gated = after(l.scratch, 2 * kRowThreads * 4);
+  l.since = after(l.gated, kWorkers * 32 * 4);
+  l.layers = after(l.since, 128);
+  l.parts = after(l.layers, 3 * static_cast<int>(sizeof(DecodeLayer) + 4 * sizeof(DecodeShares)));
+  l.angles = after(l.parts, 2 * kPartItems * 32);
+  l.heads = after(l.angles, head_size * 8);
+  l.attention = after(l.heads, (heads_of_kv + 2) * head_size * 4);
+  l.hidden = after(l.attention, decode_attention_bytes(heads_of_kv));
+  l.y = after(l.hidden, width * 4);
+  l.x[0] = after(l.y, width * 4);
+  l.x[1] = after(l.x[0], x_bytes[0]);
+  l.slots = after(l.x[1], x_bytes[1]);
+  l.bytes = after(l.slots, depth * slot_bytes);
+  return l;
 }
 
 // X(type) for every tensor type, in the order of TileType.
@@ -303,10 +319,14 @@ constexpr int decode_round(int chunks, int parts, int unit) {
   X(attend_fast_64, AttentionParams)  \
   X(attend_fast_128, AttentionParams) \
   X(attend_fast_256, AttentionParams) \
-  X(repack_tiles, RepackParams)      \
-  X(copy_pages, CopyPagesParams)     \
-  X(decode_row, DecodeParams)        \
-  X(find_best, BestParams)           \
+  X(repack_tiles, RepackParams)       \
+  X(copy_pages, CopyPagesParams)      \
+  X(decode_row, DecodeParams)         \
+  X(decode_row_1b, DecodeParams)      \
+  X(decode_row_1b_Q4_0, DecodeParams) \
+  X(decode_row_1b_Q8_0, DecodeParams) \
+  X(decode_row_1b_BF16, DecodeParams) \
+  X(find_best, BestParams)            \
   X(store_best, SampleStoreParams)
 
 }  // namespace carat::cuda

@@ -22,13 +22,13 @@ std::vector<float> normal_floats(std::mt19937& random, size_t count, float devia
   return out;
 }
 
-RandomModel random_model(DType type, unsigned seed) {
+RandomModel random_model(DType type, unsigned seed, int32_t ffn_width) {
   RandomModel model;
   ModelConfig& c = model.config;
   c.name = "random";
   c.layers = 6;
   c.width = 256;
-  c.ffn_width = 512;
+  c.ffn_width = ffn_width;
   c.heads = 4;
   c.kv_heads = 2;
   c.head_size = 64;

@@ -11,6 +11,7 @@
 #include "backend/cuda/attend_tiles.cu"
 #include "backend/cuda/attention.cu"
 #include "backend/cuda/decode.cu"
+#include "backend/cuda/decode_one.cu"
 #include "backend/cuda/gemm.cu"
 #include "backend/cuda/gemm_floats.cu"
 #include "backend/cuda/half_gemm.cu"
@@ -52,8 +53,10 @@ const std::map<std::string, Function, std::less<>>& kernels() {
 
 class EmulatedDevice final : public cuda::Device {
  public:
-  explicit EmulatedDevice(int major) : major_(major) {}
-  cuda::DeviceFacts facts() const override { return {"emulator", major_, 0, 3, 160 << 10, 1 << 30, 1 << 30}; }
+  EmulatedDevice(int major, int multiprocessors) : major_(major), multiprocessors_(multiprocessors) {}
+  cuda::DeviceFacts facts() const override {
+    return {"emulator", major_, 0, multiprocessors_, 160 << 10, 1 << 30, 1 << 30};
+  }
   void enter() override {}
   Result<void*> allocate(size_t bytes, std::string_view) override {
     void* memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256 + 256);
@@ -81,11 +84,13 @@ class EmulatedDevice final : public cuda::Device {
   double seconds_between(int, int) override { return 0; }
 
  private:
-  const int major_;
+  const int major_, multiprocessors_;
 };
 
 }  // namespace
 
-std::unique_ptr<cuda::Device> emulated_device(int major) { return std::make_unique<EmulatedDevice>(major); }
+std::unique_ptr<cuda::Device> emulated_device(int major, int multiprocessors) {
+  return std::make_unique<EmulatedDevice>(major, multiprocessors);
+}
 
 }  // namespace carat::test

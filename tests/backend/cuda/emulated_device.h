@@ -8,6 +8,6 @@
 namespace carat::test {
 
 // `major`: of its compute capability; kernels that Hopper alone has run on 9.
-std::unique_ptr<cuda::Device> emulated_device(int major = 9);
+std::unique_ptr<cuda::Device> emulated_device(int major = 9, int multiprocessors = 3);
 
 }  // namespace carat::test

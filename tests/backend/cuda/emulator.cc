@@ -49,6 +49,10 @@ struct Warp {
   uint32_t generation = 0;
 };
 
+struct Team {
+  int arrived = 0;
+  uint32_t generation = 0;
+};
 struct Block {
   std::unique_ptr<uint8_t[]> shared;
   uint8_t* shared_base = nullptr;
@@ -57,6 +61,7 @@ struct Block {
   int threads = 0;
   int arrived = 0;
   uint32_t generation = 0;
+  Team teams[16];
 };
 
 struct Fiber {
@@ -195,6 +200,17 @@ void block_barrier() {
     return;
   }
   wait_until_changed(generation);
+}
+
+void team_barrier(int id, int threads, bool wait) {
+  CARAT_ASSERT(id > 0 && id < 16 && threads % 32 == 0);
+  Team& team = current->block->teams[id];
+  if (++team.arrived == threads) {
+    team.arrived = 0;
+    ++team.generation;
+    return;
+  }
+  if (wait) wait_until_changed(&team.generation);
 }
 
 void yield() { to_scheduler(); }

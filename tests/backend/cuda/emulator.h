@@ -23,6 +23,7 @@ void launch(void (*kernel)(const void*), Index grid, Index block, size_t shared_
 
 uint8_t* block_shared_memory();
 void block_barrier();
+void team_barrier(int id, int threads, bool wait);
 void yield();
 // Every lane gives `count` words; the result points at [32][kMaxWords] of them, valid until the warp's next exchange
 // but one.
@@ -91,6 +92,8 @@ CARAT_DEVICE uint16_t float_to_half(float value) {
 CARAT_DEVICE int shift_add_7(int a, int b) { return a * 128 + b; }
 CARAT_DEVICE void keep_order() {}
 CARAT_DEVICE void block_barrier() { emulator::block_barrier(); }
+CARAT_DEVICE void team_barrier(int id, int threads) { emulator::team_barrier(id, threads, true); }
+CARAT_DEVICE void team_arrive(int id, int threads) { emulator::team_barrier(id, threads, false); }
 CARAT_DEVICE void warp_barrier() {
   const uint32_t none = 0;
   emulator::exchange(&none, 1);
@@ -120,6 +123,13 @@ CARAT_DEVICE uint32_t warp_max(uint32_t value) {
   uint32_t largest = 0;
   for (int i = 0; i < 32; ++i) largest = all[i][0] > largest ? all[i][0] : largest;
   return largest;
+}
+CARAT_DEVICE int warp_add(int value) {
+  const auto word = static_cast<uint32_t>(value);
+  const auto* all = emulator::exchange(&word, 1);
+  uint32_t sum = 0;
+  for (int i = 0; i < 32; ++i) sum += all[i][0];
+  return static_cast<int>(sum);
 }
 CARAT_DEVICE int emulated_byte(uint32_t word, int i) { return static_cast<int8_t>(word >> (8 * i)); }
 CARAT_DEVICE int dot4(uint32_t a, uint32_t b, int sum) {
@@ -342,5 +352,10 @@ CARAT_DEVICE uint64_t nanoseconds() { return 0; }
 #define CARAT_OUTLINE static
 CARAT_DEVICE void atomic_max(uint32_t* p, uint32_t value) { *p = *p < value ? value : *p; }
 CARAT_DEVICE void atomic_max(uint64_t* p, uint64_t value) { *p = *p < value ? value : *p; }
+CARAT_DEVICE uint64_t atomic_add(uint64_t* p, uint64_t value) {
+  const uint64_t before = *p;
+  *p += value;
+  return before;
+}
 
 }  // namespace carat::cuda

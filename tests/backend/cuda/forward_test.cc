@@ -122,6 +122,16 @@ TEST_P(EmulatedDepthTest, IsTheCpu) {
   EXPECT_TRUE(test::same_bits(actual, expected));
 }
 
+// One launch of many blocks, which share out a head's columns; 18 chunks between gate and down, which a warp brings for itself.
+TEST_P(EmulatedDepthTest, IsTheCpuOnManyBlocks) {
+  const RandomModel model = random_model(GetParam(), 1, 2304);
+  const auto tokens = random_tokens(140, 2);
+  const std::vector<int32_t> chunks = {70, 68, 1, 1};
+  const auto device = ready(cuda::create_backend_on(test::emulated_device(9, 16), {}, model.config, model.weights));
+  EXPECT_TRUE(test::same_bits(logits(*device, model.config, tokens, chunks),
+                              logits(*portable(model), model.config, tokens, chunks)));
+}
+
 // What blocks take of shared memory, against the 163 KB that one has on sm_87 (Jetson Orin).
 TEST(CudaSharedMemoryTest, FitsAJetsonOrin) {
   constexpr int kOrin = 163 * 1024;
@@ -133,8 +143,8 @@ TEST(CudaSharedMemoryTest, FitsAJetsonOrin) {
     // The 1B: 1152 wide, 6912 between gate and down, four heads of 256 to a kv head; two tiles a warp on their way. Rows of
     // float models are decoded by the kernels of batches there.
     if (!format.quantised()) continue;
-    const int x_bytes = 54 * cuda::kTileBlocks * 76;
-    EXPECT_LE(cuda::decode_layout(1152, 4, 256, x_bytes, format.tile_bytes(), 2).bytes, kOrin)
+    const int32_t x_bytes[2] = {cuda::decode_input_bytes(9, 1), cuda::decode_input_bytes(54, 1)};
+    EXPECT_LE(cuda::decode_layout(1152, 4, 256, x_bytes, cuda::kPieceTiles * format.tile_bytes(), 2).bytes, kOrin)
         << "decode of type " << type;
   }
 }

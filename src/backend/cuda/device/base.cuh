@@ -66,6 +66,9 @@ CARAT_DEVICE int shift_add_7(int a, int b) {  // 128 a + b, away from the pipe o
 CARAT_DEVICE void keep_order() { asm volatile("" ::: "memory"); }
 CARAT_DEVICE void block_barrier() { __syncthreads(); }
 CARAT_DEVICE void warp_barrier() { __syncwarp(); }
+// A barrier of so many threads of a block, by a number of its own (1 to 15); those that only arrive do not wait.
+CARAT_DEVICE void team_barrier(int id, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
+CARAT_DEVICE void team_arrive(int id, int threads) { asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
 template <class T>
 CARAT_DEVICE T from_lane_xor(T value, int mask) {
   return __shfl_xor_sync(~0u, value, mask);
@@ -79,6 +82,7 @@ CARAT_DEVICE T from_lane(T value, int lane) {
   return __shfl_sync(~0u, value, lane);
 }
 CARAT_DEVICE uint32_t warp_max(uint32_t value) { return __reduce_max_sync(~0u, value); }
+CARAT_DEVICE int warp_add(int value) { return __reduce_add_sync(~0u, value); }
 CARAT_DEVICE int dot4(uint32_t unsigned_bytes, uint32_t signed_bytes, int sum) {  // values below 128 are either
   return __dp4a(static_cast<int>(unsigned_bytes), static_cast<int>(signed_bytes), sum);
 }
@@ -334,6 +338,13 @@ CARAT_DEVICE uint64_t nanoseconds() {
 CARAT_DEVICE void atomic_max(uint32_t* p, uint32_t value) { atomicMax(p, value); }
 CARAT_DEVICE void atomic_max(uint64_t* p, uint64_t value) {
   atomicMax(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(value));
+}
+// What was there before. Whatever this thread did before is seen by whoever sees the sum.
+CARAT_DEVICE uint64_t atomic_add(uint64_t* p, uint64_t value) {
+  __threadfence();
+  const auto before = atomicAdd(reinterpret_cast<unsigned long long*>(p), static_cast<unsigned long long>(value));
+  __threadfence();
+  return before;
 }
 
 }  // namespace carat::cuda

@@ -1,15 +1,25 @@
-// What the stages of decode_row share: words that blocks tell each other, a warp's ring of tiles, a block's view of the row.
+// What the stages of decode_row share: words that blocks tell each other, the ring of weights, a product's input.
 #pragma once
 
 #include "backend/cuda/device/attention.cuh"
 #include "backend/cuda/device/product.cuh"
-#include "backend/cuda/device/ring.cuh"
 #include "backend/cuda/device/rope.cuh"
 
 namespace carat::cuda {
 
-inline constexpr int kFewSplits = 4;  // so many splits every block puts together for itself
-inline constexpr int kOwnBlocks = 3;  // blocks of 32 columns that a warp asks for at once
+inline constexpr int kPrepared = 9;  // chunks of an input that are prepared at once
+inline constexpr int kTeamReady = 1, kTeamTotals = 2, kTeamPreparing = 3, kTeamScores = 4, kTeamValues = 5;  // barriers
+
+// Sizes known when the kernel is compiled (1: the 1B's), or only when it runs (0). A layer's code must be small: all of it is run
+// once a layer, and what the instruction cache does not hold comes from L2.
+template <int kShape>
+struct Sizes {
+  CARAT_METHOD static int width(const DecodeParams& p) { return kShape == 1 ? 1152 : p.width; }
+  CARAT_METHOD static int between(const DecodeParams& p) { return kShape == 1 ? 6912 : p.ffn_width; }
+  CARAT_METHOD static int heads(const DecodeParams& p) { return kShape == 1 ? 4 : p.heads; }
+  CARAT_METHOD static int kv_heads(const DecodeParams& p) { return kShape == 1 ? 1 : p.kv_heads; }
+  CARAT_METHOD static int head_size(const DecodeParams& p) { return kShape == 1 ? 256 : p.head_size; }
+};
 
 CARAT_DEVICE uint64_t word_of(float value, uint32_t epoch) { return static_cast<uint64_t>(epoch) << 32 | float_bits(value); }
 CARAT_DEVICE void tell(uint64_t* word, float value, uint32_t epoch) { store_fresh(word, word_of(value, epoch)); }
@@ -29,184 +39,234 @@ CARAT_DEVICE void hear(float* values, uint32_t epoch, Want want, Place place) {
   } while (!warp_all(all));
 }
 
-// Tiles in the order of a list, which a lane holds 32 entries apart.
-struct ListedTiles {
-  const uint64_t* tiles;
-  uint32_t begun, end, next;  // of tiles; the next to be asked for
-  uint64_t these, following;  // of the 32 around next, and of those after
+// The ring of weights in shared memory: places for pieces, each with an arrival that says that it is there (full) and one that
+// says that all workers are done with it (empty).
+struct WeightRing {
+  int slots, arrivals, depth, slot_bytes;
+  int slot;
+  uint32_t parity;
 
-  CARAT_METHOD void begin() {
-    these = entry(begun + lane_index());
-    following = entry(begun + 32 + lane_index());
+  CARAT_METHOD uint64_t* full(int at) const { return reinterpret_cast<uint64_t*>(shared_memory() + arrivals) + at; }
+  CARAT_METHOD uint64_t* empty(int at) const { return full(at) + kMostPieces; }
+  CARAT_METHOD uint8_t* place(int at) const { return shared_memory() + slots + at * slot_bytes; }
+  // One thread's.
+  CARAT_METHOD void begin() const {
+    for (int s = 0; s < depth; ++s) {
+      arrival_init(full(s), kBulkCopies ? 1 : 32);
+      arrival_init(empty(s), kWorkers);
+    }
+    arrival_fence();
   }
-  CARAT_METHOD uint64_t entry(uint32_t at) const { return at < end ? tiles[at] : 0; }
-  CARAT_METHOD bool more() const { return next < end; }
-  CARAT_METHOD TilePlace take() {
-    const uint64_t tile = from_lane(these, static_cast<int>(next - begun) & 31);
-    ++next;
-    if (((next - begun) & 31) == 0) {
+  CARAT_METHOD void step() {
+    if (++slot == depth) {
+      slot = 0;
+      parity ^= 1;
+    }
+  }
+  // A worker's: the next piece, and when the whole warp has read it.
+  CARAT_METHOD const uint8_t* wait() const {
+    arrival_wait(full(slot), parity);
+    return place(slot);
+  }
+  CARAT_METHOD void done(int at) const {
+    if (lane_index() == 0) arrival_arrive(empty(at));
+  }
+};
+
+// The producer's warp: pieces in the order of a list, `at_once` on their way; of the head, which nothing else disturbs, more.
+CARAT_DEVICE void bring_weights(const DecodeParams& p, WeightRing ring) {
+  const auto block = static_cast<int>(blockIdx.x);
+  const uint32_t begun = p.first_piece[block], head = p.head_piece[block];
+  const uint32_t end = p.best != nullptr ? p.first_piece[block + 1] : head;
+  const int lane = lane_index();
+  const auto entry = [&](uint32_t at) { return at < end ? p.pieces[at] : 0; };
+  uint64_t these = entry(begun + lane), following = entry(begun + 32 + lane);  // a lane holds every 32nd
+  WeightRing oldest = ring;
+  int on_their_way = 0;
+  for (uint32_t next = begun; next < end; ++next) {
+    const uint64_t piece = from_lane(these, static_cast<int>(next - begun) & 31);
+    if (((next + 1 - begun) & 31) == 0) {
       these = following;
-      following = entry(next + 32 + lane_index());
+      following = entry(next + 33 + lane);
     }
-    return {reinterpret_cast<const uint8_t*>(tile & 0xffffffffffffull), static_cast<uint32_t>(tile >> 48) * 16};
-  }
-};
-using DecodeRing = Ring<ListedTiles>;
-
-// A warp's segments of one part of a stage, into part[item][8]. The input lies in shared memory: offsets, so that the
-// compiler knows where.
-struct PartItems {
-  DecodeRing& ring;
-  int integers, floats, chunks, first, count;
-  float* part;
-  template <TileType kType>
-  CARAT_METHOD void run() const {
-    Rounded x{};
-    const int blocks = chunks * kTileBlocks, lane = lane_index();
-    uint8_t* at = shared_memory() + integers;
-    x.planes = at;
-    x.scales = reinterpret_cast<float*>(at + blocks * 64);
-    x.sums = reinterpret_cast<int32_t*>(at + blocks * 68);
-    x.values = reinterpret_cast<float*>(shared_memory() + floats);
-    x.chunks = chunks;
-    DecodeRing mine = ring;
-    int chunk = first % chunks, item = first;
-    const auto step = [&] {
-      chunk += kDecodeWarps;
-      while (chunk >= chunks) chunk -= chunks;
-    };
-    CARAT_UNROLL_1 for (; item + kDecodeWarps < count; item += 2 * kDecodeWarps) {  // two at a time: neither waits for its own
-      const int chunk0 = chunk;
-      step();
-      const uint8_t *tile0 = mine.wait(0), *tile1 = mine.wait(1);
-      float acc[2];
-      segment_of_rows<kType, 1, true>(tile0, x, chunk0, lane, acc);
-      segment_of_rows<kType, 1, true>(tile1, x, chunk, lane, acc + 1);
-      if (lane >= 24) {
-        part[item * 8 + lane - 24] = acc[0];
-        part[(item + kDecodeWarps) * 8 + lane - 24] = acc[1];
+    const auto* from = reinterpret_cast<const uint8_t*>(piece & 0xffffffffffffull);
+    const uint32_t bytes = static_cast<uint32_t>(piece >> 48) * 16;
+    arrival_wait(ring.empty(ring.slot), ring.parity ^ 1);
+    const int most_at_once = next < head ? p.at_once_layers : p.at_once_head;
+    while (on_their_way >= most_at_once) {
+      oldest.wait();
+      oldest.step();
+      --on_their_way;
+    }
+    ++on_their_way;
+    warp_barrier();  // all lanes have seen what they waited for: the place's phase may change
+    uint8_t* to = ring.place(ring.slot);
+    if constexpr (kBulkCopies) {
+      if (lane == 0) {
+        arrival_expect(ring.full(ring.slot), bytes);
+        bulk_copy(to, from, bytes, ring.full(ring.slot));
       }
-      warp_barrier();
-      mine.done();
-      mine.done();
-      step();
+    } else {
+      for (uint32_t i = static_cast<uint32_t>(lane) * 16; i < bytes; i += 512) copy_async_16(to + i, from + i);
+      copy_async_arrive(ring.full(ring.slot));
     }
-    if (item < count) {
-      float acc[1];
-      segment_of_rows<kType, 1, true>(mine.wait(0), x, chunk, lane, acc);
-      if (lane >= 24) part[item * 8 + lane - 24] = acc[0];
-      warp_barrier();
-      mine.done();
-    }
-    ring = mine;
+    ring.step();
+  }
+  while (on_their_way-- > 0) {  // none is left behind
+    oldest.wait();
+    oldest.step();
+  }
+}
+
+// A product's input in shared memory: a record a chunk (params.h), values for floats.
+struct DecodeInput {
+  uint8_t* records;
+  float* values;
+  int columns, chunks;
+  bool integers, floats;
+
+  CARAT_METHOD void begin(int memory, int in_columns, int forms) {
+    columns = in_columns;
+    chunks = (columns + kTileColumns - 1) / kTileColumns;
+    integers = (forms & 1) != 0;
+    floats = (forms & 2) != 0;
+    values = reinterpret_cast<float*>(shared_memory() + memory);
+    records = shared_memory() + memory + (floats ? chunks * kTileColumns * 4 : 0);
   }
 };
-CARAT_OUTLINE void part_items(TileType type, DecodeRing* ring, int integers, int floats, int chunks, int first, int count, float* part) {
-  for_type(type, PartItems{*ring, integers, floats, chunks, first, count, part});
+
+// kPrepared values of a thread, of one column in as many chunks from `first`, rounded; the warp has block `warp` of each.
+// kHalves: some product wants the sums of 16.
+template <bool kHalves>
+CARAT_DEVICE void round_columns(const DecodeInput& x, int chunks, int first, int warp, const float* value) {
+  const int lane = lane_index();
+  uint32_t largest = 0;
+  CARAT_UNROLL for (int k = 0; k < kPrepared; ++k) {
+    const uint32_t of_block = warp_max(float_bits(value[k]) & 0x7fffffffu);
+    largest = lane == k ? of_block : largest;
+  }
+  // A lane for each chunk.
+  const float magnitude = bits_to_float(largest);
+  const bool broken = largest >= 0x7f800000u, zero = !(magnitude > 1e-30f);
+  const float inverse = zero || broken ? 0.0f : div_rn(16383.0f, magnitude);
+  const float scale = broken ? bits_to_float(0x7fc00000u) : zero ? 0.0f : div_rn(magnitude, 16383.0f);
+  int low_sum = 0, high_sum = 0;
+  CARAT_UNROLL for (int k = 0; k < kPrepared; ++k) {
+    const float factor = from_lane(inverse, k);
+    const int q = round_to_int(value[k] * factor);  // 0 where the block is broken
+    if constexpr (kHalves) {
+      int sum = q;
+      CARAT_UNROLL for (int width = 8; width > 0; width /= 2) sum += from_lane_xor(sum, width);
+      const int other = from_lane(sum, 16);
+      const int first_half = from_lane(sum, 0);
+      low_sum = lane == k ? first_half : low_sum;
+      high_sum = lane == k ? other : high_sum;
+    } else {
+      const int sum = warp_add(q);
+      low_sum = lane == k ? sum : low_sum;
+    }
+    if (first + k < chunks) {
+      uint8_t* planes = x.records + (first + k) * kRecordBytes + warp * 64 + lane;
+      planes[0] = static_cast<uint8_t>(q >> 7);
+      planes[32] = static_cast<uint8_t>(q & 127);
+    }
+  }
+  if (lane < kPrepared && first + lane < chunks) {
+    uint8_t* record = x.records + (first + lane) * kRecordBytes;
+    reinterpret_cast<float*>(record + kRecordScales)[warp] = scale;
+    auto* sums = reinterpret_cast<int32_t*>(record + kRecordSums) + 2 * warp;
+    sums[0] = low_sum;
+    sums[1] = high_sum;
+  }
+}
+
+// Every lane of a warp gets the sum of 128 partial ones, in halves.
+CARAT_DEVICE float sum_of_partials(const float* partials) {
+  const int lane = lane_index();
+  return warp_halves((partials[lane] + partials[lane + 64]) + (partials[lane + 32] + partials[lane + 96]));
 }
 
 // A block's view.
 struct Decode {
   const DecodeParams& p;
-  DecodeRing* ring;
-  float *hidden, *y, *cosines, *sines, *scratch, *heads, *part;
+  float *hidden, *y, *cosines, *sines, *scratch, *heads;
   uint32_t* gated;
-  uint8_t* x_memory;
+  uint64_t* since;  // by the first block's clock
 
-  // Input of a product in shared memory.
-  // Its factor: 1 / rms, or one that stays 1.
-  CARAT_METHOD Rounded input(int columns, int rounded, bool normed) const {
-    Rounded x{};
-    x.columns = columns;
-    x.chunks = (columns + kTileColumns - 1) / kTileColumns;
-    x.rows16 = 16;
-    x.integers = rounded & 1;
-    x.floats = rounded >> 1;
-    const int blocks = x.chunks * kTileBlocks;
-    x.factors = scratch + (normed ? 128 : 129);
-    x.values = reinterpret_cast<float*>(x_memory);
-    uint8_t* integers = x_memory + (x.floats != 0 ? blocks * 128 : 0);
-    x.planes = integers;
-    x.scales = reinterpret_cast<float*>(integers + blocks * 64);
-    x.sums = reinterpret_cast<int32_t*>(integers + blocks * 68);
-    return x;
+  // The first thread of the first block charges the time since the last call to a stage.
+  CARAT_METHOD void stamp(int stage) const {
+    if (blockIdx.x != 0 || thread_index() != 0) return;
+    const uint64_t now = nanoseconds();
+    if (stage >= 0) since[1 + stage] += now - since[0];
+    since[0] = now;
   }
 
-  // When this layer's stage `point` began, by the first block's clock.
-  CARAT_METHOD void stamp(int layer, int point) const {
-    if (p.stamps != nullptr && blockIdx.x == 0 && thread_index() == 0) p.stamps[layer * kDecodeStamps + point] = nanoseconds();
-  }
+  // 1 / rms of what take_hidden left, for the results of a product.
+  CARAT_METHOD float factor(int width) const { return inverse_rms(sum_of_partials(scratch + kRowThreads), width, p.epsilon); }
 
-  // Every lane of a warp gets 1 / rms of x.
-  CARAT_METHOD float inverse_of(const float* x, int count) const {
-    float partial[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-    const int lane = lane_index();
-    CARAT_UNROLL_3 for (int first = 0; first < count; first += kRowThreads) {
-      CARAT_UNROLL for (int k = 0; k < 4; ++k) {
-        const int i = first + lane + 32 * k;
-        if (i < count) partial[k] = fma_rn(x[i], x[i], partial[k]);
+  // By the preparing warps: hidden += norm(what the product before left), where `words` is not null; then hidden, normed, is x.
+  // Thread t has the columns t + 128 k, which is partial sum t of a norm.
+  template <int kShape, bool kHalves>
+  CARAT_METHOD void take_hidden(const DecodeInput& x, const uint64_t* words, int flags, uint32_t epoch, const float* post_norm,
+                                const float* norm) const {
+    const int D = Sizes<kShape>::width(p), chunks = (D + kTileColumns - 1) / kTileColumns, t = thread_index(), warp = warp_index();
+    float inverse = 0.0f, post[kPrepared], next[kPrepared];
+    const auto load_norms = [&](int first) {
+      CARAT_UNROLL for (int k = 0; k < kPrepared; ++k) {
+        const int column = (first + k) * kRowThreads + t;
+        post[k] = words != nullptr && column < D ? post_norm[column] : 0.0f;
+        next[k] = column < D ? norm[column] : 0.0f;
       }
-    }
-    return inverse_rms(warp_halves((partial[0] + partial[2]) + (partial[1] + partial[3])), count, p.epsilon);
-  }
-
-  // hidden += norm(what the product before left), where `words` is not null; then hidden, normed, is the next product's input.
-  CARAT_METHOD Rounded take_hidden(const uint64_t* words, int flags, uint32_t epoch, const float* post_norm, const float* norm,
-                                   int rounded) const {
-    const int D = p.width, lane = lane_index(), warp = warp_index();
-    const Rounded x = input(D, rounded, true);
-    const int blocks = (D + 31) / 32;
+    };
+    load_norms(0);  // before the words are there
     if (words != nullptr) {
-      for (int first = warp; first < blocks; first += kDecodeWarps * kOwnBlocks) {
-        const auto column = [&](int k) { return (first + k * kDecodeWarps) * 32 + lane; };
-        float value[kOwnBlocks];
-        hear<kOwnBlocks>(
+      float squares = 0.0f;
+      for (int first = 0; first < chunks; first += kPrepared) {
+        float value[kPrepared] = {};
+        const auto column = [&](int k) { return (first + k) * kRowThreads + t; };
+        hear<kPrepared>(
             value, epoch, [&](int k) { return column(k) < D; }, [&](int k) { return words + column(k); });
-        CARAT_UNROLL for (int k = 0; k < kOwnBlocks; ++k) {
-          if (column(k) < D) y[column(k)] = value[k];
+        CARAT_UNROLL for (int k = 0; k < kPrepared; ++k) {
+          if (column(k) >= D) continue;
+          squares = fma_rn(value[k], value[k], squares);
+          y[column(k)] = value[k];
         }
       }
-      for (int first = warp * 32; first < flags; first += kDecodeThreads) {
+      scratch[t] = squares;
+      for (int first = warp * 32; first < flags; first += kRowThreads) {
         float none[1];
         hear<1>(
-            none, epoch, [&](int) { return first + lane < flags; }, [&](int) { return words + D + first + lane; });
+            none, epoch, [&](int) { return first + lane_index() < flags; }, [&](int) { return words + D + first + lane_index(); });
       }
-      block_barrier();
-      const float inverse = inverse_of(y, D);
-      for (int first = warp; first < blocks; first += kDecodeWarps * kOwnBlocks) {
-        CARAT_UNROLL for (int k = 0; k < kOwnBlocks; ++k) {
-          const int i = (first + k * kDecodeWarps) * 32 + lane;
-          if (i < D) hidden[i] = hidden[i] + (y[i] * inverse) * post_norm[i];
+      team_barrier(kTeamPreparing, kRowThreads);
+      inverse = inverse_rms(sum_of_partials(scratch), D, p.epsilon);
+    }
+    float squares = 0.0f;
+    for (int first = 0; first < chunks; first += kPrepared) {
+      if (first != 0) load_norms(first);
+      float value[kPrepared];
+      CARAT_UNROLL for (int k = 0; k < kPrepared; ++k) {
+        const int column = (first + k) * kRowThreads + t;
+        value[k] = 0.0f;
+        if (column >= D) continue;
+        float h = hidden[column];
+        if (words != nullptr) {
+          h = h + (y[column] * inverse) * post[k];
+          hidden[column] = h;
         }
+        squares = fma_rn(h, h, squares);
+        value[k] = h * next[k];
+      }
+      if (x.integers) round_columns<kHalves>(x, chunks, first, warp, value);
+    }
+    scratch[kRowThreads + t] = squares;
+    if (x.floats) {
+      team_barrier(kTeamPreparing, kRowThreads);
+      inverse = factor(D);
+      for (int column = t; column < chunks * kTileColumns; column += kRowThreads) {
+        x.values[column] = column < D ? (hidden[column] * inverse) * norm[column] : 0.0f;
       }
     }
-    // A lane reads what it wrote itself, as long as nothing is normed before it is rounded.
-    if (x.integers != 0) {
-      for (int first = warp; first < x.chunks * kTileBlocks; first += kDecodeWarps * kOwnBlocks) {
-        RoundedBlock r[kOwnBlocks];
-        CARAT_UNROLL for (int k = 0; k < kOwnBlocks; ++k) {
-          const int i = (first + k * kDecodeWarps) * 32 + lane;
-          r[k] = round_value(i < D ? hidden[i] * norm[i] : 0.0f);
-        }
-        CARAT_UNROLL for (int k = 0; k < kOwnBlocks; ++k) {
-          const int block = first + k * kDecodeWarps;
-          if (block < x.chunks * kTileBlocks) store_block(x, block, r[k]);
-        }
-      }
-    }
-    block_barrier();
-    if (x.floats != 0) {
-      const float inverse = inverse_of(hidden, D);
-      for (int i = thread_index(); i < x.chunks * kTileColumns; i += kDecodeThreads) {
-        x.values[i] = i < D ? (hidden[i] * inverse) * norm[i] : 0.0f;
-      }
-      if (thread_index() == 0) x.factors[0] = inverse;
-      block_barrier();
-    } else if (warp == kDecodeWarps - 1) {  // the others multiply meanwhile
-      const float inverse = inverse_of(hidden, D);
-      if (lane == 0) x.factors[0] = inverse;
-    }
-    return x;
   }
 };
 

@@ -1,121 +1,95 @@
-// Attention of decode_row: heads, scores and weighted values by some of the blocks, what they leave put together by all.
+// Attention of decode_row. Where the row sees few keys: scores by a block for each head and 32 keys, then each block finishes
+// eight columns of a head. Else, or where there are few blocks: values by splits (decode_deep.cuh).
 #pragma once
 
 #include "backend/cuda/device/decode.cuh"
 
 namespace carat::cuda {
 
+inline constexpr int kValueWarps = kWorkers - kPreparing;  // warps 4 .. 8
+inline constexpr int kGroupsEach = 4, kFewGroups = kGroupsEach * kValueWarps;  // of 32 keys, whose scores they hear at once
+inline constexpr int kScoreWarps = 8;                      // for all heads of a kv head
+inline constexpr int kValueColumns = 8;                    // of a head, that a block finishes
+
 // Where the row's sequence keeps its keys and values.
 struct DecodeKeys {
   const int32_t* pages;
   int page_count, position, first_key;
+  bool few;
 
   CARAT_METHOD int64_t page(int key) const { return page_of(pages, page_count, key); }
+  CARAT_METHOD int first_group() const { return first_key / 32; }
+  CARAT_METHOD int groups() const { return position / 32 - first_group() + 1; }
+  CARAT_METHOD int splits() const { return position / kSplit - first_key / kSplit + 1; }
 };
-
-// The norms of a layer, wherever they lie.
-struct DecodeNorms {
-  const float *attn, *post_attn, *ffn, *post_ffn, *q, *k;
-};
-// Those of the next layer on their way into one of two places; before the first use of the place they are waited for.
-struct NormPlaces {
-  float* floats;  // null: they stay in global memory
-  uint64_t* arrivals;
-  int width, head_size;
-
-  CARAT_METHOD void fetch(const DecodeLayer& layer, int index) const {
-    if (floats == nullptr) return;
-    const float* from[6] = {layer.attn_norm, layer.post_attn_norm, layer.ffn_norm, layer.post_ffn_norm, layer.q_norm, layer.k_norm};
-    float* to = floats + index % 2 * decode_norm_floats(width, head_size);
-    if constexpr (kBulkCopies) {
-      if (thread_index() != 0) return;
-      arrival_expect(arrivals + index % 2, static_cast<uint32_t>(decode_norm_floats(width, head_size)) * 4);
-    }
-    CARAT_UNROLL for (int k = 0; k < 6; ++k) {
-      const int count = k < 4 ? width : head_size;
-      if constexpr (kBulkCopies) {
-        bulk_copy(to, from[k], static_cast<uint32_t>(count) * 4, arrivals + index % 2);
-      } else {
-        for (int i = thread_index(); i < count; i += kDecodeThreads) to[i] = from[k][i];
-      }
-      to += count;
-    }
-  }
-  // Where there is no copy engine, a block_barrier since fetch.
-  CARAT_METHOD DecodeNorms take(const DecodeLayer& layer, int index) const {
-    if (floats == nullptr) {
-      return {layer.attn_norm, layer.post_attn_norm, layer.ffn_norm, layer.post_ffn_norm, layer.q_norm, layer.k_norm};
-    }
-    if constexpr (kBulkCopies) arrival_wait(arrivals + index % 2, static_cast<uint32_t>(index / 2) & 1);
-    const float* at = floats + index % 2 * decode_norm_floats(width, head_size);
-    return {at, at + width, at + 2 * width, at + 3 * width, at + 4 * width, at + 4 * width + head_size};
-  }
-};
-
-// The row's heads that read one kv head: q normed, rotated, scaled, then k as it comes back from 16 bits, then v likewise; in
-// shared memory [group + 2][E]. A warp for each.
-CARAT_DEVICE void decode_heads(const Decode& d, int global, const DecodeNorms& norms, int kv_head, uint32_t epoch) {
-  const DecodeParams& p = d.p;
-  const int E = p.head_size, half = E / 2, lane = lane_index(), group = p.heads / p.kv_heads;
-  const float* cosines = d.cosines + global * half;
-  const float* sines = d.sines + global * half;
-  for (int head = warp_index(); head < group + 2; head += kDecodeWarps) {
-    float* out = d.heads + head * E;
-    const int from = head < group ? kv_head * group + head : p.heads + (head - group) * p.kv_heads + kv_head;
-    float x[8];  // element lane + 32 k
-    CARAT_UNROLL for (int k = 0; k < 8; ++k) x[k] = 0.0f;
-    hear<8>(
-        x, epoch, [&](int k) { return lane + 32 * k < E; }, [&](int k) { return p.qkv + from * E + lane + 32 * k; });
-    if (head == group + 1) {
-      CARAT_UNROLL for (int k = 0; k < 8; ++k) {
-        if (lane + 32 * k < E) out[lane + 32 * k] = half_to_float(float_to_half(clamp_to_half(x[k])));
-      }
-      continue;
-    }
-    const float* weight = head < group ? norms.q : norms.k;
-    float partial[4];
-    CARAT_UNROLL for (int k = 0; k < 4; ++k) partial[k] = fma_rn(x[k + 4], x[k + 4], fma_rn(x[k], x[k], 0.0f));
-    const float inverse = inverse_rms(warp_halves((partial[0] + partial[2]) + (partial[1] + partial[3])), E, p.epsilon);
-    CARAT_UNROLL for (int k = 0; k < 8; ++k) {
-      const int e = lane + 32 * k;
-      if (e < E) out[e] = (x[k] * inverse) * weight[e];
-    }
-    warp_barrier();
-    for (int j = lane; j < half; j += 32) {
-      const float a = out[j], b = out[half + j];
-      float first = fma_rn(a, cosines[j], -(b * sines[j]));
-      float second = fma_rn(b, cosines[j], a * sines[j]);
-      if (head < group) {
-        first = first * p.query_scale;
-        second = second * p.query_scale;
-      } else {
-        first = half_to_float(float_to_half(clamp_to_half(first)));
-        second = half_to_float(float_to_half(clamp_to_half(second)));
-      }
-      out[j] = first;
-      out[half + j] = second;
-    }
-  }
-  block_barrier();
-}
 
 CARAT_DEVICE uint32_t halves_of(float low, float high) {
   return float_to_half(low) | static_cast<uint32_t>(float_to_half(high)) << 16;
 }
 
-// Scores of 32 keys and one kv head: a warp for a quarter of the head and a query head; a lane is a key. Who has the row's
-// own key stores it.
-CARAT_DEVICE void decode_scores(const Decode& d, const DecodeLayer& layer, const DecodeNorms& norms, const DecodeKeys& keys,
-                                uint32_t epoch) {
+// A warp's head of q or k: normed, rotated, then scaled (q) or as it comes back from 16 bits (k). kHalf: E / 64. A lane has
+// both elements of its pairs.
+template <int kHalf>
+CARAT_DEVICE void rotated_head(const DecodeParams& p, const float* cosines, const float* sines, const float* weight,
+                               const uint64_t* words, uint32_t epoch, bool query, float* out) {
+  constexpr int kCount = 2 * kHalf;
+  const int lane = lane_index();
+  float w[kCount], x[kCount];
+  CARAT_UNROLL for (int k = 0; k < kCount; ++k) w[k] = weight[lane + 32 * k];
+  hear<kCount>(
+      x, epoch, [](int) { return true; }, [&](int k) { return words + lane + 32 * k; });
+  float partial[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+  CARAT_UNROLL for (int k = 0; k < kCount; ++k) partial[k % 4] = fma_rn(x[k], x[k], partial[k % 4]);
+  const float inverse =
+      inverse_rms(warp_halves((partial[0] + partial[2]) + (partial[1] + partial[3])), 64 * kHalf, p.epsilon);
+  CARAT_UNROLL for (int k = 0; k < kHalf; ++k) {
+    const float a = (x[k] * inverse) * w[k], b = (x[k + kHalf] * inverse) * w[k + kHalf];
+    const float c = cosines[lane + 32 * k], s = sines[lane + 32 * k];
+    float first = fma_rn(a, c, -(b * s));
+    float second = fma_rn(b, c, a * s);
+    if (query) {
+      first = first * p.query_scale;
+      second = second * p.query_scale;
+    } else {
+      first = half_to_float(float_to_half(clamp_to_half(first)));
+      second = half_to_float(float_to_half(clamp_to_half(second)));
+    }
+    out[lane + 32 * k] = first;
+    out[lane + 32 * (k + kHalf)] = second;
+  }
+}
+template <int kShape>
+CARAT_DEVICE void decode_head(const Decode& d, const DecodeLayer& layer, int head, uint32_t epoch, bool query, float* out) {
   const DecodeParams& p = d.p;
-  const int E = p.head_size, lane = lane_index(), warp = warp_index(), group = p.heads / p.kv_heads;
-  const int first_block = keys.first_key / 32, blocks = keys.position / 32 - first_block + 1;
-  const int tasks = blocks * p.kv_heads, quarter = warp % 4;
-  float* quarters = d.part;  // [4 quarters][group][32]
+  const int E = Sizes<kShape>::head_size(p);
+  const float* cosines = d.cosines + layer.global * E / 2;
+  const float* sines = d.sines + layer.global * E / 2;
+  const float* weight = query ? layer.q_norm : layer.k_norm;
+  const uint64_t* words = p.qkv + head * E;
+  switch (E / 64) {
+    case 1: return rotated_head<1>(p, cosines, sines, weight, words, epoch, query, out);
+    case 2: return rotated_head<2>(p, cosines, sines, weight, words, epoch, query, out);
+    case 3: return rotated_head<3>(p, cosines, sines, weight, words, epoch, query, out);
+    default: return rotated_head<4>(p, cosines, sines, weight, words, epoch, query, out);
+  }
+}
+
+// Scores of 32 keys, for one head by four warps (few) or for all heads of a kv head by eight: a warp for a quarter of the head
+// and a query head; a lane is a key. Who has the row's own key stores it.
+template <int kShape>
+CARAT_DEVICE void decode_scores(const Decode& d, const DecodeLayer& layer, const DecodeKeys& keys, uint32_t epoch, float* quarters) {
+  const DecodeParams& p = d.p;
+  using S = Sizes<kShape>;
+  const int E = S::head_size(p), heads = S::heads(p), kv_heads = S::kv_heads(p);
+  const int lane = lane_index(), warp = warp_index(), group = heads / kv_heads;
+  const int at_once = keys.few ? 1 : group, team = keys.few ? 4 : kScoreWarps;  // heads, warps
+  if (warp >= team) return;
+  const int first_block = keys.first_group(), blocks = keys.groups();
+  const int tasks = blocks * (heads / at_once), quarter = warp % 4;
   int known = -1;
   for (int task = static_cast<int>(blockIdx.x); task < tasks; task += static_cast<int>(gridDim.x)) {
-    const int kv_head = task / blocks, key = (first_block + task % blocks) * 32 + lane;
-    const int64_t page = (keys.page(key) * p.kv_heads + kv_head) * kKeysPerPage * E;
+    const int head0 = task / blocks * at_once, kv_head = head0 / group, key = (first_block + task % blocks) * 32 + lane;
+    const int64_t page = (keys.page(key) * kv_heads + kv_head) * kKeysPerPage * E;
     const uint16_t* from = layer.k_cache + page + key % kKeysPerPage * 8;
     const bool before = key >= keys.first_key && key < keys.position;
     constexpr int kLoads = 8;  // a quarter of 256, in 16 bytes
@@ -124,187 +98,179 @@ CARAT_DEVICE void decode_scores(const Decode& d, const DecodeLayer& layer, const
       k[i] = {0, 0, 0, 0};
       if (before && i * 8 < E / 4) k[i] = load<Words4>(from + (quarter * (E / 32) + i) * 8 * kKeysPerPage);
     }
-    if (known != kv_head) decode_heads(d, layer.global, norms, kv_head, epoch);
-    known = kv_head;
+    const bool has_own = task % blocks == blocks - 1;
+    float* own = d.heads + at_once * E;  // k, then v
+    if (known != head0 || has_own) {
+      for (int i = warp; i < at_once + 2; i += team) {
+        const bool query = i < at_once;
+        if (query || (has_own && i == at_once)) {
+          decode_head<kShape>(d, layer, query ? head0 + i : heads + kv_head, epoch, query, d.heads + i * E);
+        } else if (has_own) {
+          const uint64_t* words = p.qkv + (heads + kv_heads + kv_head) * E;
+          float x[8] = {};
+          hear<8>(
+              x, epoch, [&](int j) { return lane + 32 * j < E; }, [&](int j) { return words + lane + 32 * j; });
+          CARAT_UNROLL for (int j = 0; j < 8; ++j) {
+            if (lane + 32 * j < E) own[E + lane + 32 * j] = clamp_to_half(x[j]);
+          }
+        }
+      }
+      team_barrier(kTeamScores, team * 32);
+      known = head0;
+    }
     if (key == keys.position) {
-      const float* own = d.heads + group * E + quarter * (E / 4);
+      const float* mine = own + quarter * (E / 4);
       CARAT_UNROLL for (int i = 0; i < kLoads; ++i) {
         if (i * 8 < E / 4) {
-          const float* at = own + i * 8;
+          const float* at = mine + i * 8;
           k[i] = {halves_of(at[0], at[1]), halves_of(at[2], at[3]), halves_of(at[4], at[5]), halves_of(at[6], at[7])};
         }
       }
     }
-    for (int head = warp / 4; head < group; head += 4) {
+    for (int head = warp / 4; head < at_once; head += team / 4) {
       const float* q = d.heads + head * E + quarter * (E / 4);
       float chain = 0.0f;
       CARAT_UNROLL for (int i = 0; i < kLoads; ++i) {
         if (i * 8 >= E / 4) continue;
         const uint32_t words[4] = {k[i].x, k[i].y, k[i].z, k[i].w};
+        const Words4 q0 = load<Words4>(q + i * 8), q1 = load<Words4>(q + i * 8 + 4);
+        const uint32_t qs[8] = {q0.x, q0.y, q0.z, q0.w, q1.x, q1.y, q1.z, q1.w};
         CARAT_UNROLL for (int j = 0; j < 4; ++j) {
-          chain = fma_rn(half_to_float(static_cast<uint16_t>(words[j])), q[i * 8 + 2 * j], chain);
-          chain = fma_rn(half_to_float(static_cast<uint16_t>(words[j] >> 16)), q[i * 8 + 2 * j + 1], chain);
+          chain = fma_rn(half_to_float(static_cast<uint16_t>(words[j])), bits_to_float(qs[2 * j]), chain);
+          chain = fma_rn(half_to_float(static_cast<uint16_t>(words[j] >> 16)), bits_to_float(qs[2 * j + 1]), chain);
         }
       }
-      quarters[(quarter * group + head) * 32 + lane] = chain;
+      quarters[(quarter * at_once + head) * 32 + lane] = chain;
     }
-    block_barrier();
-    for (int i = thread_index(); i < group * 32; i += kDecodeThreads) {
+    team_barrier(kTeamScores, team * 32);
+    for (int i = thread_index(); i < at_once * 32; i += team * 32) {
       const float* c = quarters + i;
-      tell(p.scores + static_cast<int64_t>(kv_head * group + i / 32) * p.score_stride + task % blocks * 32 + i % 32,
-           ((c[0] + c[group * 32]) + c[2 * group * 32]) + c[3 * group * 32], epoch);
+      tell(p.scores + static_cast<int64_t>(head0 + i / 32) * p.score_stride + task % blocks * 32 + i % 32,
+           ((c[0] + c[at_once * 32]) + c[2 * at_once * 32]) + c[3 * at_once * 32], epoch);
     }
-    if (task % blocks == blocks - 1) {
+    if (has_own && head0 % group == 0) {
       const int slot = keys.position % kKeysPerPage;
-      const int64_t base = (keys.page(keys.position) * p.kv_heads + kv_head) * kKeysPerPage * E;
-      for (int e = thread_index(); e < E; e += kDecodeThreads) {
-        layer.k_cache[base + (e / 8 * kKeysPerPage + slot) * 8 + e % 8] = float_to_half(d.heads[group * E + e]);
-        layer.v_cache[base + static_cast<int64_t>(slot) * E + e] = float_to_half(d.heads[(group + 1) * E + e]);
+      const int64_t base = (keys.page(keys.position) * kv_heads + kv_head) * kKeysPerPage * E;
+      for (int e = thread_index(); e < E; e += team * 32) {
+        layer.k_cache[base + (e / 8 * kKeysPerPage + slot) * 8 + e % 8] = float_to_half(own[e]);
+        layer.v_cache[base + static_cast<int64_t>(slot) * E + e] = float_to_half(own[E + e]);
       }
     }
-    block_barrier();
+    if (task + static_cast<int>(gridDim.x) < tasks) team_barrier(kTeamScores, team * 32);
   }
 }
 
-// Weighted values of one split and head, 128 columns (or the whole of a smaller head) a task: 8 groups of 32 keys by two
-// halves of the columns.
-CARAT_DEVICE void decode_values(const Decode& d, const DecodeLayer& layer, const DecodeKeys& keys, int splits, uint32_t epoch) {
+// Eight columns of a head, all keys: by warps 4 .. 8. `memory`: what ValueMemory says.
+struct ValueMemory {
+  float* weights;  // [kFewGroups][32]
+  float* grouped;  // [kFewGroups][8]
+  float *largest, *sums;  // [splits]
+  uint32_t* tops;  // [kFewGroups]
+  uint8_t* values;  // [kFewGroups][32 keys][16 bytes], 16 bytes between groups
+};
+inline constexpr int kValueGroupBytes = 32 * 16 + 16;
+template <int kShape>
+CARAT_DEVICE void decode_few_values(const Decode& d, const DecodeLayer& layer, const DecodeKeys& keys, uint32_t epoch,
+                                    const ValueMemory& m) {
   const DecodeParams& p = d.p;
-  const int E = p.head_size, lane = lane_index(), warp = warp_index(), thread = thread_index();
-  const int pieces = (E + 127) / 128, tasks = p.heads * splits * pieces;
-  const int first_split = keys.first_key / kSplit, score_base = keys.first_key / 32 * 32, position = keys.position;
-  float* weights = d.part;            // [256]
-  float* grouped = d.part + kSplit;   // [8 groups][128]
-  const int group = p.heads / p.kv_heads, grid = static_cast<int>(gridDim.x);
-  for (int task = grid - 1 - static_cast<int>(blockIdx.x); task < tasks; task += grid) {
-    const int piece = task % pieces, split = task / pieces % splits, head = task / pieces / splits;
-    const int begin = (first_split + split) * kSplit;
-    const int lo = most(keys.first_key, begin) - begin, hi = least(position + 1, begin + kSplit) - begin;
-    const int kv_head = head / group;
-    // Values first: they take longest to come, and need no score.
-    const int column = piece * 128 + warp % 2 * 64 + 2 * lane;
-    const int key_group = warp / 2;
-    const int group_lo = most(lo, key_group * 32), group_hi = least(hi, key_group * 32 + 32);
-    uint32_t v[32] = {};
-    if (group_lo < group_hi && column < E) {
-      const int64_t page = keys.page(begin + key_group * 32);
-      const uint16_t* values =
-          layer.v_cache + ((page * p.kv_heads + kv_head) * kKeysPerPage + (begin + key_group * 32) % kKeysPerPage) * E + column;
-      CARAT_UNROLL for (int k = 0; k < 32; ++k) {
-        const int at = key_group * 32 + k;
-        if (at >= group_lo && at < group_hi && begin + at != position) v[k] = load<uint32_t>(values + k * E);
+  using S = Sizes<kShape>;
+  const int E = S::head_size(p), heads = S::heads(p), kv_heads = S::kv_heads(p);
+  const int lane = lane_index(), team_warp = warp_index() - kPreparing;
+  if (team_warp < 0) return;
+  constexpr int kTeam = kValueWarps * 32;
+  const int group = heads / kv_heads, pieces = E / kValueColumns, grid = static_cast<int>(gridDim.x);
+  const int first_group = keys.first_group(), groups = keys.groups(), position = keys.position;
+  const int first_split = keys.first_key / kSplit, splits = keys.splits();
+  CARAT_UNROLL_1 for (int task = grid - 1 - static_cast<int>(blockIdx.x); task < heads * pieces; task += grid) {
+    const int head = task / pieces, kv_head = head / group, column0 = task % pieces * kValueColumns;
+    // A lane's keys: one of each fifth group. Their values first: they need no score.
+    Words4 v[kGroupsEach];
+    float score[kGroupsEach] = {};
+    bool visible[kGroupsEach];
+    CARAT_UNROLL for (int i = 0; i < kGroupsEach; ++i) {
+      const int key = (first_group + team_warp + i * kValueWarps) * 32 + lane;
+      visible[i] = key >= keys.first_key && key <= position;
+      v[i] = {0, 0, 0, 0};
+      if (visible[i] && key != position) {
+        v[i] = load<Words4>(layer.v_cache + ((keys.page(key) * kv_heads + kv_head) * kKeysPerPage + key % kKeysPerPage) * E + column0);
       }
     }
-    if (position >= begin + key_group * 32 && position < begin + key_group * 32 + 32) {  // the row's own value
-      float own[2] = {0.0f, 0.0f};
-      hear<2>(
-          own, epoch, [&](int k) { return column + k < E; },
-          [&](int k) { return p.qkv + (p.heads + p.kv_heads + kv_head) * E + column + k; });
-      const uint32_t word = halves_of(clamp_to_half(own[0]), clamp_to_half(own[1]));
-      CARAT_UNROLL for (int k = 0; k < 32; ++k) {
-        if (begin + key_group * 32 + k == position) v[k] = word;
+    // The row's own value, by the warp that has its key.
+    if (team_warp == (position / 32 - first_group) % kValueWarps) {
+      float own[kValueColumns];
+      hear<kValueColumns>(
+          own, epoch, [](int) { return true; },
+          [&](int k) { return p.qkv + (heads + kv_heads + kv_head) * E + column0 + k; });
+      CARAT_UNROLL for (int k = 0; k < kValueColumns; ++k) own[k] = clamp_to_half(own[k]);
+      const Words4 halves{halves_of(own[0], own[1]), halves_of(own[2], own[3]), halves_of(own[4], own[5]), halves_of(own[6], own[7])};
+      CARAT_UNROLL for (int i = 0; i < kGroupsEach; ++i) {
+        if ((first_group + team_warp + i * kValueWarps) * 32 + lane == position) v[i] = halves;
       }
     }
-    float score = -bits_to_float(0x7f800000u);
-    const bool visible = thread >= lo && thread < hi;
-    if (warp < kSplit / 32) {
-      hear<1>(
-          &score, epoch, [&](int) { return visible; },
-          [&](int) { return p.scores + static_cast<int64_t>(head) * p.score_stride + begin + thread - score_base; });
+    CARAT_UNROLL for (int i = 0; i < kGroupsEach; ++i) {
+      *reinterpret_cast<Words4*>(m.values + (team_warp + i * kValueWarps) * kValueGroupBytes + lane * 16) = v[i];
     }
-    uint32_t top = warp_max(order_of_score(score));
-    if (lane == 0) d.scratch[warp] = bits_to_float(top);
-    block_barrier();
-    top = warp_max(float_bits(d.scratch[lane & 7]));
-    const float largest = score_of_order(top);
-    if (thread < kSplit) weights[thread] = visible ? exp_exact(score - largest) : 0.0f;
-    block_barrier();
-    float sum = 0.0f;
-    CARAT_UNROLL for (int k = 0; k < kSplit / 32; ++k) sum = sum + weights[lane + 32 * k];
-    sum = warp_halves(sum);
-    if (column < E) {
-      float a = 0.0f, b = 0.0f;
-      CARAT_UNROLL for (int k = 0; k < 32; ++k) {  // keys that the row does not see have a weight of 0 and no value
-        const float weight = weights[key_group * 32 + k];
-        a = fma_rn(weight, half_to_float(static_cast<uint16_t>(v[k])), a);
-        b = fma_rn(weight, half_to_float(static_cast<uint16_t>(v[k] >> 16)), b);
+    hear<kGroupsEach>(
+        score, epoch, [&](int i) { return visible[i]; },
+        [&](int i) { return p.scores + static_cast<int64_t>(head) * p.score_stride + (team_warp + i * kValueWarps) * 32 + lane; });
+    CARAT_UNROLL for (int i = 0; i < kGroupsEach; ++i) {
+      const uint32_t top = warp_max(order_of_score(visible[i] ? score[i] : -bits_to_float(0x7f800000u)));
+      if (lane == 0) m.tops[team_warp + i * kValueWarps] = top;
+    }
+    team_barrier(kTeamValues, kTeam);
+    CARAT_UNROLL for (int i = 0; i < kGroupsEach; ++i) {
+      const int at = team_warp + i * kValueWarps;
+      if (at >= groups) continue;
+      const int split = (first_group + at) / (kSplit / 32), other = split * (kSplit / 32) + (lane & 7) - first_group;
+      const uint32_t top = warp_max(other >= 0 && other < groups ? m.tops[other] : 0);
+      const float largest = score_of_order(top);
+      m.weights[at * 32 + lane] = visible[i] ? exp_exact(score[i] - largest) : 0.0f;
+      if (lane == 0) m.largest[split - first_split] = largest;
+    }
+    team_barrier(kTeamValues, kTeam);
+    // A lane has one column of one group of 32 keys.
+    const int mine = team_warp * 4 + lane / kValueColumns;
+    if (mine < groups) {
+      const float* weights = m.weights + mine * 32;
+      const auto* of_column = reinterpret_cast<const uint16_t*>(m.values + mine * kValueGroupBytes) + lane % kValueColumns;
+      float chain = 0.0f;
+      CARAT_UNROLL_8 for (int k = 0; k < 32; ++k) {  // keys that the row does not see have a weight of 0 and no value
+        chain = fma_rn(weights[k], half_to_float(of_column[k * 8]), chain);
       }
-      grouped[key_group * 128 + warp % 2 * 64 + 2 * lane] = a;
-      grouped[key_group * 128 + warp % 2 * 64 + 2 * lane + 1] = b;
+      m.grouped[mine * kValueColumns + lane % kValueColumns] = chain;
     }
-    block_barrier();
-    const int64_t part = static_cast<int64_t>(head) * p.split_stride + split;
-    if (thread < 128 && piece * 128 + thread < E) {
-      float total = grouped[thread];
-      CARAT_UNROLL for (int k = 1; k < 8; ++k) total = total + grouped[k * 128 + thread];
-      tell(p.values + part * E + piece * 128 + thread, total, epoch);
+    for (int split = kValueWarps - 1 - team_warp; split < splits; split += kValueWarps) {
+      float sum = 0.0f;
+      CARAT_UNROLL for (int k = 0; k < kSplit / 32; ++k) {
+        const int at = (first_split + split) * (kSplit / 32) + k - first_group;
+        sum = sum + (at >= 0 && at < groups ? m.weights[at * 32 + lane] : 0.0f);
+      }
+      sum = warp_halves(sum);
+      if (lane == 0) m.sums[split] = sum;
     }
-    if (thread == 0 && piece == 0) {
-      tell(p.weights + part * 2, largest, epoch);
-      tell(p.weights + part * 2 + 1, sum, epoch);
+    team_barrier(kTeamValues, kTeam);
+    if (team_warp == 0 && lane < kValueColumns) {
+      float largest = 0.0f, sum = 0.0f, value = 0.0f;
+      CARAT_UNROLL_1 for (int split = 0; split < splits; ++split) {
+        float total = 0.0f;
+        CARAT_UNROLL for (int k = 0; k < kSplit / 32; ++k) {
+          const int at = (first_split + split) * (kSplit / 32) + k - first_group;
+          const float grouped = at >= 0 && at < groups ? m.grouped[at * kValueColumns + lane] : 0.0f;
+          total = k == 0 ? grouped : total + grouped;
+        }
+        if (split == 0) {
+          largest = m.largest[0], sum = m.sums[0], value = total;
+          continue;
+        }
+        const Rescale r = rescale(largest, m.largest[split]);
+        sum = fma_rn(sum, r.old_factor, m.sums[split] * r.new_factor);
+        value = fma_rn(value, r.old_factor, total * r.new_factor);
+        largest = r.largest;
+      }
+      tell(p.attended + head * E + column0 + lane, div_rn(value, sum), epoch);
     }
-    block_barrier();
+    if (task + grid < heads * pieces) team_barrier(kTeamValues, kTeam);
   }
-}
-
-// A warp's 32 columns from `i` of the attended row: their head's splits put together in order.
-CARAT_DEVICE float combined(const DecodeParams& p, int splits, int i, bool there, uint32_t epoch) {
-  const int E = p.head_size, head = i / E, e = i % E;
-  const int64_t first = static_cast<int64_t>(head) * p.split_stride;
-  float largest = 0.0f, sum = 0.0f, value = 0.0f;
-  for (int from = 0; from < splits; from += kFewSplits) {
-    float parts[3 * kFewSplits];
-    hear<3 * kFewSplits>(
-        parts, epoch, [&](int k) { return there && from + k / 3 < splits; },
-        [&](int k) {
-          const int64_t part = first + from + k / 3;
-          return k % 3 == 2 ? p.values + part * E + e : p.weights + part * 2 + k % 3;
-        });
-    CARAT_UNROLL for (int k = 0; k < kFewSplits; ++k) {
-      if (from + k >= splits) break;
-      if (from + k == 0) {
-        largest = parts[0], sum = parts[1], value = parts[2];
-        continue;
-      }
-      const Rescale r = rescale(largest, parts[3 * k]);
-      sum = fma_rn(sum, r.old_factor, parts[3 * k + 1] * r.new_factor);
-      value = fma_rn(value, r.old_factor, parts[3 * k + 2] * r.new_factor);
-      largest = r.largest;
-    }
-  }
-  return div_rn(value, sum);
-}
-
-// What attention left, as the input of attn_out.
-CARAT_DEVICE Rounded take_attended(const Decode& d, int splits, uint32_t epoch, int rounded) {
-  const DecodeParams& p = d.p;
-  const int HE = p.heads * p.head_size, lane = lane_index(), warp = warp_index(), blocks = (HE + 31) / 32;
-  const bool few = splits <= kFewSplits;
-  if (!few) {  // each block of 32 columns by one warp of all
-    const int all = static_cast<int>(gridDim.x) * kDecodeWarps;
-    for (int block = warp * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x); block < blocks; block += all) {
-      const int i = block * 32 + lane;
-      tell(p.attended + i, combined(p, splits, i, i < HE, epoch), epoch);
-    }
-  }
-  const Rounded x = d.input(HE, rounded, false);
-  for (int block = warp; block < x.chunks * kTileBlocks; block += kDecodeWarps) {
-    const int i = block * 32 + lane;
-    float value = 0.0f;
-    if (block < blocks) {
-      if (few) {
-        value = combined(p, splits, i, i < HE, epoch);
-      } else {
-        hear<1>(
-            &value, epoch, [&](int) { return i < HE; }, [&](int) { return p.attended + i; });
-      }
-    }
-    if (i >= HE) value = 0.0f;
-    if (x.integers != 0) round_block(x, 0, block, value);
-    if (x.floats != 0) x.values[i] = value;
-  }
-  block_barrier();
-  return x;
 }
 
 }  // namespace carat::cuda
