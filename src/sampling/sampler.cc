@@ -90,6 +90,25 @@ Sampled Sampler::sample(std::span<const float> logits, const SampleSpec& spec, i
   return sampled;
 }
 
+int32_t most_that_decide(const SampleSpec& spec) {
+  const SamplingParams& params = *spec.params;
+  const bool bars_end = spec.generated < params.min_tokens && !spec.end_ids.empty();
+  const bool changed = params.has_penalty() || !params.logit_bias.empty() || bars_end || !spec.allowed.empty();
+  return params.temperature == 0 || params.logprobs || changed ? 0 : std::max(0, params.top_k);
+}
+
+Sampled Sampler::sample_most(std::span<const Candidate> most, const SampleSpec& spec) {
+  const SamplingParams& params = *spec.params;
+  candidates_.assign(most.begin(), most.end());
+  std::erase_if(candidates_, [](const Candidate& c) { return !(c.logit > kMinusInfinity); });
+  std::sort(candidates_.begin(), candidates_.end(), ranks_before);
+  if (candidates_.size() > static_cast<size_t>(params.top_k)) candidates_.resize(static_cast<size_t>(params.top_k));
+  filter(params);
+  Sampled sampled;
+  sampled.token = draw(params.temperature, uniform_draw(spec.seed, static_cast<uint64_t>(spec.generated)));
+  return sampled;
+}
+
 // None where no penalty asks for them. The newest `generated` tokens, the row's own included, are the answer's.
 void Sampler::collect_window(const SampleSpec& spec, int32_t own_token) {
   const SamplingParams& params = *spec.params;
@@ -137,9 +156,14 @@ void Sampler::collect(std::span<const float> logits, const SamplingParams& param
       if (logits[i] > kMinusInfinity) candidates_.push_back({static_cast<int32_t>(i), logits[i]});
     }
   }
+  if (!nucleus_of_all) return filter(params);
+  if (params.min_p > 0 && !candidates_.empty()) keep_min_p(params.min_p);
+}
+
+void Sampler::filter(const SamplingParams& params) {
   if (candidates_.empty()) return;
   if (params.typical_p < 1) keep_typical(params.typical_p);
-  if (params.top_p < 1 && !nucleus_of_all) keep_top_p(params.top_p);
+  if (params.top_p < 1) keep_top_p(params.top_p);
   if (params.min_p > 0) keep_min_p(params.min_p);
 }
 

@@ -47,16 +47,23 @@ std::vector<TokenLogprob> top_logprobs(std::span<const float> logits, int32_t co
 // No logit is NaN or +inf, and one is finite (-inf is a probability of zero).
 bool usable(std::span<const float> logits);
 
+// How many of the most probable tokens of a row decide the draw, whatever the others are; 0: all of the row may.
+int32_t most_that_decide(const SampleSpec& spec);
+
 class Sampler {
  public:
   // logits: [V], as the backend computed them. own_token: of the row that they follow, counted with the history; -1:
   // none (the row of an image).
   Sampled sample(std::span<const float> logits, const SampleSpec& spec, int32_t own_token);
 
+  // The same from the most_that_decide(spec) best tokens of a usable row, in any order, and any others.
+  Sampled sample_most(std::span<const Candidate> most, const SampleSpec& spec);
+
  private:
   std::span<const float> adjusted(std::span<const float> logits, const SampleSpec& spec, int32_t own_token);
   void collect_window(const SampleSpec& spec, int32_t own_token);
   void collect(std::span<const float> logits, const SamplingParams& params);
+  void filter(const SamplingParams& params);
   void collect_nucleus(std::span<const float> logits, float top_p);
   void keep_typical(float typical_p);
   void keep_top_p(float top_p);

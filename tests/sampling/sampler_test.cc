@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -96,6 +97,50 @@ TEST(Sampler, TopKKeepsTheKBestTheLowerIdAmongEquals) {
   expect_distribution(count_draws(log_of(kEight), params, 30000), {0.3, 0, 0.2, 0, 0.15, 0, 0.1, 0.1});
   params.top_k = 4;
   expect_distribution(count_draws(log_of(kEight), params, 30000), {0.3, 0, 0.2, 0, 0.15, 0, 0.1, 0});
+}
+
+TEST(Sampler, DrawsTheSameFromTheTokensThatDecide) {
+  Sampler whole, few;
+  for (uint64_t seed = 0; seed < 2000; ++seed) {
+    std::vector<float> logits(300);
+    for (size_t i = 0; i < logits.size(); ++i) {  // with equals among them, and some that cannot be drawn
+      const double x = uniform_draw(seed, i);
+      logits[i] = x < 0.1 ? kMinusInfinity : static_cast<float>(std::floor(x * 60) / 8);
+    }
+    SamplingParams params;
+    params.top_k = 1 + static_cast<int32_t>(seed % 40);
+    params.top_p = seed % 3 == 0 ? 1 : 0.8f;
+    params.typical_p = seed % 5 == 0 ? 0.7f : 1;
+    params.min_p = seed % 7 == 0 ? 0.05f : 0;
+    const SampleSpec spec{.params = &params, .generated = 3, .seed = seed};
+    ASSERT_EQ(most_that_decide(spec), params.top_k);
+    std::vector<Candidate> most;
+    select_top(logits, static_cast<size_t>(params.top_k) + seed % 10, most);
+    std::reverse(most.begin(), most.end());
+    EXPECT_EQ(few.sample_most(most, spec).token, whole.sample(logits, spec, -1).token) << seed;
+  }
+}
+
+TEST(Sampler, WhatChangesLogitsNeedsAllOfThem) {
+  const int32_t end[] = {1};
+  const uint32_t allowed[] = {~0u};
+  SamplingParams params;
+  EXPECT_EQ(most_that_decide({.params = &params}), 64);
+  EXPECT_EQ(most_that_decide({.params = &params, .allowed = allowed}), 0);
+  params.min_tokens = 2;
+  EXPECT_EQ(most_that_decide({.params = &params, .generated = 1, .end_ids = end}), 0);
+  EXPECT_EQ(most_that_decide({.params = &params, .generated = 2, .end_ids = end}), 64);
+  for (const auto& change : std::vector<void (*)(SamplingParams&)>{
+           [](SamplingParams& p) { p.temperature = 0; }, [](SamplingParams& p) { p.top_k = 0; },
+           [](SamplingParams& p) { p.logprobs = true; },
+           [](SamplingParams& p) {
+             p.logit_bias = {{3, 1.0f}};
+           },
+           [](SamplingParams& p) { p.repetition_penalty = 1.1f; }, [](SamplingParams& p) { p.presence_penalty = 1; }}) {
+    SamplingParams changed;
+    change(changed);
+    EXPECT_EQ(most_that_decide({.params = &changed}), 0);
+  }
 }
 
 TEST(Sampler, TopPKeepsTheSmallestSetThatHoldsIt) {

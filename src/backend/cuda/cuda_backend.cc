@@ -79,9 +79,16 @@ class CudaBackend final : public Backend {
     }
     bool logits =
         half.outputs.samples().size() != half.step.outputs.size();  // kLogits, or kHidden, which costs nothing more
-    for (const auto& sample : half.outputs.samples()) logits = logits || !is_argmax(sample.output.sample);
-    CARAT_CHECK(forward_->run(half.step, tokens_, {half.outputs.logits_rows(), half.outputs.hidden_rows(), logits},
-                              half.results));
+    int32_t top_k = 0;
+    for (const auto& sample : half.outputs.samples()) {
+      if (is_argmax(sample.output.sample)) continue;
+      const int32_t most = most_that_decide(sample.output.sample);
+      top_k = std::max(top_k, most);
+      logits = logits || most == 0 || most > kMostTop;
+    }
+    if (logits) top_k = 0;  // all is on the host
+    CARAT_CHECK(forward_->run(half.step, tokens_,
+                              {half.outputs.logits_rows(), half.outputs.hidden_rows(), logits, top_k}, half.results));
     half.seconds = forward_->stage_seconds();
     const auto begin = std::chrono::steady_clock::now();
     for (size_t i = 0; i < half.outputs.samples().size(); ++i) draw(half, i);
@@ -105,13 +112,16 @@ class CudaBackend final : public Backend {
   void draw(Half& half, size_t i) {
     const auto& [output, row_index] = half.outputs.samples()[i];
     Sampled& sampled = half.outputs.sampled()[i];
-    if (is_argmax(output.sample)) {
+    const bool argmax = is_argmax(output.sample);
+    if (argmax || !half.results.most.empty()) {
       const Forward::Best best = half.results.best[row_index];
       sampled = {};
-      if (best.sound) {
+      if (!best.sound) {
+        sampled.fault = SampleFault::kNotFinite;
+      } else if (argmax) {
         sampled.token = best.token;
       } else {
-        sampled.fault = SampleFault::kNotFinite;
+        sampled = sampler_.sample_most(half.results.most[row_index], output.sample);
       }
       return;
     }

@@ -162,6 +162,7 @@ Status Forward::reserve(const KvPlan& plan) {
   CARAT_TRY(buffers_, DeviceMemory::allocate(device_, layout.bytes(), "activations"));
   device_.fill(buffers_.data(), 0, buffers_.bytes());
   partials_ = {};
+  CARAT_CHECK(prepare_top());
   CARAT_CHECK(prepare_decode());
   return device_.finish();
 }
@@ -425,18 +426,20 @@ void Forward::layer(size_t index, int64_t rows) {
 }
 
 // `computed`: the head was part of the one launch.
-void Forward::head(const Wanted& wanted, Results& results, bool computed) {
+Status Forward::head(const Wanted& wanted, Results& results, bool computed) {
   const auto V = static_cast<size_t>(config_.vocabulary);
   const std::span<const int32_t> rows = wanted.logits_rows;
   results.logits.resize(wanted.logits ? rows.size() * V : 0);
   results.best.resize(rows.size());
+  results.most.resize(wanted.top_k > 0 ? rows.size() : 0);
+  const bool keep = wanted.logits || wanted.top_k > 0;
   keys_.resize(rows.size());
   for (size_t first = 0; first < rows.size(); first += kHeadRows) {
     const auto count = static_cast<int64_t>(std::min<size_t>(kHeadRows, rows.size() - first));
     const auto n = static_cast<uint32_t>(count);
     if (computed) {
     } else if (count == 1) {
-      head_row(rows[first], wanted.logits ? at<float>(logits_) : nullptr, best_);
+      head_row(rows[first], keep ? at<float>(logits_) : nullptr, best_);
     } else {
       LastParams p{};
       p.hidden = at<float>(hidden_);
@@ -455,7 +458,9 @@ void Forward::head(const Wanted& wanted, Results& results, bool computed) {
       device_.download(results.logits.data() + first * V, at<float>(logits_),
                        static_cast<size_t>(count) * V * sizeof(float));
     }
+    if (wanted.top_k > 0) CARAT_CHECK(take_top(wanted.top_k, std::span(results.most).subspan(first, n)));
   }
+  return {};
 }
 
 void Forward::stage_done(Stage stage) {
@@ -508,7 +513,7 @@ Status Forward::run(const Step& step, std::span<const int32_t> tokens, const Wan
   const bool head_too = one_launch && wanted.logits_rows.size() == 1;
   if (!head_too) device_.fill(best_, 0, kHeadRows * sizeof(uint64_t));
   if (one_launch) {
-    decode(head_too && wanted.logits ? at<float>(logits_) : nullptr, head_too ? best_ : nullptr);
+    decode(head_too && (wanted.logits || wanted.top_k > 0) ? at<float>(logits_) : nullptr, head_too ? best_ : nullptr);
   } else {
     embed(rows);
     stage_done(Stage::kEmbed);
@@ -528,7 +533,7 @@ Status Forward::run(const Step& step, std::span<const int32_t> tokens, const Wan
            kRowThreads * sizeof(float));
     device_.download(results.hidden.data(), at<float>(normed_), results.hidden.size() * sizeof(float));
   }
-  head(wanted, results, head_too);
+  CARAT_CHECK(head(wanted, results, head_too));
   stage_done(Stage::kLogits);
   if (one_launch) {
     download_decoded();

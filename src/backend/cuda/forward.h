@@ -9,6 +9,7 @@
 #include "backend/backend.h"
 #include "backend/cuda/cuda_weights.h"
 #include "backend/cuda/half_params.h"
+#include "sampling/top_k.h"
 
 namespace carat::cuda {
 
@@ -32,15 +33,17 @@ class Forward {
   // What a step is to leave on the host. The most probable tokens cost a few bytes, logits a megabyte each.
   struct Wanted {
     std::span<const int32_t> logits_rows, hidden_rows;
-    bool logits = true;  // false: only the best of each row
+    bool logits = true;  // false: only the best of each row,
+    int32_t top_k = 0;   // and its top_k best, if any draw asks for them: at most kMostTop
   };
   struct Best {
     int32_t token;
     bool sound;  // every logit is finite or -inf, and one is finite
   };
   struct Results {
-    std::vector<float> logits, hidden;  // [logits_rows][V], [hidden_rows][D]
-    std::vector<Best> best;             // [logits_rows]
+    std::vector<float> logits, hidden;         // [logits_rows][V], [hidden_rows][D]
+    std::vector<Best> best;                    // [logits_rows]
+    std::vector<std::vector<Candidate>> most;  // [logits_rows] the top_k best of each, in any order, and maybe more
   };
   // Computes a step whose tokens are ids or image rows (kFromSlot is resolved). The step was checked.
   Status run(const Step& step, std::span<const int32_t> tokens, const Wanted& wanted, Results& results);
@@ -83,12 +86,14 @@ class Forward {
   int32_t summed_product(const ProductPart& part, const Rounded& x, int64_t rows);
   int32_t most_splits(int32_t outputs, int64_t rows) const;
   void embed(int64_t rows);
-  void head(const Wanted& wanted, Results& results, bool computed);
+  Status head(const Wanted& wanted, Results& results, bool computed);
+  Status take_top(int32_t k, std::span<std::vector<Candidate>> rows);
   // One row in one launch.
   struct DecodePieces {
     std::vector<uint64_t> pieces;  // as DecodeParams has them
     std::vector<uint32_t> first, head;
   };
+  Status prepare_top();
   Status prepare_decode();
   DecodePieces order_pieces(std::span<const DecodeLayer> layers) const;
   bool can_decode(const Step& step) const { return decode_shared_bytes_ != 0 && step.rows.size() == 1; }
@@ -127,6 +132,8 @@ class Forward {
   size_t embeddings_ = 0, step_ = 0, step_bytes_ = 0;
   size_t embeddings_rows_ = 0;
 
+  DeviceMemory top_memory_, top_landing_;  // top_landing_: of the host
+  TopParams top_{};
   DeviceMemory decode_tables_, decode_memory_, landing_;  // landing_: of the host
   DecodeParams decode_{};
   Device::Kernel decode_kernel_ = nullptr;

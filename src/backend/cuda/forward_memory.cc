@@ -32,6 +32,7 @@ MemoryNeed Forward::memory_need(const ModelConfig& config, const Weights& weight
   const uint64_t pieces = need.weights / (kPieceTiles * 576) * sizeof(uint64_t);
   need.activations =
       pieces + static_cast<uint64_t>(max_rows) * row + static_cast<uint64_t>(kHeadRows) * V * sizeof(float);
+  need.activations += static_cast<uint64_t>(kHeadRows) * (kTopGroups + 1 + 2 * (kTopTaken + 1)) * sizeof(uint32_t);
   need.logits_row = V * sizeof(float);
   return need;
 }

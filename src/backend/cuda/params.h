@@ -174,11 +174,18 @@ struct BestParams {
   int32_t vocabulary;
 };
 
-struct SampleStoreParams {
-  const uint64_t* best;  // [samples]
-  const int32_t* slot;   // [samples], -1 nowhere
-  int32_t* slots;
-  int32_t count;
+// The most probable tokens of a row: everything that is not below `least`, the k-th of the groups' largest logits. As k
+// groups reach it, the k best tokens do; of independent logits few others.
+inline constexpr int kTopGroups = 2048;  // logit i is of group i % kTopGroups
+inline constexpr int kMostTop = 256;     // the largest k
+inline constexpr int kTopTaken = 1024;   // places for a row
+struct TopParams {
+  const float* logits;  // [L][V]
+  uint32_t* largest;    // [L][kTopGroups], as order_of_logit orders them
+  uint32_t* least;      // [L]
+  uint64_t* count;      // [L]: 0 before, then how many there are; more than kTopTaken are not all taken
+  uint64_t* taken;      // [L][kTopTaken]: order_of_logit, in any order
+  int32_t vocabulary, k;
 };
 
 // The persistent kernel for one row: everything of a layer that does not change from step to step.
@@ -306,16 +313,16 @@ constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, 
   X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS)
 
 // Every kernel but product_{1,4,fragments,wide}_TYPE and gemm_TYPE (ProductParams) and head_row_TYPE (DecodeParams): name and parameters.
-#define CARAT_CUDA_KERNELS(X)        \
-  X(embed_rows, EmbedParams)         \
-  X(close_rows, CloseParams)         \
-  X(last_rows, LastParams)           \
-  X(round_rows, RoundParams)         \
-  X(gate_rows, GatedParams)          \
-  X(prepare_heads, HeadsParams)      \
-  X(attend_splits, AttentionParams)  \
-  X(combine_splits, AttentionParams) \
-  X(attend_tiles, AttentionParams)   \
+#define CARAT_CUDA_KERNELS(X)         \
+  X(embed_rows, EmbedParams)          \
+  X(close_rows, CloseParams)          \
+  X(last_rows, LastParams)            \
+  X(round_rows, RoundParams)          \
+  X(gate_rows, GatedParams)           \
+  X(prepare_heads, HeadsParams)       \
+  X(attend_splits, AttentionParams)   \
+  X(combine_splits, AttentionParams)  \
+  X(attend_tiles, AttentionParams)    \
   X(attend_fast_64, AttentionParams)  \
   X(attend_fast_128, AttentionParams) \
   X(attend_fast_256, AttentionParams) \
@@ -327,6 +334,8 @@ constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, 
   X(decode_row_1b_Q8_0, DecodeParams) \
   X(decode_row_1b_BF16, DecodeParams) \
   X(find_best, BestParams)            \
-  X(store_best, SampleStoreParams)
+  X(top_largest, TopParams)           \
+  X(top_least, TopParams)             \
+  X(top_taken, TopParams)
 
 }  // namespace carat::cuda

@@ -22,7 +22,7 @@ std::vector<float> normal_floats(std::mt19937& random, size_t count, float devia
   return out;
 }
 
-RandomModel random_model(DType type, unsigned seed, int32_t ffn_width) {
+RandomModel random_model(DType type, unsigned seed, int32_t ffn_width, int32_t vocabulary) {
   RandomModel model;
   ModelConfig& c = model.config;
   c.name = "random";
@@ -32,7 +32,7 @@ RandomModel random_model(DType type, unsigned seed, int32_t ffn_width) {
   c.heads = 4;
   c.kv_heads = 2;
   c.head_size = 64;
-  c.vocabulary = 512;
+  c.vocabulary = vocabulary;
   c.context_length = 4096;
   c.window = 100;
   c.query_scale = 0.125f;

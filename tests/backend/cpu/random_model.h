@@ -20,7 +20,7 @@ struct RandomModel {
   std::vector<std::unique_ptr<std::vector<std::byte>>> storage;  // what the views point into
 };
 
-// Every matrix in `type`; norms float32. D 256, F 512 if nothing is said, H 4, K 2, E 64, V 512, W 100.
-RandomModel random_model(DType type, unsigned seed, int32_t ffn_width = 512);
+// Every matrix in `type`; norms float32. D 256, F and V 512 if nothing is said, H 4, K 2, E 64, W 100.
+RandomModel random_model(DType type, unsigned seed, int32_t ffn_width = 512, int32_t vocabulary = 512);
 
 }  // namespace carat::test

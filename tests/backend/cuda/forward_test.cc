@@ -1,6 +1,7 @@
 // Whole forwards of the CUDA kernels, on the emulator: the bits of cpu/portable, whatever the chunks and neighbours.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <span>
 #include <utility>
@@ -93,6 +94,59 @@ TEST_P(EmulatedForwardTest, IsTheCpu) {
   const RandomModel model = random_model(GetParam(), 1);
   const std::pair<int, int> runs[] = {{3, 1}, {3, 3}, {17, 17}, {160, 80}};
   expect_the_cpu(GetParam(), model, *emulated(model), runs);
+}
+
+// Draws from the most probable tokens, which the device has picked out, beside a greedy one and (`logprobs`) one that needs all.
+std::vector<int32_t> draws(Backend& backend, int32_t rows, int32_t top_k, bool logprobs) {
+  const auto tokens = random_tokens(static_cast<size_t>(rows), 5);
+  const std::vector<int32_t> pages{0, 1, 2, 3};
+  const SeqRows seq{0, rows, 0, pages, pages};
+  test::TextStep text(tokens, {&seq, 1}, {});
+  SamplingParams drawn, greedy, told;
+  drawn.top_k = top_k;
+  drawn.top_p = 1;
+  greedy.temperature = 0;
+  told.logprobs = logprobs;
+  for (int32_t row = 0; row < rows; ++row) {
+    const SamplingParams& params = row % 3 == 1 ? greedy : row == 2 && logprobs ? told : drawn;
+    text.outputs().push_back({row, OutputKind::kSample, -1, {.params = &params, .seed = static_cast<uint64_t>(row)}});
+  }
+  std::vector<int32_t> sampled;
+  const auto result = backend.wait(backend.submit(text.step()).value());
+  EXPECT_TRUE(result.ok());
+  for (const Sampled& sample : result->samples) sampled.push_back(sample.token);
+  return sampled;
+}
+
+void expect_the_draws_of_the_cpu(const RandomModel& model, Backend& device) {
+  const auto cpu = portable(model);
+  for (const int32_t rows : {1, 5, 70}) {  // one launch; a few; more than the head takes at once
+    for (const auto& [top_k, logprobs] : {std::pair{5, false}, {64, false}, {64, true}, {300, false}}) {
+      EXPECT_EQ(draws(device, rows, top_k, logprobs), draws(*cpu, rows, top_k, logprobs)) << rows << " " << top_k;
+    }
+  }
+}
+
+TEST(EmulatedSamplingTest, DrawsTheCpus) {
+  const RandomModel model = random_model(DType::kQ8_0, 3);
+  expect_the_draws_of_the_cpu(model, *emulated(model));
+}
+
+// More than there are places for: the lowest ids are the most probable then.
+TEST(EmulatedSamplingTest, DrawsTheCpusOfEqualLogits) {
+  const RandomModel model = random_model(DType::kQ8_0, 3, 512, cuda::kTopTaken + 500);
+  std::fill(model.storage[0]->begin(), model.storage[0]->end(), std::byte{0});
+  ASSERT_EQ(model.storage[0]->data(), model.weights.embedding.data.data());
+  const std::vector<int32_t> drawn = draws(*emulated(model), 6, 5, false);
+  EXPECT_EQ(drawn, draws(*portable(model), 6, 5, false));
+  EXPECT_LT(*std::max_element(drawn.begin(), drawn.end()), 5);
+}
+
+TEST(CudaSamplingTest, DrawsTheCpus) {
+  if (const auto device = cuda::describe_device(); !device.ok()) GTEST_SKIP() << device.error().message;
+  const RandomModel model = random_model(DType::kQ8_0, 3);
+  expect_the_draws_of_the_cpu(model,
+                              *ready(create_backend({"cuda", 0, Precision::kExact}, model.config, model.weights)));
 }
 
 // Fast: attention's queries and weights, and what BF16 weights multiply, are rounded to 11 and 8 bits; the rest is the same.
