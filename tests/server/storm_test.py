@@ -143,7 +143,8 @@ class Storm(unittest.TestCase):
             while server.metric("vllm:num_requests_running") + server.metric("vllm:num_requests_waiting") + server.get("/load").json()["server_load"]:
                 self.assertLess(time.monotonic(), deadline, "something is left over")
                 time.sleep(0.05)
-            self.assertLess(server.resident_bytes(), 400 << 20)
+            if "ASAN_OPTIONS" not in os.environ:  # a sanitizer keeps what was freed
+                self.assertLess(server.resident_bytes(), 400 << 20)
             self.assertEqual(server.stop(), 0)
 
     def test_ollama(self):
