@@ -4,6 +4,7 @@ clients (reliability H1 to H6, T3).
 
 import concurrent.futures
 import json
+import os
 import random
 import socket
 import struct
@@ -255,7 +256,8 @@ class Streams(unittest.TestCase):
                 time.sleep(0.05)
             cost = server.resident_bytes() - before
             print(f"500 idle streams: {cost / 1e6:.1f} MB")
-            self.assertLess(cost, 20_000_000)
+            if "ASAN_OPTIONS" not in os.environ:  # a sanitizer keeps what was freed
+                self.assertLess(cost, 20_000_000)
             for stream in streams:
                 stream.close()
             deadline = time.monotonic() + 60
