@@ -1,7 +1,7 @@
 """The .deb in clean roots: it installs, answers, tells the truth about the machine, serves, and a purge leaves the models only.
 
-On Debian 12 for both processors, arm64 under qemu. Ubuntu's archive cannot be reached from everywhere: that the program would start there is read
-out of it (deploy/needs.py); CARAT_SUITES="bookworm jammy noble" tries what mmdebstrap can fetch.
+On Debian 12 for both processors, arm64 under qemu. CARAT_SUITES="bookworm jammy noble" CARAT_ARCHITECTURES=amd64: on Ubuntu 22.04 and 24.04, too.
+Ubuntu's arm64 packages are elsewhere: that the program would start there is read out of it (deploy/needs.py).
 """
 
 import json

@@ -14,6 +14,8 @@ import tempfile
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 TARBALLS = CHECKOUT / "build" / "roots"
 DIST = pathlib.Path(os.environ.get("CARAT_DIST", CHECKOUT / "dist"))
+UBUNTU = ("jammy", "noble")  # 22.04 and 24.04; for arm64 they are elsewhere (ports.ubuntu.com)
+UBUNTU_KEYS = "https://archive.ubuntu.com/ubuntu/pool/main/u/ubuntu-keyring/ubuntu-keyring_2021.03.26_all.deb"
 MODEL = "gemma3:270m-pt"
 STORE = pathlib.Path(os.environ.get("CARAT_HOME", pathlib.Path.home() / ".carat"))
 MANIFEST = "manifests/registry.ollama.ai/library/gemma3/270m-pt"
@@ -46,11 +48,26 @@ def may_run(arch):
     return own == arch or pathlib.Path("/proc/sys/fs/binfmt_misc", handler).exists()
 
 
+def archive(suite):
+    """What mmdebstrap is told of a suite's archive. Debian has no package with Ubuntu's keys: they come from Ubuntu, by TLS, once."""
+    if suite not in UBUNTU:
+        return [], []
+    keys = TARBALLS / "ubuntu-archive-keyring.gpg"
+    if not keys.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            run("curl", "--fail", "--silent", "--show-error", "--output", f"{folder}/keys.deb", UBUNTU_KEYS)
+            run("dpkg-deb", "--extract", f"{folder}/keys.deb", folder)
+            shutil.copy(f"{folder}/usr/share/keyrings/{keys.name}", keys)
+    return [f"--keyring={keys}", "--components=main,universe"], ["http://archive.ubuntu.com/ubuntu"]
+
+
 def tarball(arch, suite="bookworm"):
     path = TARBALLS / f"{suite}-{arch}.tar"
     if not path.exists():
         TARBALLS.mkdir(parents=True, exist_ok=True)
-        run("mmdebstrap", "--variant=apt", "--mode=root", f"--arch={arch}", "--include=ca-certificates", suite, f"{path}.part.tar", timeout=3600)
+        options, mirror = archive(suite)
+        run("mmdebstrap", "--variant=apt", "--mode=root", f"--arch={arch}", "--include=ca-certificates", *options, suite, f"{path}.part.tar",
+            *mirror, timeout=3600)
         os.rename(f"{path}.part.tar", path)
     return path
 
@@ -90,7 +107,7 @@ class Root:
         for folder, folders, files in os.walk(self.path):
             for name in folders + files:
                 path = os.path.relpath(os.path.join(folder, name), self.path)
-                if not path.startswith(bookkeeping) and not path.endswith("-"):  # passwd- and the like
+                if not path.startswith(bookkeeping) and not path.endswith(("-", ".usr-is-merged")):  # passwd-; a mark of Ubuntu 24.04's own
                     found.add(path)
         return found
 
