@@ -27,7 +27,7 @@ struct SamplingParams {
   float presence_penalty = 0;    // subtracted once from the logit of a seen token
   float frequency_penalty = 0;   // subtracted as often as the token was seen
   int32_t repeat_last_n = 64;
-  bool count_answer_only = false;  // presence and frequency leave the prompt's tokens out, as vLLM does
+  bool count_answer_only = false;       // presence and frequency leave the prompt's tokens out, as vLLM does
   std::map<int32_t, float> logit_bias;  // added to the logits of these ids
 
   std::optional<uint64_t> seed;   // the same seed gives the same tokens, on every machine; none: a random one

@@ -21,7 +21,7 @@ struct OfferedTools {
   enum class Choice { kNone, kAuto, kRequired, kNamed };
   struct Function {
     std::string name, description;
-    std::string schema;   // of its arguments: JSON
+    std::string schema;  // of its arguments: JSON
     // Its arguments have the schema whenever it is called. Without it only where tool_choice says that it must be: whoever offers a
     // function with a schema that cannot be enforced is not refused for that, and its arguments are some object.
     bool strict = false;

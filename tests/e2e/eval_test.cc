@@ -7,9 +7,9 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include "base/json.h"
 #include <sstream>
 
+#include "base/json.h"
 #include "formats/safetensors.h"
 #include "support/compare.h"
 #include "support/npy.h"

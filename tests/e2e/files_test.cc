@@ -4,9 +4,9 @@
 
 #include <filesystem>
 #include <fstream>
-#include "base/json.h"
 #include <sstream>
 
+#include "base/json.h"
 #include "model/fixture.h"
 #include "support/gguf_files.h"
 #include "support/process.h"

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include "base/json.h"
 
+#include "base/json.h"
 #include "support/npy.h"
 #include "support/process.h"
 #include "support/real_model.h"

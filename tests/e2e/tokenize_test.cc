@@ -5,9 +5,9 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include "base/json.h"
 #include <sstream>
 
+#include "base/json.h"
 #include "support/paths.h"
 #include "support/process.h"
 #include "support/real_model.h"

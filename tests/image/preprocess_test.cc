@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include "base/json.h"
 
+#include "base/json.h"
 #include "image/files.h"
 
 namespace carat::test {

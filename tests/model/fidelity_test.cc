@@ -4,9 +4,9 @@
 #include <cmath>
 #include <fstream>
 #include <iostream>
-#include "base/json.h"
 #include <numeric>
 
+#include "base/json.h"
 #include "model/fixture.h"
 #include "model/reference_ops.h"
 #include "support/real_model.h"

@@ -4,8 +4,8 @@
 
 #include <array>
 #include <functional>
-#include "base/json.h"
 
+#include "base/json.h"
 #include "formats/dequant.h"
 #include "model/fixture.h"
 #include "model/reference.h"

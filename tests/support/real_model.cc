@@ -2,8 +2,8 @@
 
 #include <cstdlib>
 #include <fstream>
-#include "base/json.h"
 
+#include "base/json.h"
 #include "support/paths.h"
 
 namespace carat::test {

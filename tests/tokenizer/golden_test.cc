@@ -1,9 +1,9 @@
 // Every golden text, from each kind of vocabulary: Hugging Face's ids, its decoded text, and the same text as a stream.
 #include <gtest/gtest.h>
 
-#include "base/json.h"
 #include <sstream>
 
+#include "base/json.h"
 #include "base/utf8.h"
 #include "tokenizer/detokenizer.h"
 #include "tokenizer/gemma_vocabulary.h"

@@ -2,8 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <functional>
-#include "base/json.h"
 
+#include "base/json.h"
 #include "tokenizer/gemma_vocabulary.h"
 #include "tokenizer/small_vocabulary.h"
 

@@ -8,21 +8,23 @@
 
 namespace carat::cuda {
 
-inline constexpr int kHalfRows = 256;     // that buffers of halves are filled up to
-inline constexpr int kHalfGroups = 18;    // of 8 outputs, a block's: 144, two heads of SigLIP
+inline constexpr int kHalfRows = 256;   // that buffers of halves are filled up to
+inline constexpr int kHalfGroups = 18;  // of 8 outputs, a block's: 144, two heads of SigLIP
 inline constexpr int kHalfOutputs = 8 * kHalfGroups;
-inline constexpr int kHalfColumns = 64;   // of a stage
-inline constexpr int kHeadColumns = 72;   // that a head of the tower is filled up to
+inline constexpr int kHalfColumns = 64;                               // of a stage
+inline constexpr int kHeadColumns = 72;                               // that a head of the tower is filled up to
 inline constexpr int kHeadGroups = kHeadColumns / 8, kHeadSteps = 5;  // of 8 and of 16 columns
-inline constexpr int kVisionKeys = 64;    // of a stage of attention
+inline constexpr int kVisionKeys = 64;                                // of a stage of attention
 inline constexpr int kVisionKeyBytes = kVisionKeys / 16 * kHeadSteps * 512;
 inline constexpr int kVisionStageBytes = kVisionKeyBytes + kVisionKeys / 16 * kHeadGroups * 256;
 inline constexpr int kVisionQueries = 128;  // patches of a block of attention
 inline constexpr int kVisionStages = 4;
-inline constexpr int kVisionOctets = 5;   // of 8 columns that a lane holds of a row: up to 1,280 columns; SigLIP's have 1,152
+inline constexpr int kVisionOctets =
+    5;  // of 8 columns that a lane holds of a row: up to 1,280 columns; SigLIP's have 1,152
 
 // Blocks of eight warps that multiply and four that copy (sm_90), or of four warps that do both.
-inline constexpr int kWideThreads = 384, kWideRows = 256, kShortRows = 128;  // rows: of a block, where there are many or few
+inline constexpr int kWideThreads = 384, kWideRows = 256,
+                     kShortRows = 128;  // rows: of a block, where there are many or few
 inline constexpr int kNarrowThreads = 128, kNarrowStages = 2, kNarrowRows = 128;
 constexpr int half_stage_bytes(int rows) { return (rows + kHalfOutputs) * kHalfColumns * 2; }
 constexpr int wide_stages(int rows) { return rows == kWideRows ? 4 : 6; }
@@ -51,8 +53,8 @@ struct VisionHeads {
   int64_t query_plane, key_plane;  // bytes from the first pieces to the second ones
   int32_t planes;
   int32_t heads, patches, padded;  // patches: that there are; padded: with those that are not
-  float query_scale;  // includes log2(e)
-  float key_scale;    // of keys and values: a power of two
+  float query_scale;               // includes log2(e)
+  float key_scale;                 // of keys and values: a power of two
 };
 
 enum class HalfKind { kStore, kAdd, kGelu, kGelu2, kGeluRows, kHeads, kText, kGated };
@@ -68,15 +70,15 @@ struct HalfGemmParams {
   int32_t passes;    // 1: first pieces; 2: and the second ones of x; 3: and those of the weights
   int32_t rows, outputs;
   int32_t row_tiles, output_tiles;
-  const float* sums;   // finish_*: the products themselves [rows][sums_stride]
+  const float* sums;  // finish_*: the products themselves [rows][sums_stride]
   int32_t sums_stride;
-  float factor;        // of the products, before the bias
-  const float* bias;   // [outputs] or null
-  float* out;          // kStore, kAdd: [rows][out_stride]
-  const float* base;   // kAdd: what it is added to, [rows][out_stride]
+  float factor;       // of the products, before the bias
+  const float* bias;  // [outputs] or null
+  float* out;         // kStore, kAdd: [rows][out_stride]
+  const float* base;  // kAdd: what it is added to, [rows][out_stride]
   int32_t out_stride;
-  RowsOut to;          // kGelu: one plane of halves, kGelu2: two, kGeluRows: floats
-  VisionHeads heads;   // kHeads
+  RowsOut to;         // kGelu: one plane of halves, kGelu2: two, kGeluRows: floats
+  VisionHeads heads;  // kHeads
   // kText: out, as ProductParams has it; a row's columns in `splits` parts of their own, [splits][rows][out_stride].
   int32_t group_step, group_first, splits;
   Rounded gated;  // kGated: gelu of the even groups times the odd ones, as cores
@@ -131,38 +133,38 @@ struct VisionAttendParams {
 };
 
 // Every kernel of the tower: name and parameters.
-#define CARAT_CUDA_VISION_KERNELS(X)           \
-  X(half_wide_kStore, HalfGemmParams)          \
-  X(half_wide_kAdd, HalfGemmParams)            \
-  X(half_wide_kGelu, HalfGemmParams)           \
-  X(half_wide_kGelu2, HalfGemmParams)          \
-  X(half_wide_kGeluRows, HalfGemmParams)       \
-  X(half_wide_kHeads, HalfGemmParams)          \
-  X(half_narrow_kStore, HalfGemmParams)        \
-  X(half_narrow_kAdd, HalfGemmParams)          \
-  X(half_narrow_kGelu, HalfGemmParams)         \
-  X(half_narrow_kGelu2, HalfGemmParams)        \
-  X(half_narrow_kGeluRows, HalfGemmParams)     \
-  X(half_narrow_kHeads, HalfGemmParams)        \
-  X(finish_kAdd, HalfGemmParams)               \
-  X(finish_kGelu, HalfGemmParams)              \
-  X(finish_kGelu2, HalfGemmParams)             \
-  X(finish_kGeluRows, HalfGemmParams)          \
-  X(finish_kHeads, HalfGemmParams)             \
-  X(finish_kStore, HalfGemmParams)             \
-  X(half_repack, HalfRepackParams)             \
-  X(row_length, RowLengthParams)               \
-  X(vision_patches, PatchesParams)             \
-  X(vision_norm, LayerNormParams)              \
-  X(vision_pool, PoolParams)                   \
-  X(vision_attend_1, VisionAttendParams)       \
+#define CARAT_CUDA_VISION_KERNELS(X)       \
+  X(half_wide_kStore, HalfGemmParams)      \
+  X(half_wide_kAdd, HalfGemmParams)        \
+  X(half_wide_kGelu, HalfGemmParams)       \
+  X(half_wide_kGelu2, HalfGemmParams)      \
+  X(half_wide_kGeluRows, HalfGemmParams)   \
+  X(half_wide_kHeads, HalfGemmParams)      \
+  X(half_narrow_kStore, HalfGemmParams)    \
+  X(half_narrow_kAdd, HalfGemmParams)      \
+  X(half_narrow_kGelu, HalfGemmParams)     \
+  X(half_narrow_kGelu2, HalfGemmParams)    \
+  X(half_narrow_kGeluRows, HalfGemmParams) \
+  X(half_narrow_kHeads, HalfGemmParams)    \
+  X(finish_kAdd, HalfGemmParams)           \
+  X(finish_kGelu, HalfGemmParams)          \
+  X(finish_kGelu2, HalfGemmParams)         \
+  X(finish_kGeluRows, HalfGemmParams)      \
+  X(finish_kHeads, HalfGemmParams)         \
+  X(finish_kStore, HalfGemmParams)         \
+  X(half_repack, HalfRepackParams)         \
+  X(row_length, RowLengthParams)           \
+  X(vision_patches, PatchesParams)         \
+  X(vision_norm, LayerNormParams)          \
+  X(vision_pool, PoolParams)               \
+  X(vision_attend_1, VisionAttendParams)   \
   X(vision_attend_2, VisionAttendParams)
 
 // And those of the text model: bf16, blocks of 256 or of 128 rows.
-#define CARAT_CUDA_CORE_KERNELS(X)     \
-  X(core_text_256, HalfGemmParams)     \
-  X(core_text_128, HalfGemmParams)     \
-  X(core_gated_256, HalfGemmParams)    \
+#define CARAT_CUDA_CORE_KERNELS(X)  \
+  X(core_text_256, HalfGemmParams)  \
+  X(core_text_128, HalfGemmParams)  \
+  X(core_gated_256, HalfGemmParams) \
   X(core_gated_128, HalfGemmParams)
 
 }  // namespace carat::cuda
