@@ -8,6 +8,7 @@ import os
 import random
 import socket
 import struct
+import threading
 import time
 import unittest
 
@@ -241,26 +242,38 @@ class Streams(unittest.TestCase):
         """Streams that were asked for and wait for their turn cost 40 kB each at most: under 20 MB together."""
         with Server("ollama", "--max-num-seqs", "1", "--max-queue", "600", "--disable-log-requests") as server:
             server.post("/api/generate", {"model": "g270", "prompt": "a", "stream": False, "options": {"num_predict": 3}})
-            asked = lambda tokens: request(json.dumps({"model": "g270", "prompt": "the cat and the dog", "options": {"num_predict": tokens}}))
-            connect = lambda: socket.create_connection((server.host, server.port))
-            streams = [connect()]
-            streams[0].sendall(asked(-1))
-            streams[0].recv(1)
-            before = server.resident_bytes()
-            for _ in range(500):
-                streams.append(connect())
-                streams[-1].sendall(asked(5))
+            # Nothing is endless: those with a higher priority, one after the other, keep the one place.
+            first = {"model": "g270", "prompt": "a", "max_tokens": 1000, "ignore_eos": True, "priority": -1}
+            kept = threading.Event()
+
+            def keep_the_place():
+                while not kept.is_set():
+                    self.assertEqual(server.post("/v1/completions", first).status, 200)
+
+            keepers = [threading.Thread(target=keep_the_place) for _ in range(4)]
+            for keeper in keepers:
+                keeper.start()
             deadline = time.monotonic() + 60
+            while server.metric("vllm:num_requests_waiting") < 3:
+                self.assertLess(time.monotonic(), deadline)
+            before = server.resident_bytes()
+            asked = request(json.dumps({"model": "g270", "prompt": "the cat and the dog", "options": {"num_predict": 5}}))
+            streams = []
+            for _ in range(500):
+                streams.append(socket.create_connection((server.host, server.port)))
+                streams[-1].sendall(asked)
             while server.metric("vllm:num_requests_waiting") < 500:
                 self.assertLess(time.monotonic(), deadline)
                 time.sleep(0.05)
             cost = server.resident_bytes() - before
+            kept.set()
             print(f"500 idle streams: {cost / 1e6:.1f} MB")
             if "ASAN_OPTIONS" not in os.environ:  # a sanitizer keeps what was freed
                 self.assertLess(cost, 20_000_000)
             for stream in streams:
                 stream.close()
-            deadline = time.monotonic() + 300
+            for keeper in keepers:
+                keeper.join()
             while server.metric("vllm:num_requests_running") + server.metric("vllm:num_requests_waiting") > 0:
                 self.assertLess(time.monotonic(), deadline)
                 time.sleep(0.05)
