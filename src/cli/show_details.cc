@@ -18,40 +18,10 @@ std::string shortened(std::string_view text) {
   return fmt::format("{}{}", line, line.size() < text.size() ? "..." : "");
 }
 
-template <class T>
-std::string number(std::span<const std::byte> bytes, size_t index) {
-  return fmt::to_string(GgufNumbers<T>(bytes)[index]);
-}
-
+// An array's element that is an array itself says nothing.
 std::string element(GgufType type, std::span<const std::byte> bytes, size_t index) {
-  switch (type) {
-    case GgufType::kU8:
-      return std::to_string(GgufNumbers<uint8_t>(bytes)[index]);
-    case GgufType::kI8:
-      return std::to_string(GgufNumbers<int8_t>(bytes)[index]);
-    case GgufType::kU16:
-      return number<uint16_t>(bytes, index);
-    case GgufType::kI16:
-      return number<int16_t>(bytes, index);
-    case GgufType::kU32:
-      return number<uint32_t>(bytes, index);
-    case GgufType::kI32:
-      return number<int32_t>(bytes, index);
-    case GgufType::kF32:
-      return number<float>(bytes, index);
-    case GgufType::kBool:
-      return GgufNumbers<uint8_t>(bytes)[index] != 0 ? "true" : "false";
-    case GgufType::kU64:
-      return number<uint64_t>(bytes, index);
-    case GgufType::kI64:
-      return number<int64_t>(bytes, index);
-    case GgufType::kF64:
-      return number<double>(bytes, index);
-    case GgufType::kString:
-    case GgufType::kArray:
-      break;
-  }
-  return {};
+  if (type == GgufType::kArray) return {};
+  return visit_gguf_number(type, bytes, index, [](auto number) { return fmt::to_string(number); });
 }
 
 std::string value_text(const GgufValue& value) {

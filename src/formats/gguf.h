@@ -50,6 +50,39 @@ class GgufNumbers {
   std::span<const std::byte> bytes_;
 };
 
+// f(x), x being number `index` of those in `bytes`, as its own type (bool for kBool). Not for texts and arrays.
+template <class F>
+decltype(auto) visit_gguf_number(GgufType type, std::span<const std::byte> bytes, size_t index, F&& f) {
+  switch (type) {
+    case GgufType::kU8:
+      return f(GgufNumbers<uint8_t>(bytes)[index]);
+    case GgufType::kI8:
+      return f(GgufNumbers<int8_t>(bytes)[index]);
+    case GgufType::kU16:
+      return f(GgufNumbers<uint16_t>(bytes)[index]);
+    case GgufType::kI16:
+      return f(GgufNumbers<int16_t>(bytes)[index]);
+    case GgufType::kU32:
+      return f(GgufNumbers<uint32_t>(bytes)[index]);
+    case GgufType::kI32:
+      return f(GgufNumbers<int32_t>(bytes)[index]);
+    case GgufType::kF32:
+      return f(GgufNumbers<float>(bytes)[index]);
+    case GgufType::kU64:
+      return f(GgufNumbers<uint64_t>(bytes)[index]);
+    case GgufType::kI64:
+      return f(GgufNumbers<int64_t>(bytes)[index]);
+    case GgufType::kF64:
+      return f(GgufNumbers<double>(bytes)[index]);
+    case GgufType::kBool:
+    case GgufType::kString:
+    case GgufType::kArray:
+      break;
+  }
+  CARAT_ASSERT(type == GgufType::kBool);
+  return f(GgufNumbers<uint8_t>(bytes)[index] != 0);
+}
+
 // An array of strings inside the file: each an u64 length and its characters, so it is read from front to back.
 class GgufStrings {
  public:

@@ -72,66 +72,32 @@ std::string template_text(const chat::OpenModel& model) {
 
 namespace {
 
-template <class T>
-T number(const GgufValue& value) {
-  return GgufNumbers<T>(value.bytes)[0];
-}
-
-void write_scalar(JsonWriter& json, const GgufValue& value) {
-  switch (value.type) {
-    case GgufType::kU8:
-      json.value(uint32_t{number<uint8_t>(value)});
-      break;
-    case GgufType::kI8:
-      json.value(int32_t{number<int8_t>(value)});
-      break;
-    case GgufType::kU16:
-      json.value(uint32_t{number<uint16_t>(value)});
-      break;
-    case GgufType::kI16:
-      json.value(int32_t{number<int16_t>(value)});
-      break;
-    case GgufType::kU32:
-      json.value(number<uint32_t>(value));
-      break;
-    case GgufType::kI32:
-      json.value(number<int32_t>(value));
-      break;
-    case GgufType::kF32:
-      json.value(number<float>(value));
-      break;
-    case GgufType::kBool:
-      json.value(number<uint8_t>(value) != 0);
-      break;
-    case GgufType::kU64:
-      json.value(number<uint64_t>(value));
-      break;
-    case GgufType::kI64:
-      json.value(number<int64_t>(value));
-      break;
-    case GgufType::kF64:
-      json.value(number<double>(value));
-      break;
-    case GgufType::kString:
-      json.value(std::string_view(reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size()));
-      break;
-    case GgufType::kArray:
-      json.null();  // write_value looks into it
-      break;
-  }
+void write_number(JsonWriter& json, GgufType type, std::span<const std::byte> bytes, size_t index) {
+  visit_gguf_number(type, bytes, index, [&](auto number) {
+    if constexpr (std::is_same_v<decltype(number), bool>) {
+      json.value(number);
+    } else {
+      json.value(+number);  // an 8-bit one is no character
+    }
+  });
 }
 
 // Arrays are told to whoever asks for everything.
 void write_value(JsonWriter& json, const GgufValue& value, bool verbose) {
-  if (value.type != GgufType::kArray || !verbose || value.element == GgufType::kArray) return write_scalar(json, value);
+  if (value.type == GgufType::kString) {
+    json.value(std::string_view(reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size()));
+    return;
+  }
+  if (value.type != GgufType::kArray) return write_number(json, value.type, value.bytes, 0);
+  if (!verbose || value.element == GgufType::kArray) {
+    json.null();
+    return;
+  }
   json.begin_array();
   if (value.element == GgufType::kString) {
     for (const std::string_view text : GgufStrings(value.bytes, value.count)) json.value(text);
-  } else if (value.count > 0) {
-    const size_t size = value.bytes.size() / value.count;
-    for (size_t i = 0; i < value.count; ++i) {
-      write_scalar(json, {.key = {}, .type = value.element, .bytes = value.bytes.subspan(i * size, size)});
-    }
+  } else {
+    for (size_t i = 0; i < value.count; ++i) write_number(json, value.element, value.bytes, i);
   }
   json.end_array();
 }
