@@ -29,6 +29,8 @@ double sum(std::span<const double> weights) {
   return total;
 }
 
+bool bars_end(const SampleSpec& spec) { return spec.generated < spec.params->min_tokens && !spec.end_ids.empty(); }
+
 void penalize(std::span<const uint32_t> sorted_window, const SamplingParams& params, std::vector<float>& logits) {
   for (size_t i = 0; i < sorted_window.size();) {
     const uint32_t id = sorted_window[i] / 2;
@@ -90,11 +92,15 @@ Sampled Sampler::sample(std::span<const float> logits, const SampleSpec& spec, i
   return sampled;
 }
 
+bool takes_logits_as_they_are(const SampleSpec& spec) {
+  const SamplingParams& params = *spec.params;
+  return !params.has_penalty() && params.logit_bias.empty() && spec.allowed.empty() && !bars_end(spec);
+}
+
 int32_t most_that_decide(const SampleSpec& spec) {
   const SamplingParams& params = *spec.params;
-  const bool bars_end = spec.generated < params.min_tokens && !spec.end_ids.empty();
-  const bool changed = params.has_penalty() || !params.logit_bias.empty() || bars_end || !spec.allowed.empty();
-  return params.temperature == 0 || params.logprobs || changed ? 0 : std::max(0, params.top_k);
+  const bool whole = params.temperature == 0 || params.logprobs || !takes_logits_as_they_are(spec);
+  return whole ? 0 : std::max(0, params.top_k);
 }
 
 Sampled Sampler::sample_most(std::span<const Candidate> most, const SampleSpec& spec) {
@@ -128,14 +134,13 @@ void Sampler::collect_window(const SampleSpec& spec, int32_t own_token) {
 
 std::span<const float> Sampler::adjusted(std::span<const float> logits, const SampleSpec& spec, int32_t own_token) {
   const SamplingParams& params = *spec.params;
-  const bool bars_end = spec.generated < params.min_tokens && !spec.end_ids.empty();
   collect_window(spec, own_token);
-  if (window_.empty() && params.logit_bias.empty() && !bars_end && spec.allowed.empty()) return logits;
+  if (takes_logits_as_they_are(spec)) return logits;
 
   logits_.assign(logits.begin(), logits.end());
   for (const auto& [id, bias] : params.logit_bias) logits_[static_cast<size_t>(id)] += bias;
   penalize(window_, params, logits_);
-  if (bars_end) {
+  if (bars_end(spec)) {
     for (int32_t id : spec.end_ids) logits_[static_cast<size_t>(id)] = kMinusInfinity;
   }
   for (size_t id = 0; !spec.allowed.empty() && id < logits_.size(); ++id) {

@@ -47,6 +47,9 @@ std::vector<TokenLogprob> top_logprobs(std::span<const float> logits, int32_t co
 // No logit is NaN or +inf, and one is finite (-inf is a probability of zero).
 bool usable(std::span<const float> logits);
 
+// No penalty, bias, mask or barred end changes them before the filters.
+bool takes_logits_as_they_are(const SampleSpec& spec);
+
 // How many of the most probable tokens of a row decide the draw, whatever the others are; 0: all of the row may.
 int32_t most_that_decide(const SampleSpec& spec);
 

@@ -103,10 +103,7 @@ class CudaBackend final : public Backend {
 
   // Whether the token is the most probable one, and nothing more is asked for.
   static bool is_argmax(const SampleSpec& spec) {
-    const SamplingParams& p = *spec.params;
-    return p.temperature == 0 && !p.logprobs && p.logit_bias.empty() && spec.allowed.empty() &&
-           p.repetition_penalty == 1 && p.presence_penalty == 0 && p.frequency_penalty == 0 &&
-           (spec.generated >= p.min_tokens || spec.end_ids.empty());
+    return spec.params->temperature == 0 && !spec.params->logprobs && takes_logits_as_they_are(spec);
   }
 
   void draw(Half& half, size_t i) {
