@@ -96,11 +96,6 @@ const Json* member(const Json& object, const char* name) {
   return it == object.end() || it->is_null() ? nullptr : &*it;
 }
 
-std::string text_member(const Json& object, const char* name) {
-  const Json* value = member(object, name);
-  return value != nullptr && value->is_string() ? value->get<std::string>() : "";
-}
-
 const char* go_type(const Json& value) {
   switch (value.type()) {
     case Json::value_t::null:

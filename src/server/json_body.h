@@ -33,8 +33,6 @@ JsonText read_json(std::string_view body);
 
 // What an object has under that name; null for nothing, for null, and for what is no object.
 const Json* member(const Json& object, const char* name);
-// The text of that name; "" for anything else.
-std::string text_member(const Json& object, const char* name);
 
 // "null", "bool", "number", "string", "array", "object": Go's words for what a value is.
 const char* go_type(const Json& value);

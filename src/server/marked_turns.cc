@@ -5,6 +5,7 @@
 
 #include "chat/marked_calls.h"
 #include "server/json_body.h"
+#include "store/json_access.h"
 
 namespace carat::server {
 namespace {
@@ -53,7 +54,7 @@ class Parts {
     bool first = true;
     for (const auto& [name, schema] : by_name(properties)) {
       text((std::exchange(first, false) ? "" : ",") + name + ":{description:");
-      quoted(text_member(*schema, "description"));
+      quoted(json_text(*schema, "description"));
       if (const Json* choices = member(*schema, "enum")) {
         text(",enum:");
         value(*choices);
@@ -127,8 +128,8 @@ std::string text_of(const ChatMessage& message) {
 // declaration:get_weather{description:<escape>...<escape>,parameters:{...}}
 void declare(Parts& parts, const Json& function) {
   parts.mark(kStartDeclaration);
-  parts.text("declaration:" + text_member(function, "name") + "{description:");
-  parts.quoted(text_member(function, "description"));
+  parts.text("declaration:" + json_text(function, "name") + "{description:");
+  parts.quoted(json_text(function, "description"));
   if (const Json* parameters = member(function, "parameters"); parameters != nullptr && parameters->is_object()) {
     parts.text(",parameters:{");
     parts.inner(*parameters, false);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "server/tool_requests.h"
+#include "store/json_access.h"
 
 namespace carat::server {
 
@@ -12,9 +13,9 @@ namespace {
 Result<PictureSource> read_picture(const Json& part) {
   const Error expected{ErrorCode::kInvalidArgument, "a picture: expected an image_url, or a source of base64 or a url"};
   if (const auto source = part.find("source"); source != part.end()) {
-    const std::string type = text_member(*source, "type");
-    if (type == "base64") return picture_of_base64(text_member(*source, "data"));
-    if (type == "url") return picture_of_url(text_member(*source, "url"));
+    const std::string type = json_text(*source, "type");
+    if (type == "base64") return picture_of_base64(json_text(*source, "data"));
+    if (type == "url") return picture_of_url(json_text(*source, "url"));
     return expected;
   }
   const auto url = part.find("image_url");
@@ -38,7 +39,7 @@ void read_content(const Json& content, ChatMessage& message, std::vector<Picture
       message.parts.push_back({ChatPart::Kind::kText, part.get<std::string>()});
       continue;
     }
-    const std::string type = text_member(part, "type");
+    const std::string type = json_text(part, "type");
     if (type == "image_url" || type == "image" || type == "input_image") {
       auto picture = read_picture(part);
       if (!picture.ok()) return fields.rule("content", picture.error().message);
@@ -93,15 +94,15 @@ void read_texts(const Json& content, ChatMessage& message, Fields& fields) {
 
 // Responses' items that are no messages. False: it is one.
 bool read_item(const Json& json, std::vector<ChatMessage>& out, Fields& fields) {
-  const std::string type = text_member(json, "type");
+  const std::string type = json_text(json, "type");
   if (type == "function_call") {
-    add_call(tool_call_of(text_member(json, "call_id"), text_member(json, "name"), json.value("arguments", Json())),
-             out, fields);
+    add_call(tool_call_of(json_text(json, "call_id"), json_text(json, "name"), json.value("arguments", Json())), out,
+             fields);
   } else if (type == "function_call_output") {
     const Json output = json.value("output", Json());
     ChatMessage read;
     read_texts(output, read, fields);
-    out.push_back(tool_result(out, text_member(json, "call_id"), said(read)));
+    out.push_back(tool_result(out, json_text(json, "call_id"), said(read)));
   } else {
     return false;
   }
@@ -111,17 +112,16 @@ bool read_item(const Json& json, std::vector<ChatMessage>& out, Fields& fields) 
 // Anthropic's parts that are calls of the model, and results in a user's turn, which stand before its text.
 void read_tool_parts(const Json& content, ChatMessage& message, std::vector<ChatMessage>& out, Fields& fields) {
   for (const Json& part : content) {
-    const std::string type = text_member(part, "type");
+    const std::string type = json_text(part, "type");
     if (type == "tool_use") {
-      Result<ToolCall> call =
-          tool_call_of(text_member(part, "id"), text_member(part, "name"), part.value("input", Json()));
+      Result<ToolCall> call = tool_call_of(json_text(part, "id"), json_text(part, "name"), part.value("input", Json()));
       if (!call) return fields.rule("messages", call.error().message);
       message.tool_calls.push_back(std::move(*call));
     } else if (type == "tool_result") {
       ChatMessage read;
       read_texts(part.value("content", Json()), read, fields);
       const bool failed = part.contains("is_error") && part["is_error"] == true;
-      out.push_back(tool_result(out, text_member(part, "tool_use_id"), (failed ? "error: " : "") + said(read)));
+      out.push_back(tool_result(out, json_text(part, "tool_use_id"), (failed ? "error: " : "") + said(read)));
     }
   }
 }
@@ -159,7 +159,7 @@ void read_messages(Fields& fields, const Json* list, std::vector<ChatMessage>& o
           inner.rule("messages", call.error().message);
       }
     }
-    if (message.role == "tool") message = tool_result(out, text_member(json, "tool_call_id"), said(message));
+    if (message.role == "tool") message = tool_result(out, json_text(json, "tool_call_id"), said(message));
     fields.merge(inner);
     // Anthropic's user who only hands over results says nothing.
     if (message.parts.empty() && message.role == "user" && !out.empty() && out.back().role == "tool") continue;

@@ -9,6 +9,7 @@
 #include "server/message_requests.h"
 #include "server/python_float.h"
 #include "server/tool_requests.h"
+#include "store/json_access.h"
 
 namespace carat::server {
 namespace {
@@ -29,7 +30,7 @@ void take_shape(OpenAiCommon& out, GrammarKind kind, std::string text) {
 
 // response_format, and text.format of Responses, where the schema lies beside the type. False for an unknown type.
 bool read_format(const Json& format, const char* field, OpenAiCommon& out) {
-  const std::string type = text_member(format, "type");
+  const std::string type = json_text(format, "type");
   if (type == "json_object") {
     take_shape(out, GrammarKind::kJsonSchema, any_json_object().text);
   } else if (type == "json_schema") {
@@ -160,7 +161,7 @@ void read_common(Fields& fields, OpenAiCommon& out) {
   }
   if (const Json* format = fields.object("response_format")) {
     if (!read_format(*format, "response_format", out)) {
-      const std::string type = text_member(*format, "type");
+      const std::string type = json_text(*format, "type");
       Fields inner(*format, "'response_format', ");
       inner.wrong("type", "literal_error", "Input should be 'text', 'json_object' or 'json_schema'", Json(type));
       fields.merge(inner);

@@ -6,6 +6,7 @@
 
 #include "base/entropy.h"
 #include "server/tool_requests.h"
+#include "store/json_access.h"
 
 namespace carat::server {
 namespace {
@@ -54,14 +55,14 @@ Status read_tools(const Json& list, OfferedTools& out) {
   for (size_t i = 0; i < list.size(); ++i) {
     const Json& tool = list[i];
     if (!tool.is_object()) return invalid(fmt::format("tools[{}]: expected an object", i));
-    const std::string type = text_member(tool, "type");
+    const std::string type = json_text(tool, "type");
     if (!type.empty() && type != "function" && type != "custom") {
       return invalid(fmt::format("tools[{}].type: \"{}\" is not there, only functions are", i, type));
     }
     const Json* inner = member(tool, "function");
     const Json& holder = inner != nullptr && inner->is_object() ? *inner : tool;
     OfferedTools::Function function;
-    function.name = text_member(holder, "name");
+    function.name = json_text(holder, "name");
     if (!is_name(function.name)) {
       return invalid(fmt::format("tools[{}]: a function needs a name of letters, digits and _-.:/", i));
     }
@@ -78,7 +79,7 @@ Status read_tools(const Json& list, OfferedTools& out) {
     const Json* strict = member(holder, "strict");
     function.strict = strict != nullptr && *strict == true;
     Json shown{{"name", function.name}};
-    function.description = text_member(holder, "description");
+    function.description = json_text(holder, "description");
     if (!function.description.empty()) shown["description"] = function.description;
     shown["parameters"] = arguments;
     told.push_back({{"type", "function"}, {"function", std::move(shown)}});
@@ -98,7 +99,7 @@ Status read_tool_choice(const Json* choice, OfferedTools& out) {
     const Json* disable = member(*choice, "disable_parallel_tool_use");
     if (disable != nullptr && *disable == true) out.parallel = false;
   }
-  const std::string word = choice->is_string() ? choice->get<std::string>() : text_member(*choice, "type");
+  const std::string word = choice->is_string() ? choice->get<std::string>() : json_text(*choice, "type");
   if (word == "none") {
     out.choice = Choice::kNone;
   } else if (word == "auto") {
@@ -107,7 +108,7 @@ Status read_tool_choice(const Json* choice, OfferedTools& out) {
     out.choice = Choice::kRequired;
   } else if (choice->is_object() && (word == "function" || word == "tool")) {
     const Json* inner = member(*choice, "function");
-    out.named = text_member(inner != nullptr ? *inner : *choice, "name");
+    out.named = json_text(inner != nullptr ? *inner : *choice, "name");
     out.choice = Choice::kNamed;
     const auto is_it = [&](const OfferedTools::Function& function) { return function.name == out.named; };
     if (std::none_of(out.functions.begin(), out.functions.end(), is_it)) {
@@ -218,7 +219,7 @@ Result<ToolCall> read_tool_call(const Json& json) {
   const Json* inner = member(json, "function");
   if (inner == nullptr || !inner->is_object()) return invalid("a tool call needs a function");
   const Json* arguments = member(*inner, "arguments");
-  return tool_call_of(text_member(json, "id"), text_member(*inner, "name"), arguments != nullptr ? *arguments : Json());
+  return tool_call_of(json_text(json, "id"), json_text(*inner, "name"), arguments != nullptr ? *arguments : Json());
 }
 
 std::string random_call_id(std::string_view prefix, size_t length) {
