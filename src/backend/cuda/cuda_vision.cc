@@ -21,12 +21,6 @@ constexpr const char* kStageNames[] = {"patches", "norms", "qkv", "attention", "
 
 size_t to_size(int64_t value) { return static_cast<size_t>(value); }
 
-constexpr const char* kTypeNames[] = {
-#define CARAT_TYPE_NAME(name) #name,
-    CARAT_CUDA_TYPES(CARAT_TYPE_NAME)
-#undef CARAT_TYPE_NAME
-};
-
 // A power of two that keeps what is not larger than `bound` within a half.
 float half_scale(float bound) {
   if (!(bound > kLargest)) return 1;
@@ -104,7 +98,7 @@ class CudaVision final : public VisionEncoder {
       CARAT_TRY(*kernel, device_->find(name));
     }
     for (size_t type = 0; type < kTileTypes; ++type) {
-      CARAT_TRY(gemm_[type], device_->find(std::string("gemm_") + kTypeNames[type]));
+      CARAT_TRY(gemm_[type], device_->find(std::string("gemm_") + kTileTypeNames[type]));
     }
     CARAT_TRY(weights_, TowerWeights::load(*device_, *tower_));
     at_ = lay_out(config_, weights_, precision_);
@@ -249,10 +243,8 @@ class CudaVision final : public VisionEncoder {
     q.out_stride = m.tiles.rows;
     q.group_step = 1;
     q.rows = rows;
-    const TileFormat format = tile_format(m.tiles.type);
-    const auto scales = to_size(2 * 128 * format.subs * (format.min ? 2 : 1)) * sizeof(float);
     launch(gemm_[static_cast<size_t>(m.tiles.type)], q, div_ceil(m.tiles.groups, kGemmGroups),
-           div_ceil(rows, 16 * kGemmTiles), kGemmThreads, 2 * to_size(gemm_stage_bytes(m.tiles.type)) + 128 + scales);
+           div_ceil(rows, 16 * kGemmTiles), kGemmThreads, to_size(gemm_shared_bytes(m.tiles.type)));
     const Device::Kernel finish[] = {kernels_.finish_kStore, kernels_.finish_kAdd,      kernels_.finish_kGelu,
                                      kernels_.finish_kGelu2, kernels_.finish_kGeluRows, kernels_.finish_kHeads};
     p.sums = q.out;

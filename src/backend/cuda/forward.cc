@@ -17,12 +17,6 @@ constexpr int64_t kLaneRows = 4;                     // rows that are multiplied
 // Blocks of four warps that write a row: two blocks of 32 columns for each warp.
 uint32_t row_blocks(const Rounded& x) { return static_cast<uint32_t>(div_ceil(x.chunks, 2)); }
 
-constexpr const char* kTypeNames[] = {
-#define CARAT_TYPE_NAME(name) #name,
-    CARAT_CUDA_TYPES(CARAT_TYPE_NAME)
-#undef CARAT_TYPE_NAME
-};
-
 }  // namespace
 
 Result<std::unique_ptr<Forward>> Forward::create(Device& device, const ModelConfig& config, const Weights& weights,
@@ -48,7 +42,7 @@ Status Forward::find_kernels() {
     CARAT_TRY(*kernel, device_.find(name));
   }
   for (size_t type = 0; type < kTileTypes; ++type) {
-    const std::string name = kTypeNames[type];
+    const std::string name = kTileTypeNames[type];
     CARAT_TRY(kernels_.product_1[type], device_.find("product_1_" + name));
     CARAT_TRY(kernels_.product_4[type], device_.find("product_4_" + name));
     CARAT_TRY(kernels_.product_fragments[type], device_.find("product_fragments_" + name));

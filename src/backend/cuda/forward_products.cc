@@ -35,12 +35,10 @@ void Forward::product(const ProductPart& part, const Rounded& x, float* out, int
     launch(kernel, p, groups, 1, 1, warps * 32, warps * (rows == 1 ? 1 : 4) * 8 * sizeof(float));
   } else if (rows > kFragmentRows && (rows > kNarrowProductRows || whole_tiles >= multiprocessors_)) {
     const bool quantised = is_quantised(part.matrix);
-    const TileFormat format = tile_format(part.matrix.type);
-    const auto scales = static_cast<size_t>(quantised ? 2 * 128 * format.subs * (format.min ? 2 : 1) : 0);
     const int32_t tall = 16 * (quantised ? kGemmTiles : kFloatTiles);
     launch(kernels_.gemm[type], p, div_ceil(groups, static_cast<uint32_t>(quantised ? kGemmGroups : kFloatGroups)),
            static_cast<uint32_t>(div_ceil<int64_t>(rows, tall)), 1, quantised ? kGemmThreads : kFloatThreads,
-           2 * static_cast<size_t>(gemm_stage_bytes(part.matrix.type)) + 128 + scales * sizeof(float));
+           static_cast<size_t>(gemm_shared_bytes(part.matrix.type)));
   } else {
     const bool wide = groups >= 8 * multiprocessors_;  // four groups a block read the rows once
     launch(wide ? kernels_.product_wide[type] : kernels_.product_fragments[type], p,

@@ -24,6 +24,12 @@ constexpr int gemm_stage_bytes(TileType type) {
   return format.quantised() ? kGemmTiles * (4096 + 256 + 512) + kGemmGroups * format.tile_bytes()
                             : kFloatTiles * 4096 + kFloatGroups * format.tile_bytes() / 2;
 }
+// All that a block takes: behind those, the scales of quantised weights.
+constexpr int gemm_shared_bytes(TileType type) {
+  const TileFormat format = tile_format(type);
+  const int scales = format.quantised() ? 2 * 128 * format.subs * (format.min ? 2 : 1) : 0;
+  return 2 * gemm_stage_bytes(type) + 128 + scales * 4;
+}
 
 struct TileMatrix {
   const uint8_t* data;  // [groups][chunks] tiles
@@ -311,6 +317,13 @@ constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, 
 #define CARAT_CUDA_TYPES(X) X(F32) X(F16) X(BF16) CARAT_CUDA_QUANTISED_TYPES(X)
 #define CARAT_CUDA_QUANTISED_TYPES(X) \
   X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS)
+
+// By TileType: what the names of the kernels that are compiled for each type end in.
+inline constexpr const char* kTileTypeNames[] = {
+#define CARAT_TYPE_NAME(name) #name,
+    CARAT_CUDA_TYPES(CARAT_TYPE_NAME)
+#undef CARAT_TYPE_NAME
+};
 
 // Every kernel but product_{1,4,fragments,wide}_TYPE and gemm_TYPE (ProductParams) and head_row_TYPE (DecodeParams): name and parameters.
 #define CARAT_CUDA_KERNELS(X)         \
