@@ -1,9 +1,9 @@
 // The vision tower on every instruction set: against Hugging Face's values, against the oracle, against itself.
 #include <atomic>
 #include <limits>
-#include <random>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/small_tower.h"
 #include "backend/vision_encoder.h"
 #include "model/fixture.h"
 #include "model/vision_reference.h"
@@ -28,28 +28,6 @@ std::unique_ptr<VisionEncoder> encoder(std::shared_ptr<const VisionTower> tower,
   return std::move(*made);
 }
 
-// A head size that is no multiple of 16, a number of patches that is no multiple of 64, an ffn of odd panels.
-VisionConfig tower_config() {
-  VisionConfig config;
-  config.layers = 2;
-  config.width = 80;
-  config.ffn_width = 144;
-  config.heads = 2;
-  config.image_size = 168;
-  config.patch_size = 14;
-  config.tokens = 36;
-  config.text_width = 96;
-  return config;
-}
-
-std::vector<float> random_pixels(const VisionConfig& config, unsigned seed) {
-  std::mt19937 random(seed);
-  std::uniform_real_distribution<float> uniform(-1, 1);
-  std::vector<float> pixels(config.pixels());
-  for (float& pixel : pixels) pixel = uniform(random);
-  return pixels;
-}
-
 TEST(CpuVisionTest, EveryInstructionSetAgreesWithHuggingFace) {
   const auto tower = open_vision(golden("gemma3-tiny-vision"), 256);
   ASSERT_TRUE(tower.ok()) << tower.error().message;
@@ -58,17 +36,9 @@ TEST(CpuVisionTest, EveryInstructionSetAgreesWithHuggingFace) {
   const std::vector<float> pixels = values_of<float>(*expected, "pixel_values");
   for (const std::string& name : kernel_names()) {
     const auto vision = encoder(*tower, name, 2);
-    std::vector<float> all_hidden, all_features;
-    const size_t image = (*tower)->config.pixels();
-    for (size_t begin = 0; begin < pixels.size(); begin += image) {
-      std::vector<float> hidden;
-      const auto features = vision->encode(std::span(pixels).subspan(begin, image), {}, &hidden);
-      ASSERT_TRUE(features.ok()) << features.error().message;
-      all_hidden.insert(all_hidden.end(), hidden.begin(), hidden.end());
-      all_features.insert(all_features.end(), features->begin(), features->end());
-    }
-    EXPECT_TRUE(rows_within(all_hidden, values_of<float>(*expected, "vision_hidden"), 128, 1e-4)) << name;
-    EXPECT_TRUE(rows_within(all_features, values_of<float>(*expected, "image_features"), 256, 1e-4)) << name;
+    const Seen seen = see_all(*vision, pixels, (*tower)->config.pixels());
+    EXPECT_TRUE(rows_within(seen.hidden, values_of<float>(*expected, "vision_hidden"), 128, 1e-4)) << name;
+    EXPECT_TRUE(rows_within(seen.features, values_of<float>(*expected, "image_features"), 256, 1e-4)) << name;
   }
 }
 

@@ -170,27 +170,12 @@ CARAT_DEVICE void mma_k16(int* d, uint32_t a0, uint32_t a1, uint32_t b) {
   mma_k32(d, a, b, 0);
 }
 CARAT_DEVICE float emulated_bf16(uint32_t word, int i) { return bits_to_float((word >> (16 * i)) << 16); }
-// m16n8k16: a0 (group, 2t..), a1 (group + 8), a2 (group, 8 + 2t..), a3; b0 (column group, 2t..), b1 (8 + 2t..)
-CARAT_DEVICE void mma_bf16(float* d, const uint32_t* a, uint32_t b0, uint32_t b1) {
-  const uint32_t words[6] = {a[0], a[1], a[2], a[3], b0, b1};
-  const auto* all = emulator::exchange(words, 6);
-  const int group = emulated_lane() / 4, t = emulated_lane() % 4;
-  for (int i = 0; i < 4; ++i) {
-    const int column = 2 * t + i % 2;
-    for (int half = 0; half < 2; ++half) {
-      for (int k = 0; k < 4; ++k) {
-        for (int j = 0; j < 2; ++j) {
-          d[i] +=
-              emulated_bf16(all[4 * group + k][2 * half + i / 2], j) * emulated_bf16(all[4 * column + k][4 + half], j);
-        }
-      }
-    }
-  }
-}
 CARAT_DEVICE float emulated_half(uint32_t word, int i) {
   return half_to_float(static_cast<uint16_t>(word >> (16 * i)));
 }
-CARAT_DEVICE void mma_f16(float* d, const uint32_t* a, uint32_t b0, uint32_t b1) {
+// m16n8k16: a0 (group, 2t..), a1 (group + 8), a2 (group, 8 + 2t..), a3; b0 (column group, 2t..), b1 (8 + 2t..)
+template <float (*kValue)(uint32_t, int)>
+void emulated_mma_16_bits(float* d, const uint32_t* a, uint32_t b0, uint32_t b1) {
   const uint32_t words[6] = {a[0], a[1], a[2], a[3], b0, b1};
   const auto* all = emulator::exchange(words, 6);
   const int group = emulated_lane() / 4, t = emulated_lane() % 4;
@@ -199,12 +184,17 @@ CARAT_DEVICE void mma_f16(float* d, const uint32_t* a, uint32_t b0, uint32_t b1)
     for (int half = 0; half < 2; ++half) {
       for (int k = 0; k < 4; ++k) {
         for (int j = 0; j < 2; ++j) {
-          d[i] +=
-              emulated_half(all[4 * group + k][2 * half + i / 2], j) * emulated_half(all[4 * column + k][4 + half], j);
+          d[i] += kValue(all[4 * group + k][2 * half + i / 2], j) * kValue(all[4 * column + k][4 + half], j);
         }
       }
     }
   }
+}
+CARAT_DEVICE void mma_bf16(float* d, const uint32_t* a, uint32_t b0, uint32_t b1) {
+  emulated_mma_16_bits<emulated_bf16>(d, a, b0, b1);
+}
+CARAT_DEVICE void mma_f16(float* d, const uint32_t* a, uint32_t b0, uint32_t b1) {
+  emulated_mma_16_bits<emulated_half>(d, a, b0, b1);
 }
 CARAT_DEVICE uint32_t pack_halves(float low, float high) {
   return static_cast<uint32_t>(float_to_half(high)) << 16 | float_to_half(low);

@@ -3,11 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <limits>
-#include <random>
 
 #include "backend/cuda/cuda_backend.h"
 #include "backend/cuda/cuda_vision.h"
 #include "backend/cuda/emulated_device.h"
+#include "backend/small_tower.h"
 #include "model/fixture.h"
 #include "model/vision_reference.h"
 #include "model/vision_synth.h"
@@ -35,28 +35,6 @@ class CudaVisionTest : public testing::TestWithParam<int> {
   }
 };
 
-// Heads of 40, 144 patches, which are no whole blocks of anything, an ffn of odd panels.
-VisionConfig tower_config() {
-  VisionConfig config;
-  config.layers = 2;
-  config.width = 80;
-  config.ffn_width = 144;
-  config.heads = 2;
-  config.image_size = 168;
-  config.patch_size = 14;
-  config.tokens = 36;
-  config.text_width = 96;
-  return config;
-}
-
-std::vector<float> random_pixels(const VisionConfig& config, unsigned seed) {
-  std::mt19937 random(seed);
-  std::uniform_real_distribution<float> uniform(-1, 1);
-  std::vector<float> pixels(config.pixels());
-  for (float& pixel : pixels) pixel = uniform(random);
-  return pixels;
-}
-
 TEST_P(CudaVisionTest, AgreesWithHuggingFace) {
   const auto tower = open_vision(golden("gemma3-tiny-vision"), 256);
   ASSERT_TRUE(tower.ok()) << tower.error().message;
@@ -65,21 +43,13 @@ TEST_P(CudaVisionTest, AgreesWithHuggingFace) {
   const std::vector<float> pixels = values_of<float>(*expected, "pixel_values");
   for (const Precision precision : {Precision::kExact, Precision::kFast}) {
     const auto vision = encoder(*tower, precision);
-    std::vector<float> all_hidden, all_features;
-    const size_t image = (*tower)->config.pixels();
-    for (size_t begin = 0; begin < pixels.size(); begin += image) {
-      std::vector<float> hidden;
-      const auto features = vision->encode(std::span(pixels).subspan(begin, image), {}, &hidden);
-      ASSERT_TRUE(features.ok()) << features.error().message;
-      all_hidden.insert(all_hidden.end(), hidden.begin(), hidden.end());
-      all_features.insert(all_features.end(), features->begin(), features->end());
-    }
+    const Seen seen = see_all(*vision, pixels, (*tower)->config.pixels());
     // Fast: what goes into a product is rounded to 11 bits, so it and the product are off by 2^-11 / sqrt(6) = 2e-4 of their
     // size. Such roundings: of the patches, and six in each of three layers; independent, they add up to 8.7e-4. The worst of
     // 16,384 values is off by 4.5 times that.
     const double tolerance = precision == Precision::kExact ? 1e-4 : 4e-3;
-    EXPECT_TRUE(rows_within(all_hidden, values_of<float>(*expected, "vision_hidden"), 128, tolerance));
-    EXPECT_TRUE(rows_within(all_features, values_of<float>(*expected, "image_features"), 256, tolerance));
+    EXPECT_TRUE(rows_within(seen.hidden, values_of<float>(*expected, "vision_hidden"), 128, tolerance));
+    EXPECT_TRUE(rows_within(seen.features, values_of<float>(*expected, "image_features"), 256, tolerance));
   }
 }
 
