@@ -5,7 +5,6 @@ Containerfile.cuda is not built: its bases are in registries that cannot be reac
 """
 
 import json
-import os
 import pathlib
 import shutil
 import tempfile
@@ -13,8 +12,6 @@ import unittest
 
 import roots
 
-ARCH = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-QUESTION = ("carat", "run", roots.MODEL, "What is the capital of France?", "--temperature", "0", "--num-predict", "1")
 
 
 class Container(unittest.TestCase):
@@ -26,13 +23,13 @@ class Container(unittest.TestCase):
         cls.policy = cls.folder / "policy.json"
         cls.policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
         base = cls.buildah("from", "scratch").strip()
-        cls.buildah("add", base, roots.tarball(ARCH), "/")
+        cls.buildah("add", base, roots.tarball(roots.OWN), "/")
         cls.buildah("commit", "--format", "docker", base, "localhost/debian:12")
         cls.buildah("rm", base)
         context = cls.folder / "context"
         (context / "dist").mkdir(parents=True)
-        shutil.copy(roots.package(ARCH), context / "dist")
-        cls.buildah("build", "--isolation", "chroot", "--format", "docker", "--build-arg", "BASE=localhost/debian:12", "--build-arg", f"TARGETARCH={ARCH}",
+        shutil.copy(roots.package(roots.OWN), context / "dist")
+        cls.buildah("build", "--isolation", "chroot", "--format", "docker", "--build-arg", "BASE=localhost/debian:12", "--build-arg", f"TARGETARCH={roots.OWN}",
                     "--file", roots.CHECKOUT / "deploy" / "Containerfile", "--tag", "carat", context)
         cls.container = cls.buildah("from", "carat").strip()
         cls.mounted = pathlib.Path(cls.buildah("mount", cls.container).strip())
@@ -64,7 +61,7 @@ class Container(unittest.TestCase):
                             before=("unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"))
 
     def test_it_answers_with_no_network(self):
-        self.assertEqual(self.inside(*QUESTION).strip(), "Paris")
+        self.assertEqual(self.inside(*roots.QUESTION).strip(), "Paris")
 
     def test_it_is_nobody(self):
         self.assertEqual(self.inside("id", "-un").strip(), "carat")
@@ -91,7 +88,7 @@ class Container(unittest.TestCase):
             root=$0; shift
             if touch "$root/usr/bin/x" 2>/dev/null; then exit 9; fi
             exec chroot "$root" setpriv --reuid=carat --regid=carat --init-groups env HOME=/var/lib/carat CARAT_HOME=/var/lib/carat "$@"
-            """, self.mounted, self.volume, *QUESTION).stdout
+            """, self.mounted, self.volume, *roots.QUESTION).stdout
         self.assertEqual(said.strip(), "Paris")
 
 

@@ -33,10 +33,8 @@ class Deb:
         cls.package = roots.package(cls.arch)
         cls.root = roots.Root(cls.arch, cls.suite)
         shutil.copy(cls.package, cls.root.path / "var" / cls.package.name)
-        cls.root("apt-get", "update", network=True)
         # What it depends on comes first: what is there after the purge must be what is there now.
-        depends = roots.run("dpkg-deb", "--field", cls.package, "Depends").stdout
-        cls.root.apt("install", *(part.split("(")[0].strip() for part in depends.split(",")))
+        cls.root.install_needs_of(cls.package)
         cls.before = cls.root.files()
         cls.root.apt("install", f"/var/{cls.package.name}")
         cls.root.put_model(owner="carat:carat")

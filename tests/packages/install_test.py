@@ -4,7 +4,6 @@ signed, and what must not be installed."""
 import functools
 import hashlib
 import http.server
-import os
 import pathlib
 import shutil
 import tempfile
@@ -13,7 +12,6 @@ import unittest
 
 import roots
 
-ARCH = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -27,14 +25,14 @@ class Install(unittest.TestCase):
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="carat-site-"))
         cls.site = cls.folder / "site"
         cls.site.mkdir()
-        shutil.copy(roots.package(ARCH), cls.site)
+        shutil.copy(roots.package(roots.OWN), cls.site)
         shutil.copy(roots.CHECKOUT / "deploy" / "install.sh", cls.site)
-        cls.name = roots.package(ARCH).name
+        cls.name = roots.package(roots.OWN).name
         cls.list_and_sign()
         cls.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(cls.site)))
         threading.Thread(target=cls.server.serve_forever, daemon=True).start()
         cls.base = f"http://127.0.0.1:{cls.server.server_address[1]}"
-        cls.root = roots.Root(ARCH)
+        cls.root = roots.Root(roots.OWN)
         cls.root("apt-get", "update", network=True)
         cls.root.apt("install", "curl", "openssl")
         shutil.copy(cls.folder / "public.pem", cls.root.path / "etc/carat-release.pem")

@@ -16,7 +16,9 @@ TARBALLS = CHECKOUT / "build" / "roots"
 DIST = pathlib.Path(os.environ.get("CARAT_DIST", CHECKOUT / "dist"))
 UBUNTU = ("jammy", "noble")  # 22.04 and 24.04; for arm64 they are elsewhere (ports.ubuntu.com)
 UBUNTU_KEYS = "https://archive.ubuntu.com/ubuntu/pool/main/u/ubuntu-keyring/ubuntu-keyring_2021.03.26_all.deb"
+OWN = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]  # this machine's processor, as Debian names it
 MODEL = "gemma3:270m-pt"
+QUESTION = ("carat", "run", MODEL, "What is the capital of France?", "--temperature", "0", "--num-predict", "1")  # Paris
 STORE = pathlib.Path(os.environ.get("CARAT_HOME", pathlib.Path.home() / ".carat"))
 MANIFEST = "manifests/registry.ollama.ai/library/gemma3/270m-pt"
 
@@ -40,12 +42,11 @@ def run(*command, check=True, timeout=1800, **options):
 
 def may_run(arch):
     """Whether programs of that processor start here."""
-    own = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
     handler = {"arm64": "qemu-aarch64", "amd64": "qemu-x86_64"}[arch]
-    if own != arch and not pathlib.Path("/proc/sys/fs/binfmt_misc/status").exists():
+    if OWN != arch and not pathlib.Path("/proc/sys/fs/binfmt_misc/status").exists():
         run("mount", "-t", "binfmt_misc", "binfmt_misc", "/proc/sys/fs/binfmt_misc", check=False)
         run("update-binfmts", "--enable", handler, check=False)
-    return own == arch or pathlib.Path("/proc/sys/fs/binfmt_misc", handler).exists()
+    return OWN == arch or pathlib.Path("/proc/sys/fs/binfmt_misc", handler).exists()
 
 
 def archive(suite):
@@ -99,6 +100,12 @@ class Root:
 
     def apt(self, *arguments):
         return self("apt-get", "--yes", "--no-install-recommends", *arguments, network=True)
+
+    def install_needs_of(self, package, *more):
+        """What the package depends on, without it."""
+        self("apt-get", "update", network=True)
+        depends = run("dpkg-deb", "--field", package, "Depends").stdout
+        self.apt("install", *more, *(part.split("(")[0].strip() for part in depends.split(",")))
 
     def files(self):
         """Every path of the root, but what apt and dpkg write down for themselves."""

@@ -10,8 +10,6 @@ import unittest
 
 import roots
 
-ARCH = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-QUESTION = ("carat", "run", roots.MODEL, "What is the capital of France?", "--temperature", "0", "--num-predict", "1")
 
 
 class Service(unittest.TestCase):
@@ -19,12 +17,10 @@ class Service(unittest.TestCase):
     def setUpClass(cls):
         if not shutil.which("systemd-nspawn"):
             raise unittest.SkipTest("no systemd-nspawn (systemd-container)")
-        cls.root = roots.Root(ARCH)
-        cls.package = roots.package(ARCH)
+        cls.root = roots.Root(roots.OWN)
+        cls.package = roots.package(roots.OWN)
         shutil.copy(cls.package, cls.root.path / "var" / cls.package.name)
-        cls.root("apt-get", "update", network=True)
-        depends = roots.run("dpkg-deb", "--field", cls.package, "Depends").stdout
-        cls.root.apt("install", "systemd", "systemd-sysv", *(part.split("(")[0].strip() for part in depends.split(",")))
+        cls.root.install_needs_of(cls.package, "systemd", "systemd-sysv")
         cls.root.put_model()
         # As it is delivered, but that it is not waited for a minute.
         quick = cls.root.path / "etc/systemd/system/carat.service.d/quick.conf"
@@ -77,7 +73,7 @@ class Service(unittest.TestCase):
         self.assertEqual(listening, [f"0100007F:{11434:04X}"], "127.0.0.1:11434 and nothing else")
 
     def test_2_it_answers_with_all_that_the_unit_forbids(self):
-        self.assertEqual(self.as_somebody(*QUESTION), "Paris")
+        self.assertEqual(self.as_somebody(*roots.QUESTION), "Paris")
         self.assertIn(roots.MODEL, self.as_somebody("carat", "ps"), "the service answered, not the command")
         said = self.inside("systemd-analyze", "security", "--threshold=30", "--no-pager", "carat", check=False)
         self.assertEqual(said.returncode, 0, said.stdout[-200:])
@@ -92,7 +88,7 @@ class Service(unittest.TestCase):
         self.inside("systemctl", "kill", "--signal=STOP", "carat")
         self.wait_for(lambda: self.shown("ActiveState") == "active" and self.shown("MainPID") not in ("0", before))
         self.assertIn("Watchdog timeout", self.inside("journalctl", "--unit", "carat", "--no-pager").stdout)
-        self.assertEqual(self.as_somebody(*QUESTION), "Paris")
+        self.assertEqual(self.as_somebody(*roots.QUESTION), "Paris")
 
     def test_5_a_stop_is_clean_and_a_purge_leaves_the_models(self):
         self.inside("systemctl", "stop", "carat")

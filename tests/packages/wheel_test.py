@@ -11,7 +11,7 @@ import unittest
 import roots
 
 MACHINE = os.uname().machine
-QUESTION = ("run", roots.MODEL, "What is the capital of France?", "--temperature", "0", "--num-predict", "1", "--no-server")
+QUESTION = (*roots.QUESTION[1:], "--no-server")
 
 
 def wheel():
