@@ -14,7 +14,7 @@ import tempfile
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 TARBALLS = CHECKOUT / "build" / "roots"
 DIST = pathlib.Path(os.environ.get("CARAT_DIST", CHECKOUT / "dist"))
-UBUNTU = ("jammy", "noble")  # 22.04 and 24.04; for arm64 they are elsewhere (ports.ubuntu.com)
+UBUNTU = ("jammy", "noble", "resolute")  # 22.04, 24.04, 26.04; for arm64 the first two are elsewhere (ports.ubuntu.com)
 UBUNTU_KEYS = "https://archive.ubuntu.com/ubuntu/pool/main/u/ubuntu-keyring/ubuntu-keyring_2021.03.26_all.deb"
 OWN = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]  # this machine's processor, as Debian names it
 MODEL = "gemma3:270m-pt"
