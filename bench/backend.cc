@@ -1,6 +1,6 @@
 // Times a backend without a model's files: random weights of a real shape, decode, prefill and batches, and the time of
 // each stage. With check= it first compares tokens with another backend, bit for bit.
-//   backend_bench SHAPE TYPE BACKEND [threads=N] [precision=fast] [check=BACKEND] [prefill=2048,8192] [decode=0,4096] [batch=8,64]
+//   backend_bench SHAPE TYPE BACKEND [threads=N,..] [precision=fast] [check=BACKEND] [prefill=2048,8192] [decode=0,4096] [batch=8,64]
 #include "backend/backend.h"
 
 #include <fmt/format.h>
@@ -143,8 +143,8 @@ void print_stages(Backend& backend, int steps) {
 }
 
 void decode(Backend& backend, const ModelConfig& config, int32_t depth) {
-  const int32_t steps = 128;
-  Runner runner(backend, config, 1, depth + steps + 80, 2048);
+  constexpr int kMost = 128;  // tokens; fewer where they take a second
+  Runner runner(backend, config, 1, depth + kMost + 80, 2048);
   int32_t filled = 0;
   do {
     const int32_t count = std::max(1, std::min(2048, depth - filled));
@@ -154,9 +154,10 @@ void decode(Backend& backend, const ModelConfig& config, int32_t depth) {
   for (int i = 0; i < 8; ++i) runner.run(runner.plan(1, true, true));
   backend.stage_times();
   const double begin = now();
-  for (int i = 0; i < steps; ++i) runner.run(runner.plan(1, true, true));
-  const double seconds = now() - begin;
-  fmt::print("decode at {}: {:.0f} tok/s, {:.0f} GB/s of weights\n", depth, steps / seconds,
+  int steps = 0;
+  double seconds = 0;
+  for (; steps < kMost && seconds < 1; seconds = now() - begin, ++steps) runner.run(runner.plan(1, true, true));
+  fmt::print("decode at {}: {:.1f} tok/s, {:.1f} GB/s of weights\n", depth, steps / seconds,
              static_cast<double>(backend.info().decode_bytes) * steps / seconds / 1e9);
   print_stages(backend, steps);
 }
@@ -235,7 +236,7 @@ std::vector<int32_t> numbers(const char* text) {
 int main(int argc, char** argv) {
   if (argc < 4) {
     fmt::print(
-        "usage: backend_bench SHAPE TYPE BACKEND [threads=N] [precision=fast] [check=BACKEND] [prefill=N,..] "
+        "usage: backend_bench SHAPE TYPE BACKEND [threads=N,..] [precision=fast] [check=BACKEND] [prefill=N,..] "
         "[decode=DEPTH,..] "
         "[batch=N,..]\n");
     return 2;
@@ -246,33 +247,34 @@ int main(int argc, char** argv) {
   double begin = now();
   const Model model = random_model(*shape, *recipe);
   fmt::print("{} {}: random weights in {:.1f} s\n", argv[1], argv[2], now() - begin);
-  begin = now();
-  int threads = 0;
+  std::vector<int32_t> threads{0};
   Precision precision = Precision::kExact;
   for (int i = 4; i < argc; ++i) {
-    std::sscanf(argv[i], "threads=%d", &threads);
+    if (std::strchr(argv[i], '=') == nullptr) return 2;
+    if (std::strncmp(argv[i], "threads=", 8) == 0) threads = numbers(argv[i] + 8);
     if (std::strcmp(argv[i], "precision=fast") == 0) precision = Precision::kFast;
   }
-  auto backend = must(create_backend({argv[3], threads, precision}, model.config, model.weights));
-  fmt::print("{}: loaded in {:.2f} s, {} MB a token\n", backend->info().name, now() - begin,
-             backend->info().decode_bytes / 1000000);
   bool same = true;
-  for (int i = 4; i < argc; ++i) {
-    const char* value = std::strchr(argv[i], '=');
-    if (value == nullptr) return 2;
-    const std::string what(argv[i], static_cast<size_t>(value - argv[i]));
-    ++value;
-    if (what == "check") {
-      same = check(*backend, model, value) && same;
-      continue;
+  for (const int32_t count : threads) {
+    begin = now();
+    auto backend = must(create_backend({argv[3], count, precision}, model.config, model.weights));
+    fmt::print("{}: {} threads, loaded in {:.2f} s, {} MB a token\n", backend->info().name, backend->info().threads,
+               now() - begin, backend->info().decode_bytes / 1000000);
+    for (int i = 4; i < argc; ++i) {
+      const char* value = std::strchr(argv[i], '=') + 1;
+      const std::string what(argv[i], static_cast<size_t>(value - 1 - argv[i]));
+      if (what == "check") same = check(*backend, model, value) && same;
+      if (what == "decode") {
+        for (const int32_t n : numbers(value)) decode(*backend, model.config, n);
+      }
+      if (what == "prefill") {
+        for (const int32_t n : numbers(value)) prefill(*backend, model.config, n);
+      }
+      if (what == "batch") {
+        for (const int32_t n : numbers(value)) batch(*backend, model.config, n);
+      }
+      std::fflush(stdout);
     }
-    if (what == "threads" || what == "precision") continue;
-    for (const int32_t n : numbers(value)) {
-      if (what == "decode") decode(*backend, model.config, n);
-      if (what == "prefill") prefill(*backend, model.config, n);
-      if (what == "batch") batch(*backend, model.config, n);
-    }
-    std::fflush(stdout);
   }
   return same ? 0 : 1;
 }
