@@ -10,6 +10,7 @@ namespace {
 
 constexpr int kMatvecRows = 4;  // rows of activations that decoding multiplies as it unpacks
 constexpr int kMatvecTile = 4;  // as many at a time
+constexpr int kRowChains = 2;   // of additions, side by side, where there is one row and one panel
 constexpr int kGemmRows =
     3;  // rows of activations that a prefill tile keeps in registers: with 4, GCC spills one (78 GOPS, not 129)
 constexpr int kGemmPanels = 1;    // panels that such a tile takes together

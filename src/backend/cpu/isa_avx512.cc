@@ -10,6 +10,7 @@ namespace {
 
 constexpr int kMatvecRows = 24;   // rows of activations that decoding multiplies as it unpacks
 constexpr int kMatvecTile = 4;    // as many at a time
+constexpr int kRowChains = 4;     // of additions, side by side, where there is one row and one panel
 constexpr int kGemmRows = 8;      // rows of activations that a prefill tile keeps in registers
 constexpr int kGemmPanels = 2;    // panels that such a tile takes together
 constexpr int kScoreChains = 2;   // of a head, side by side, when four rows read a key

@@ -9,6 +9,7 @@ namespace {
 
 constexpr int kMatvecRows = 1;    // rows of activations that decoding multiplies as it unpacks
 constexpr int kMatvecTile = 1;    // as many at a time
+constexpr int kRowChains = 1;     // of additions, side by side, where there is one row and one panel
 constexpr int kGemmRows = 1;      // rows of activations that a prefill tile keeps in registers
 constexpr int kGemmPanels = 1;    // panels that such a tile takes together
 constexpr int kScoreChains = 1;   // of a head, side by side, when four rows read a key

@@ -3,6 +3,8 @@
 
 using Integer = int16_t;  // of a weight that is expanded
 
+constexpr bool kRoundsOneRow = true;  // matvec_rounded is there
+
 template <DType kType>
 constexpr bool two_planes = false;  // of a weight that is expanded
 

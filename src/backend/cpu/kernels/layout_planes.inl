@@ -15,6 +15,8 @@
 
 using Integer = int8_t;  // of a weight that is expanded
 
+constexpr bool kRoundsOneRow = false;  // 16-bit weights are expanded whatever the rows
+
 // Of a weight that is expanded: 16-bit ones become 128 * hi + lo, too, hi in -64..63, lo in 0..127.
 template <DType kType>
 constexpr bool two_planes = pack_format(kType).scale == ScaleKind::kFound;

@@ -147,6 +147,8 @@ static void quantised_panel(const uint8_t* panel, const Activations& x, int64_t 
     }
   } else if constexpr (kUnpacks) {
     if (rows <= kMatvecRows) return matvec<kType, 1>(&panel, x, rows, &out);
+  } else if constexpr (kRoundsOneRow) {
+    if (rows == 1) return matvec_rounded<kType>(panel, x, out);
   }
   gemm_panels<kType, 1>(&panel, x, rows, &out, scratch);
 }

@@ -1,13 +1,22 @@
 // Products of panels in the layout of layout_pairs.inl: lanes are output rows throughout.
 
-// Element e (0..15) of every lane of a block; see pack_lanes. `p` are the block's words.
+// Whether element e of a lane lies whole in a word, and in which.
+template <int kBits>
+constexpr bool in_a_word(int e) {
+  return e < 16 / kBits * kBits;
+}
+template <int kBits>
+constexpr int word_of(int e) {
+  return e / (16 / kBits);
+}
+
+// Element e (0..15) of every lane of a block; see pack_lanes. `p` are the block's words, `word` is its own if it has one.
 template <int kBits, bool kTable, int e>
-[[gnu::always_inline]] static inline W element(const uint8_t* p) {
+[[gnu::always_inline]] static inline W element(const uint8_t* p, W word) {
   constexpr int kPer = 16 / kBits;
   constexpr uint16_t kMask = static_cast<uint16_t>((1u << kBits) - 1);
-  if constexpr (e < kPer * kBits) {
+  if constexpr (in_a_word<kBits>(e)) {
     constexpr int kShift = kBits * (e % kPer);
-    W word = w_load(p + 64 * (e / kPer));
     if constexpr (kShift != 0) word = w_shr<kShift>(word);
     if constexpr (kShift + kBits < 16) word = w_and(word, kMask);
     if constexpr (kTable) word = w_table(word);
@@ -42,13 +51,19 @@ struct RowPointers {
 };
 
 // isum[chain][i][t] += elements kFirst .. kLast - 1 of panel i times the pairs of row t; elements go to the chains in
-// turn, and panels share what is loaded of a row.
+// turn, and panels share what is loaded of a row. A word is loaded once for all its elements: blocks are no whole lines,
+// so that half of these loads take two.
 template <int kBits, bool kTable, int kFirst, int kLast, int kChains, int kPanels, int kRows>
 [[gnu::always_inline]] static inline void dot_elements(const uint8_t* const* words, const RowPointers<kRows>& x,
-                                                       I (*isum)[kPanels][kRows]) {
+                                                       I (*isum)[kPanels][kRows], W (&word)[kPanels]) {
   if constexpr (kFirst < kLast) {
     W w[kPanels];
-    for (int i = 0; i < kPanels; ++i) w[i] = element<kBits, kTable, kFirst>(words[i]);
+    for (int i = 0; i < kPanels; ++i) {
+      if constexpr (in_a_word<kBits>(kFirst) && (kFirst == 0 || word_of<kBits>(kFirst) != word_of<kBits>(kFirst - 1))) {
+        word[i] = w_held(w_load(words[i] + 64 * word_of<kBits>(kFirst)));
+      }
+      w[i] = element<kBits, kTable, kFirst>(words[i], word[i]);
+    }
     for (int t = 0; t < kRows; ++t) {
       const W pair = w_pair(x.at[t] + 2 * kFirst);
       for (int i = 0; i < kPanels; ++i) {
@@ -56,7 +71,7 @@ template <int kBits, bool kTable, int kFirst, int kLast, int kChains, int kPanel
         sum = w_dot(sum, w[i], pair);
       }
     }
-    dot_elements<kBits, kTable, kFirst + 1, kLast, kChains, kPanels, kRows>(words, x, isum);
+    dot_elements<kBits, kTable, kFirst + 1, kLast, kChains, kPanels, kRows>(words, x, isum, word);
   }
 }
 
@@ -65,8 +80,8 @@ template <DType kType, int kPanels, int kRows>
 static void matvec_panels(const uint8_t* const* panels, const Activations& x, float* const* out, const Ahead& ahead) {
   constexpr PackFormat kFormat = pack_format(kType);
   constexpr int kSubs = kFormat.sub_blocks;
-  constexpr int kHalf = 16 / kSubs;                            // elements of a lane per sub-block
-  constexpr int kChains = kRows == 1 && kPanels == 1 ? 2 : 1;  // of additions, so that one row does not wait for itself
+  constexpr int kHalf = 16 / kSubs;                                     // elements of a lane per sub-block
+  constexpr int kChains = kRows == 1 && kPanels == 1 ? kRowChains : 1;  // so that one row does not wait for itself
   const int64_t blocks = x.columns / kBlock;
 
   F total[kPanels][kRows], acc[kPanels][kRows];
@@ -91,6 +106,7 @@ static void matvec_panels(const uint8_t* const* panels, const Activations& x, fl
         words[i] = p[i] + kFormat.block_bytes() - kFormat.word_bytes();
       }
       const RowPointers<kRows> pairs(x.ints + block * kBlock, x.columns);
+      W word[kPanels];
 
       each_constant<0, kSubs>([&](auto sub) __attribute__((always_inline)) {
         constexpr int kSub = decltype(sub)::value;
@@ -101,7 +117,7 @@ static void matvec_panels(const uint8_t* const* panels, const Activations& x, fl
           }
         }
         dot_elements<kFormat.bits, kFormat.table, kSub * kHalf, (kSub + 1) * kHalf, kChains, kPanels, kRows>(
-            words, pairs, isum);
+            words, pairs, isum, word);
         for (int i = 0; i < kPanels; ++i) {
           const Scales w = read_scales<kType>(p[i], kSub, super[i]);
           for (int t = 0; t < kRows; ++t) {
@@ -109,7 +125,7 @@ static void matvec_panels(const uint8_t* const* panels, const Activations& x, fl
             const int32_t* s = x.sums + t * (x.columns / 16) + 2 * block;
             const int32_t sum = kSubs == 1 ? s[0] + s[1] : s[kSub];
             I integer = isum[0][i][t];
-            if constexpr (kChains == 2) integer = i_add(integer, isum[1][i][t]);
+            for (int chain = 1; chain < kChains; ++chain) integer = i_add(integer, isum[chain][i][t]);
             if constexpr (kFormat.offset != 0) integer = i_add(integer, i_set(-kFormat.offset * sum));
             acc[i][t] = f_fma(i_float(integer), f_mul(w.scale, x_scale), acc[i][t]);
             if constexpr (kFormat.has_min) {
@@ -132,7 +148,8 @@ static void matvec_panels(const uint8_t* const* panels, const Activations& x, fl
 template <int kBits, bool kTable, int kOffset, int kFirst>
 [[gnu::always_inline]] static inline void expand_elements(const uint8_t* words, int16_t* out) {
   if constexpr (kFirst < 16) {
-    w_store(out + kFirst * 32, w_sub(element<kBits, kTable, kFirst>(words), kOffset));
+    const W word = w_load(words + 64 * (in_a_word<kBits>(kFirst) ? word_of<kBits>(kFirst) : 0));
+    w_store(out + kFirst * 32, w_sub(element<kBits, kTable, kFirst>(words, word), kOffset));
     expand_elements<kBits, kTable, kOffset, kFirst + 1>(words, out);
   }
 }
@@ -144,26 +161,64 @@ static inline void expand_integers(const uint8_t* words, Integer* out) {
   expand_elements<kFormat.bits, kFormat.table, kFormat.offset, 0>(words, out);
 }
 
-// A block of 16-bit weights at p to integers: w * 2^(12 - e), where 2^e is the power of two of the largest of the
-// sixteen columns of a row.
+// Of sixteen columns of 16-bit weights, two to a line of 64 bytes: the power of two of the largest of each row, at least
+// 2^-114, so that its factor and its scale are normal numbers.
+template <DType kType>
+[[gnu::always_inline]] static inline F largest_power(const uint8_t* lines) {
+  constexpr uint16_t kMagnitude = 0x7fff;
+  W widest = w_and(w_load(lines), kMagnitude);
+  for (int i = 1; i < 8; ++i) widest = w_max(widest, w_and(w_load(lines + 64 * i), kMagnitude));
+  alignas(64) uint8_t columns[64];
+  w_store(columns, widest);
+  const F largest = f_max(load_weights<kType>(columns), load_weights<kType>(columns + 32));
+  return f_max(f_binade(largest), f_set(0x1p-114f));
+}
+
+// A line of two columns to integers: w * 2^(12 - e), where 2^e is that power.
+template <DType kType>
+[[gnu::always_inline]] static inline W rounded_line(const uint8_t* line, F factor) {
+  return w_rounded(load_weights<kType>(line), load_weights<kType>(line + 32), factor);
+}
+
+// A block of 16-bit weights at p to integers.
 template <DType kType>
 static inline void round_weights(const uint8_t* p, const Expanded& out) {
-  constexpr uint16_t kMagnitude = 0x7fff;
   for (int sub = 0; sub < 2; ++sub) {
-    const uint8_t* lines = p + sub * 512;  // two columns each
-    W widest = w_and(w_load(lines), kMagnitude);
-    for (int i = 1; i < 8; ++i) widest = w_max(widest, w_and(w_load(lines + 64 * i), kMagnitude));
-    alignas(64) uint8_t columns[64];
-    w_store(columns, widest);
-    const F largest = f_max(load_weights<kType>(columns), load_weights<kType>(columns + 32));
-    const F power = f_max(f_binade(largest), f_set(0x1p-114f));  // so that its factor and its scale are normal numbers
+    const uint8_t* lines = p + sub * 512;
+    const F power = largest_power<kType>(lines);
     const F factor = f_factor(power);
     f_store(out.scales + sub * kPanelRows, f_mul(power, f_set(0x1p-12f)));
-    for (int i = 0; i < 8; ++i) {
-      const W pairs = w_rounded(load_weights<kType>(lines + 64 * i), load_weights<kType>(lines + 64 * i + 32), factor);
-      w_store(out.weights + (8 * sub + i) * 32, pairs);
-    }
+    for (int i = 0; i < 8; ++i) w_store(out.weights + (8 * sub + i) * 32, rounded_line<kType>(lines + 64 * i, factor));
   }
+}
+
+// One panel of 16-bit weights times one row, rounded as they are multiplied.
+template <DType kType>
+static void matvec_rounded(const uint8_t* p, const Activations& x, float* out) {
+  constexpr int kAhead = 8192;
+  const int64_t blocks = x.columns / kBlock;
+  F total = f_set(-0.0f);  // the first segment is the total
+  for (int64_t segment = 0; segment < blocks; segment += kSegment) {
+    F acc = f_set(0.0f);
+    const int64_t parts_end = 2 * least(segment + kSegment, blocks);
+    for (int64_t part = 2 * segment; part < parts_end; ++part, p += 512) {
+      for (int line = 0; line < 512; line += 64) __builtin_prefetch(p + kAhead + line);
+      const F power = largest_power<kType>(p);
+      const F factor = f_factor(power);
+      I isum[kRowChains];
+      for (I& sum : isum) sum = i_set(0);
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; ++i) {
+        I& sum = isum[i % kRowChains];
+        sum = w_dot(sum, rounded_line<kType>(p + 64 * i, factor), w_pair(x.ints + part * 16 + 2 * i));
+      }
+      for (int chain = 1; chain < kRowChains; ++chain) isum[0] = i_add(isum[0], isum[chain]);
+      const F scale = f_mul(f_mul(power, f_set(0x1p-12f)), f_set(x.scales[part / 2]));
+      acc = f_fma(i_float(isum[0]), scale, acc);
+    }
+    total = f_add(total, acc);
+  }
+  f_store(out, f_mul(total, row_factor(x, 0)));
 }
 
 // Column c of row r of a block that was expanded.

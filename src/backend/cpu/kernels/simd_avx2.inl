@@ -106,6 +106,7 @@ static inline W w_load(const uint8_t* p) {
   const auto* q = reinterpret_cast<const __m256i*>(p);
   return {_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
 }
+static inline W w_held(W a) { return a; }
 static inline void w_store(void* p, W a) {
   auto* q = static_cast<__m256i*>(p);
   _mm256_storeu_si256(q, a.lo);

@@ -73,6 +73,11 @@ static inline void i_store_i16(int16_t* p, I a) {
 }
 
 static inline W w_load(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+// Kept in its register: GCC would rather load it again for each use.
+static inline W w_held(W a) {
+  asm("" : "+v"(a.v));
+  return a;
+}
 static inline void w_store(void* p, W a) { _mm512_storeu_si512(p, a.v); }
 static inline W w_and(W a, uint16_t mask) {
   return {_mm512_and_si512(a.v, _mm512_set1_epi16(static_cast<int16_t>(mask)))};

@@ -207,6 +207,7 @@ CARAT_OUTLINE W w_load(const uint8_t* p) {
   __builtin_memcpy(r.v, p, 64);
   return r;
 }
+static inline W w_held(W a) { return a; }
 static inline void w_store(void* p, W a) { __builtin_memcpy(p, a.v, 64); }
 CARAT_OUTLINE W w_and(W a, uint16_t mask) {
   CARAT_LANES(32) a.v[i] = static_cast<uint16_t>(a.v[i] & mask);
