@@ -57,10 +57,10 @@ Team::~Team() {
 
 // Spins for as long as a barrier takes; longer, and the processor is offered to others while the time is counted.
 template <class Ready>
-void Team::wait_until(Ready ready) {
+void Team::wait_until(Ready ready, Wanted wanted) {
   for (int spins = 0; spins < kSpinsBeforeYield; ++spins) {
     if (ready()) return;
-    pause_briefly();
+    if (!wanted.ask()) pause_briefly();
   }
   const auto start = TeamSize::Clock::now();
   while (!ready()) std::this_thread::yield();
@@ -121,7 +121,7 @@ void Team::worker_loop(int worker) {
   }
 }
 
-void Team::barrier(void (*last)(void*), void* argument) {
+void Team::barrier(void (*last)(void*), void* argument, Wanted wanted) {
   const uint32_t generation = generation_.load(std::memory_order_acquire);
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) == active_ - 1) {
     if (last != nullptr) last(argument);
@@ -129,14 +129,14 @@ void Team::barrier(void (*last)(void*), void* argument) {
     generation_.fetch_add(1, std::memory_order_release);
     return;
   }
-  wait_until([&] { return generation_.load(std::memory_order_acquire) != generation; });
+  wait_until([&] { return generation_.load(std::memory_order_acquire) != generation; }, wanted);
 }
 
-int64_t Team::next_stage(int64_t stage, void (*last)(void*), void* argument) {
+int64_t Team::next_stage(int64_t stage, void (*last)(void*), void* argument, const Wanted& wanted) {
   // Everybody who still claims from this stage's counter has seen it run out before arriving here; the counter of the
   // next stage was last used a stage ago, so whoever arrives may reset it, before the barrier releases anyone.
   counters_[(stage + 1) & 1].next.store(0, std::memory_order_relaxed);
-  barrier(last, argument);
+  barrier(last, argument, wanted);
   return stage + 1;
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/result.h"
 #include "base/team_size.h"
+#include "base/wanted.h"
 
 namespace carat {
 
@@ -46,8 +47,9 @@ class Team {
   int active() const { return active_; }
 
   // Every worker of a running body waits here for the others; what they wrote before is visible after. The last one to
-  // arrive runs `last` before anybody goes on: a little work between two stages without a barrier of its own.
-  void barrier(void (*last)(void* argument) = nullptr, void* argument = nullptr);
+  // arrive runs `last` before anybody goes on: a little work between two stages without a barrier of its own. The others
+  // ask the memory for what they want next meanwhile.
+  void barrier(void (*last)(void* argument) = nullptr, void* argument = nullptr, Wanted wanted = {});
 
   // Claims the next `chunk` of `count` items: the begin of the claimed range, or `count` when nothing is left.
   // The counter is one of two used in turn by stage number; next_stage() moves every worker on.
@@ -58,14 +60,15 @@ class Team {
   }
 
   // A barrier that also makes the counter of stage + 1 ready. Returns stage + 1.
-  int64_t next_stage(int64_t stage, void (*last)(void* argument) = nullptr, void* argument = nullptr);
+  int64_t next_stage(int64_t stage, void (*last)(void* argument) = nullptr, void* argument = nullptr,
+                     const Wanted& wanted = {});
 
  private:
   Team(int workers, std::vector<int> on) : workers_(workers < 1 ? 1 : workers), on_(std::move(on)), size_(workers_) {}
   void worker_loop(int worker);
   void take_part(int worker);
   template <class Ready>
-  void wait_until(Ready ready);
+  void wait_until(Ready ready, Wanted wanted = {});
 
   const int workers_;
   const std::vector<int> on_;

@@ -308,9 +308,9 @@ Result<MemoryNeed> cpu_memory_need(const BackendOptions& options, const ModelCon
 }
 
 int64_t team_claim(Team& team, int64_t stage, int64_t chunk, int64_t count) { return team.claim(stage, chunk, count); }
-int64_t team_next_stage(Team& team, int64_t stage, void (*last)(void*), void* argument) {
-  return team.next_stage(stage, last, argument);
+int64_t team_next_stage(Team& team, int64_t stage, void (*last)(void*), void* argument, const Wanted& wanted) {
+  return team.next_stage(stage, last, argument, wanted);
 }
-int team_workers(const Team& team) { return team.workers(); }
+int team_active(const Team& team) { return team.active(); }
 
 }  // namespace carat::cpu

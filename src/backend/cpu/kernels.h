@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "backend/cpu/packed.h"
+#include "base/wanted.h"
 
 namespace carat {
 class Team;
@@ -156,7 +157,7 @@ const Kernels& neon_i8mm_kernels();
 
 // Thin doors to the team, so that ISA objects instantiate nothing of the standard library.
 int64_t team_claim(Team& team, int64_t stage, int64_t chunk, int64_t count);
-int64_t team_next_stage(Team& team, int64_t stage, void (*last)(void*), void* argument);
-int team_workers(const Team& team);
+int64_t team_next_stage(Team& team, int64_t stage, void (*last)(void*), void* argument, const Wanted& wanted);
+int team_active(const Team& team);
 
 }  // namespace carat::cpu

@@ -13,24 +13,26 @@ struct Worker {
   int index;
   int64_t stage;
 
-  // Runs body(begin, end) for the items of the stage that this worker claims.
+  // Runs body(begin, end) for the items of the stage that this worker takes: a first chunk that it has known before, and
+  // then whatever it claims.
   template <class Body>
   void each(int64_t count, int64_t chunk, Body body) {
-    for (;;) {
-      const int64_t begin = team_claim(*c.team, stage, chunk, count);
-      if (begin >= count) return;
+    const int64_t claimed = chunk * team_active(*c.team);  // where the claims begin
+    int64_t begin = chunk * index;
+    while (begin < count) {
       body(begin, least(begin + chunk, count));
+      begin = claimed < count ? claimed + team_claim(*c.team, stage, chunk, count - claimed) : count;
     }
   }
-  void next() { stage = team_next_stage(*c.team, stage, nullptr, nullptr); }
+  void next(const Wanted& wanted = {}) { stage = team_next_stage(*c.team, stage, nullptr, nullptr, wanted); }
 
   // Ends a stage, and with it runs body(row) for every row of what the stage computed.
   template <class Body>
-  void next_with_rows(int64_t rows, Body body) {
+  void next_with_rows(int64_t rows, const Wanted& wanted, Body body) {
     if (rows > kFewRows) {
       next();
       each(rows, 1, [&](int64_t row, int64_t) { body(row); });
-      next();
+      next(wanted);
       return;
     }
     struct Last {
@@ -41,7 +43,7 @@ struct Worker {
         for (int64_t row = 0; row < last.rows; ++row) last.body(row);
       }
     } last{body, rows};
-    stage = team_next_stage(*c.team, stage, &Last::run, &last);
+    stage = team_next_stage(*c.team, stage, &Last::run, &last, wanted);
   }
   void done(int name, int64_t layer) const {
     if (index == 0 && c.stage_done != nullptr) c.stage_done(c.user, name, static_cast<int>(layer));
@@ -50,17 +52,68 @@ struct Worker {
 
 enum { kStageEmbed, kStageQkv, kStageAttn, kStageAttnOut, kStageGateUp, kStageDown, kStageLogits };
 
-// Panels that a worker claims at a time: enough pieces for balance, few enough that each is a long sequential read.
-// Even, so that two panels that make a block stay together.
-static inline int64_t panel_chunk(const Worker& w, int64_t panels) {
-  return most(2, least(64, panels / (8 * team_workers(*w.c.team))) / 2 * 2);
+// Panels that a worker takes at a time: enough pieces for balance, few enough that each is a long sequential read. In
+// whole pairs where two panels make a block, or share what is loaded of several rows.
+static inline int64_t panel_chunk(const Worker& w, int64_t panels, bool pairs) {
+  const int64_t chunk = least(64, panels / (8 * team_active(*w.c.team)));
+  return pairs ? most(2, chunk / 2 * 2) : most(1, chunk);
+}
+static inline int64_t products_chunk(const Worker& w, int64_t panels, int64_t rows) {
+  return panel_chunk(w, panels, rows > 1);
+}
+
+static int64_t all_panels(const PackedMatrix* const* matrices, int count) {
+  int64_t panels = 0;
+  for (int i = 0; i < count; ++i) panels += matrices[i]->panels();
+  return panels;
+}
+
+// Panels [begin, end) of a matrix, of which there may be fewer; of much, the beginning.
+static inline Wanted::Range some_panels(const PackedMatrix& m, int64_t begin, int64_t end) {
+  constexpr int64_t kMost = 128 << 10;
+  if (begin >= m.panels()) return {};
+  const int64_t bytes = (least(end, m.panels()) - begin) * static_cast<int64_t>(m.panel_bytes);
+  return {m.panel(begin), m.panel(begin) + least(kMost, bytes)};
+}
+
+// The worker's first chunk of products(), and of a layer's gate and up.
+static Wanted::Range first_products(const Worker& w, const PackedMatrix* const* matrices, int count, int64_t rows) {
+  const int64_t chunk = products_chunk(w, all_panels(matrices, count), rows);
+  int64_t begin = chunk * w.index;
+  for (int i = 0; i < count; ++i) {
+    if (begin < matrices[i]->panels()) return some_panels(*matrices[i], begin, begin + chunk);
+    begin -= matrices[i]->panels();
+  }
+  return {};
+}
+static Wanted::Range first_gated(const Worker& w, const PackedMatrix& m) {
+  const int64_t chunk = panel_chunk(w, m.panels(), true);
+  return some_panels(m, chunk * w.index, chunk * (w.index + 1));
+}
+
+// The keys and values of a task's first split.
+static Wanted first_keys(const ForwardContext& c, const LayerPack& layer, const AttnTask& task) {
+  static_assert(kSplitKeys / kPage == 4);
+  const RowPlan& row = c.plan[task.row];
+  const int64_t E = c.model->head_size;
+  Wanted wanted;
+  for (int64_t i = 0; i < 4; ++i) {
+    const int64_t position = int64_t{task.split_begin} * kSplitKeys + i * kPage;
+    if (position > row.last_key) break;
+    const int64_t at = page_of(row, layer.kind, position) * layer.page_stride + task.kv_head * kPage * E;
+    const int64_t keys = least(kPage, row.last_key + 1 - position);
+    const auto* k = reinterpret_cast<const uint8_t*>(layer.k_cache + at);
+    const auto* v = reinterpret_cast<const uint8_t*>(layer.v_cache + at);
+    wanted.pairs[i / 2][i % 2] = {k, k + (keys + 15) / 16 * 16 * E * 2};
+    wanted.pairs[2 + i / 2][i % 2] = {v, v + keys * E * 2};
+  }
+  return wanted;
 }
 
 static void products(Worker& w, const PackedMatrix* const* matrices, float* const* outs, int count,
                      const Activations& x, int64_t rows) {
-  int64_t panels = 0;
-  for (int i = 0; i < count; ++i) panels += matrices[i]->panels();
-  w.each(panels, panel_chunk(w, panels), [&](int64_t begin, int64_t end) {
+  const int64_t panels = all_panels(matrices, count);
+  w.each(panels, products_chunk(w, panels, rows), [&](int64_t begin, int64_t end) {
     int64_t first = 0;  // of matrix i among all panels
     for (int i = 0; i < count; ++i) {
       const int64_t last = first + matrices[i]->panels();
@@ -111,6 +164,18 @@ static void next_input(const ForwardContext& c, int64_t row, const float* norm, 
   norm_input(c.hidden + row * c.model->width, norm, c.norm, row, c.model->norm_epsilon, reads);
 }
 
+// What follows layer `index`.
+static Wanted::Range first_of_next(const Worker& w, int64_t index) {
+  const ModelPack& m = *w.c.model;
+  if (index + 1 == m.layers) {
+    const PackedMatrix* head[] = {&m.head};
+    return w.c.logits_count == 0 ? Wanted::Range{} : first_products(w, head, 1, w.c.logits_count);
+  }
+  const LayerPack& layer = m.layer[index + 1];
+  const PackedMatrix* qkv[] = {&layer.q, &layer.k, &layer.v};
+  return first_products(w, qkv, 3, w.c.rows);
+}
+
 static void forward_layer(Worker& w, int64_t index) {
   const ForwardContext& c = w.c;
   const ModelPack& m = *c.model;
@@ -118,35 +183,50 @@ static void forward_layer(Worker& w, int64_t index) {
   const int64_t T = c.rows;
 
   const PackedMatrix* qkv[] = {&layer.q, &layer.k, &layer.v};
+  const PackedMatrix* attn_out[] = {&layer.attn_out};
+  const PackedMatrix* down[] = {&layer.down};
   float* qkv_out[] = {c.query, c.key, c.value};
-  products(w, qkv, qkv_out, 3, c.norm, T);
-  w.next_with_rows(T, [&](int64_t row) { prepare_heads(c, layer, row); });
-  w.done(kStageQkv, index);
+  float* projected[] = {c.projected};
+  const Wanted::Range gate = first_gated(w, layer.gate);
+  const Wanted::Range up = first_gated(w, layer.up);
 
   const AttnTask* tasks = c.tasks[layer.kind];
+  const int64_t task_count = c.task_count[layer.kind];
   const bool round = reads(layer.attn_out).ints;
-  w.each(c.task_count[layer.kind], 1, [&](int64_t task, int64_t) { attend(c, layer, tasks[task], round, w.scratch); });
-  w.next();
+  // A single task of a single row is done by whoever has just prepared it, and counts as qkv: nobody can help, and a
+  // barrier with what one core has written for another takes longer.
+  const bool alone = T == 1 && task_count == 1;
+  const Wanted after_attention = {{{first_products(w, attn_out, 1, T)}, {gate, up}}};
+
+  products(w, qkv, qkv_out, 3, c.norm, T);
+  w.next_with_rows(T, w.index < task_count && !alone ? first_keys(c, layer, tasks[w.index]) : after_attention,
+                   [&](int64_t row) {
+                     prepare_heads(c, layer, row);
+                     if (alone) attend(c, layer, tasks[0], round, w.scratch);
+                   });
+  w.done(kStageQkv, index);
+
+  if (!alone) {
+    w.each(task_count, 1, [&](int64_t task, int64_t) { attend(c, layer, tasks[task], round, w.scratch); });
+    w.next(after_attention);
+  }
   w.done(kStageAttn, index);
 
-  const PackedMatrix* attn_out[] = {&layer.attn_out};
-  float* projected[] = {c.projected};
   products(w, attn_out, projected, 1, c.attended, T);
-  w.next_with_rows(T, [&](int64_t row) {
+  w.next_with_rows(T, {{{gate, up}}}, [&](int64_t row) {
     add_projected(c, row, layer.post_attn_norm);
     next_input(c, row, layer.ffn_norm, reads(layer.gate) | reads(layer.up));
   });
   w.done(kStageAttnOut, index);
 
-  w.each(layer.gate.panels(), panel_chunk(w, layer.gate.panels()), [&](int64_t begin, int64_t end) {
+  w.each(layer.gate.panels(), panel_chunk(w, layer.gate.panels(), true), [&](int64_t begin, int64_t end) {
     gated_matmul(layer.gate, layer.up, c.norm, T, c.gated, reads(layer.down), begin, end, w.scratch);
   });
-  w.next();
+  w.next({{{first_products(w, down, 1, T)}}});
   w.done(kStageGateUp, index);
 
-  const PackedMatrix* down[] = {&layer.down};
   products(w, down, projected, 1, c.gated, T);
-  w.next_with_rows(T, [&](int64_t row) {
+  w.next_with_rows(T, {{{first_of_next(w, index)}}}, [&](int64_t row) {
     add_projected(c, row, layer.post_ffn_norm);
     if (index + 1 < m.layers) next_input(c, row, m.layer[index + 1].attn_norm, qkv_reads(m.layer[index + 1]));
   });
@@ -189,7 +269,7 @@ static void forward(const ForwardContext& c, int index) {
     }
   });
   if (c.logits_count == 0) return;
-  w.next();
+  w.next({{{first_of_next(w, m.layers - 1)}}});
   const PackedMatrix* head[] = {&m.head};
   float* logits[] = {c.logits};
   products(w, head, logits, 1, c.last, c.logits_count);

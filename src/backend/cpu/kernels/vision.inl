@@ -213,7 +213,7 @@ static void vision_stage(const VisionContext& c, int64_t& stage, int64_t count, 
     if (index >= pieces || c.cancelled(c.user)) break;
     body(VisionRange{index * piece, least((index + 1) * piece, count)});
   }
-  stage = team_next_stage(*c.team, stage, nullptr, nullptr);
+  stage = team_next_stage(*c.team, stage, nullptr, nullptr, {});
 }
 
 static void vision(const VisionContext& c, int worker) {
