@@ -32,6 +32,8 @@ Result<BlobWriter> BlobWriter::open(const Blobs& blobs, std::filesystem::path pa
 Result<std::optional<BlobWriter>> BlobWriter::try_open(const Blobs& blobs, std::filesystem::path partial,
                                                        std::optional<Digest> expected) {
   CARAT_CHECK(make_folders(blobs.folder()));
+  // Who sweeps waits until the file that is made here is held: it would take it for one that somebody was killed writing.
+  CARAT_TRY(const FileLock folder_lock, FileLock::acquire(blobs.folder(), LockMode::kShared));
   OwnedFd fd(::open(partial.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644));
   if (!fd.valid()) return io_error(partial, "write it", errno);
   CARAT_TRY(auto lock, FileLock::try_adopt(std::move(fd), partial, LockMode::kExclusive));

