@@ -36,9 +36,21 @@ struct Running {
   }
 };
 
+// What a row's column comes to; a warp has a block of 32 of them.
+CARAT_DEVICE void attended(const AttentionParams& p, int row, int column, float value) {
+  if (p.round == 0) {
+    p.out[static_cast<int64_t>(row) * p.heads * p.head_size + column] = value;
+    return;
+  }
+  if (p.rounded.integers != 0) round_block(p.rounded, row, column / 32, value);
+  if (p.rounded.floats != 0) store_float(p.rounded, row, column, value);
+  if (column == 0) p.rounded.factors[row] = 1.0f;
+}
+
 // One row and query head by a block: a thread is a key, then two columns of the head, then one column.
 // blockIdx: item (a row), query head, and where p.splits is not 0 one split, counted from the row's first, into `partials`.
 CARAT_KERNEL(attend_splits, AttentionParams, kAttendThreads, 1) {
+  next_may_begin();
   auto* query = reinterpret_cast<float*>(shared_memory());  // [E]
   float* weights = query + p.head_size;                     // [256]
   float* scratch = weights + kSplit;                        // [16]
@@ -57,6 +69,9 @@ CARAT_KERNEL(attend_splits, AttentionParams, kAttendThreads, 1) {
     if (split >= end) return;
     end = split + 1;
   }
+  int64_t key_page = page_of(pages, page_count, split * kSplit + i);
+  int64_t value_page = page_of(pages, page_count, split * kSplit + warp * 32);
+  previous_wait();
   for (int e = i; e < E; e += kAttendThreads) {
     query[e] = p.qkv[(static_cast<int64_t>(row) * (p.heads + 2 * p.kv_heads) + head) * E + e];
   }
@@ -68,9 +83,7 @@ CARAT_KERNEL(attend_splits, AttentionParams, kAttendThreads, 1) {
     const bool visible = i >= seen.lo && i < seen.hi;
     float score = -bits_to_float(0x7f800000u);
     if (visible) {
-      const int key = split * kSplit + i;
-      const int64_t page = page_of(pages, page_count, key);
-      const uint16_t* keys = p.k_cache + (page * p.kv_heads + kv_head) * kKeysPerPage * E + key % kKeysPerPage * 8;
+      const uint16_t* keys = p.k_cache + (key_page * p.kv_heads + kv_head) * kKeysPerPage * E + (split * kSplit + i) % kKeysPerPage * 8;
       constexpr int kLoads = 8;  // a quarter of 256, in 16 bytes
       const int loads = E / 32;
       Words4 next[kLoads];
@@ -116,9 +129,8 @@ CARAT_KERNEL(attend_splits, AttentionParams, kAttendThreads, 1) {
     if (lane * 8 < E) {
       float a[8];
       CARAT_UNROLL for (int e = 0; e < 8; ++e) a[e] = 0.0f;
-      const int64_t page = page_of(pages, page_count, split * kSplit + warp * 32);
       const uint16_t* values =
-          p.v_cache + ((page * p.kv_heads + kv_head) * kKeysPerPage + warp * 32 % kKeysPerPage) * E + lane * 8;
+          p.v_cache + ((value_page * p.kv_heads + kv_head) * kKeysPerPage + warp * 32 % kKeysPerPage) * E + lane * 8;
       constexpr int kAtOnce = 16;
       CARAT_UNROLL_1 for (int first = 0; first < 32; first += kAtOnce) {
         if (warp * 32 + first >= group_hi || warp * 32 + first + kAtOnce <= group_lo) continue;
@@ -138,6 +150,10 @@ CARAT_KERNEL(attend_splits, AttentionParams, kAttendThreads, 1) {
       }
       CARAT_UNROLL for (int e = 0; e < 8; ++e) grouped[warp * E + lane * 8 + e] = a[e];
     }
+    if (split + 1 < end) {
+      key_page = page_of(pages, page_count, (split + 1) * kSplit + i);
+      value_page = page_of(pages, page_count, (split + 1) * kSplit + warp * 32);
+    }
     block_barrier();
     if (i < E) {
       float total = grouped[i];
@@ -146,7 +162,7 @@ CARAT_KERNEL(attend_splits, AttentionParams, kAttendThreads, 1) {
     }
   }
   if (p.splits == 0) {
-    if (i < E) p.out[(static_cast<int64_t>(row) * p.heads + head) * E + i] = div_rn(running.value, running.sum);
+    if (i < E) attended(p, row, head * E + i, div_rn(running.value, running.sum));
     return;
   }
   const int64_t at =
@@ -159,8 +175,178 @@ CARAT_KERNEL(attend_splits, AttentionParams, kAttendThreads, 1) {
   }
 }
 
+// As attend_splits, for all kGroup query heads of a kv head at once: its keys and values are read once.
+// blockIdx: item (a row), kv head, and where p.splits is not 0 one split.
+template <int kGroup>
+CARAT_DEVICE void attend_heads(const AttentionParams& p) {
+  const int E = p.head_size;
+  auto* query = reinterpret_cast<float*>(shared_memory());  // [kGroup][E]
+  float* weights = query + kGroup * E;                      // [256][kGroup]
+  float* tops = weights + kSplit * kGroup;                  // [kGroup][8]: of warps
+  float* sums = tops + kGroup * 8;                          // [kGroup]
+  float* grouped = sums + 8;                                // [8 groups][kGroup][E]
+  next_may_begin();
+  const int row = p.items[blockIdx.x], kv_head = static_cast<int>(blockIdx.y);
+  const RowInfo info = p.rows[row];
+  const int32_t* pages = p.pages + p.begin[info.seq];
+  const int page_count = p.count[info.seq];
+  const int i = thread_index(), lane = lane_index(), warp = warp_index();
+  int split = first_key(p, info.position) / kSplit;
+  int end = info.sees_until / kSplit + 1;
+  if (p.splits != 0) {
+    split += static_cast<int>(blockIdx.z);
+    if (split >= end) return;
+    end = split + 1;
+  }
+  int64_t key_page = page_of(pages, page_count, split * kSplit + i);
+  int64_t value_page = page_of(pages, page_count, split * kSplit + warp * 32);
+  previous_wait();
+  const float* from = p.qkv + (static_cast<int64_t>(row) * (p.heads + 2 * p.kv_heads) + kv_head * kGroup) * E;
+  for (int e = i; e < kGroup * E; e += kAttendThreads) query[e] = from[e];
+  block_barrier();
+
+  Running running[kGroup];
+  CARAT_UNROLL for (int h = 0; h < kGroup; ++h) running[h] = {0.0f, 0.0f, 0.0f, true};
+  for (; split < end; ++split) {
+    const Seen seen = seen_of(p, info, split);
+    const bool visible = i >= seen.lo && i < seen.hi;
+    float score[kGroup];
+    CARAT_UNROLL for (int h = 0; h < kGroup; ++h) score[h] = -bits_to_float(0x7f800000u);
+    if (visible) {
+      const uint16_t* keys = p.k_cache + (key_page * p.kv_heads + kv_head) * kKeysPerPage * E + (split * kSplit + i) % kKeysPerPage * 8;
+      constexpr int kLoads = 4;  // of 8 elements, at once
+      const int loads = E / 8;
+      int left = loads / 4;
+      Words4 next[kLoads];
+      const auto fetch = [&](int first) {
+        CARAT_UNROLL for (int k = 0; k < kLoads; ++k) {
+          if (first + k < loads) next[k] = load<Words4>(keys + (first + k) * 8 * kKeysPerPage);
+        }
+      };
+      fetch(0);
+      float chain[kGroup];
+      CARAT_UNROLL for (int h = 0; h < kGroup; ++h) score[h] = -0.0f, chain[h] = 0.0f;
+      CARAT_UNROLL_1 for (int first = 0; first < loads; first += kLoads) {
+        Words4 now[kLoads];
+        CARAT_UNROLL for (int k = 0; k < kLoads; ++k) now[k] = next[k];
+        fetch(first + kLoads);
+        CARAT_UNROLL for (int k = 0; k < kLoads; ++k) {
+          if (first + k >= loads) continue;
+          const uint32_t words[4] = {now[k].x, now[k].y, now[k].z, now[k].w};
+          CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+            const float key[4] = {half_to_float(static_cast<uint16_t>(words[2 * half])),
+                                  half_to_float(static_cast<uint16_t>(words[2 * half] >> 16)),
+                                  half_to_float(static_cast<uint16_t>(words[2 * half + 1])),
+                                  half_to_float(static_cast<uint16_t>(words[2 * half + 1] >> 16))};
+            CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
+              const Words4 q = load<Words4>(query + h * E + (first + k) * 8 + half * 4);
+              chain[h] = fma_rn(key[0], bits_to_float(q.x), chain[h]);
+              chain[h] = fma_rn(key[1], bits_to_float(q.y), chain[h]);
+              chain[h] = fma_rn(key[2], bits_to_float(q.z), chain[h]);
+              chain[h] = fma_rn(key[3], bits_to_float(q.w), chain[h]);
+            }
+          }
+          if (--left == 0) {  // a quarter of the head has ended
+            left = loads / 4;
+            CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
+              score[h] = score[h] + chain[h];
+              chain[h] = 0.0f;
+            }
+          }
+        }
+      }
+    }
+
+    CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
+      const uint32_t top = warp_max(order_of_score(score[h]));
+      if (lane == 0) tops[h * 8 + warp] = bits_to_float(top);
+    }
+    block_barrier();
+    float largest[kGroup];
+    CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
+      largest[h] = score_of_order(warp_max(float_bits(tops[h * 8 + (lane & 7)])));
+      weights[i * kGroup + h] = visible ? exp_exact(score[h] - largest[h]) : 0.0f;
+    }
+    block_barrier();
+    if (warp < kGroup) {
+      float sum = 0.0f;
+      CARAT_UNROLL for (int k = 0; k < kSplit / 32; ++k) sum = sum + weights[(lane + 32 * k) * kGroup + warp];
+      sum = warp_halves(sum);
+      if (lane == 0) sums[warp] = sum;
+    }
+
+    // A warp takes a group of 32 keys, a lane eight neighbouring columns.
+    const int group_lo = most(seen.lo, warp * 32), group_hi = least(seen.hi, warp * 32 + 32);
+    if (lane * 8 < E) {
+      float a[kGroup][8];
+      CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
+        CARAT_UNROLL for (int e = 0; e < 8; ++e) a[h][e] = 0.0f;
+      }
+      const uint16_t* values =
+          p.v_cache + ((value_page * p.kv_heads + kv_head) * kKeysPerPage + warp * 32 % kKeysPerPage) * E + lane * 8;
+      constexpr int kAtOnce = 8;
+      CARAT_UNROLL_1 for (int first = 0; first < 32; first += kAtOnce) {
+        if (warp * 32 + first >= group_hi || warp * 32 + first + kAtOnce <= group_lo) continue;
+        Words4 v[kAtOnce] = {};
+        CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {
+          const int key = warp * 32 + first + k;
+          if (key >= group_lo && key < group_hi) v[k] = load<Words4>(values + (first + k) * E);
+        }
+        CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {  // keys that the row does not see have a weight of 0 and no value
+          const uint32_t words[4] = {v[k].x, v[k].y, v[k].z, v[k].w};
+          float value[8];
+          CARAT_UNROLL for (int j = 0; j < 4; ++j) {
+            value[2 * j] = half_to_float(static_cast<uint16_t>(words[j]));
+            value[2 * j + 1] = half_to_float(static_cast<uint16_t>(words[j] >> 16));
+          }
+          CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
+            const float weight = weights[(warp * 32 + first + k) * kGroup + h];
+            CARAT_UNROLL for (int e = 0; e < 8; ++e) a[h][e] = fma_rn(weight, value[e], a[h][e]);
+          }
+        }
+      }
+      CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
+        CARAT_UNROLL for (int e = 0; e < 8; e += 4) {
+          *reinterpret_cast<Words4*>(grouped + (warp * kGroup + h) * E + lane * 8 + e) = {
+              float_bits(a[h][e]), float_bits(a[h][e + 1]), float_bits(a[h][e + 2]), float_bits(a[h][e + 3])};
+        }
+      }
+    }
+    if (split + 1 < end) {
+      key_page = page_of(pages, page_count, (split + 1) * kSplit + i);
+      value_page = page_of(pages, page_count, (split + 1) * kSplit + warp * 32);
+    }
+    block_barrier();
+    if (i < E) {
+      CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
+        float total = grouped[h * E + i];
+        CARAT_UNROLL for (int k = 1; k < 8; ++k) total = total + grouped[(k * kGroup + h) * E + i];
+        running[h].add(largest[h], sums[h], total);
+      }
+    }
+  }
+  CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
+    const int head = kv_head * kGroup + h;
+    if (p.splits == 0) {
+      if (i < E) attended(p, row, head * E + i, div_rn(running[h].value, running[h].sum));
+      continue;
+    }
+    const int64_t at = (static_cast<int64_t>(blockIdx.x) * p.heads + head) * p.splits + static_cast<int>(blockIdx.z);
+    float* out = p.partials + at * (E + 2);
+    if (i < E) out[2 + i] = running[h].value;
+    if (i == 0) {
+      out[0] = running[h].largest;
+      out[1] = running[h].sum;
+    }
+  }
+}
+CARAT_KERNEL(attend_heads_2, AttentionParams, kAttendThreads, 2) { attend_heads<2>(p); }
+CARAT_KERNEL(attend_heads_4, AttentionParams, kAttendThreads, 2) { attend_heads<4>(p); }
+
 // The splits of one row and head put together, in order: a thread is a column. blockIdx: item, head.
 CARAT_KERNEL(combine_splits, AttentionParams, kAttendThreads, 1) {
+  next_may_begin();
+  previous_wait();
   const int E = p.head_size;
   const int row = p.items[blockIdx.x], head = static_cast<int>(blockIdx.y);
   const RowInfo info = p.rows[row];
@@ -174,7 +360,7 @@ CARAT_KERNEL(combine_splits, AttentionParams, kAttendThreads, 1) {
     const float* part = parts + static_cast<int64_t>(split) * (E + 2);
     running.add(part[0], part[1], part[2 + e]);
   }
-  p.out[(static_cast<int64_t>(row) * p.heads + head) * E + e] = div_rn(running.value, running.sum);
+  attended(p, row, head * E + e, div_rn(running.value, running.sum));
 }
 
 }  // namespace carat::cuda

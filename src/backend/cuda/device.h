@@ -28,6 +28,7 @@ struct Launch {
   uint32_t threads = 32;
   size_t shared_bytes = 0;
   bool together = false;  // every block runs at once: they wait for each other
+  bool early = false;     // may begin before what is before it has ended, for which it waits itself (previous_wait)
 };
 
 class Device {

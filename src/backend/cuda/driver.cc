@@ -141,6 +141,15 @@ class DriverDevice final : public Device {
     }
     void* arguments[] = {const_cast<void*>(params)};
     const auto shared = static_cast<unsigned>(how.shared_bytes);
+    if (how.early && facts_.major >= 9) {
+      CuLaunchAttribute early{};
+      early.id = kCuProgrammaticStreamSerialization;
+      early.value = 1;
+      const CuLaunchConfig config{
+          {how.grid[0], how.grid[1], how.grid[2]}, {how.threads, 1, 1}, shared, stream_, &early, 1};
+      note(api_.cuLaunchKernelEx(&config, function, arguments, nullptr), "starting a kernel");
+      return;
+    }
     note(how.together ? api_.cuLaunchCooperativeKernel(function, how.grid[0], how.grid[1], how.grid[2], how.threads, 1,
                                                        1, shared, stream_, arguments)
                       : api_.cuLaunchKernel(function, how.grid[0], how.grid[1], how.grid[2], how.threads, 1, 1, shared,

@@ -53,6 +53,7 @@ Loaded load() {
   CARAT_LOAD(cuEventQuery);
   CARAT_LOAD(cuEventElapsedTime);
   CARAT_LOAD(cuLaunchKernel);
+  CARAT_LOAD(cuLaunchKernelEx);
   CARAT_LOAD(cuLaunchCooperativeKernel);
 #undef CARAT_LOAD
   if (!out.missing.empty()) return out;

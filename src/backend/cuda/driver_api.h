@@ -17,6 +17,23 @@ struct CuFunction;
 struct CuStream;
 struct CuEvent;
 
+// CUlaunchConfig, with room for the one attribute that is used.
+struct CuLaunchAttribute {
+  int id;
+  char pad[4];
+  union {
+    char bytes[64];
+    int value;
+  };
+};
+struct CuLaunchConfig {
+  unsigned grid[3], block[3];
+  unsigned shared_bytes;
+  CuStream* stream;
+  CuLaunchAttribute* attributes;
+  unsigned count;
+};
+
 struct DriverApi {
   CuResult (*cuInit)(unsigned flags);
   CuResult (*cuDriverGetVersion)(int* version);
@@ -49,6 +66,7 @@ struct DriverApi {
   CuResult (*cuLaunchKernel)(CuFunction* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
                              unsigned block_y, unsigned block_z, unsigned shared_bytes, CuStream* stream, void** params,
                              void** extra);
+  CuResult (*cuLaunchKernelEx)(const CuLaunchConfig* config, CuFunction* function, void** params, void** extra);
   CuResult (*cuLaunchCooperativeKernel)(CuFunction* function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
                                         unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,
                                         CuStream* stream, void** params);
@@ -65,5 +83,6 @@ inline constexpr int kCuMajor = 75;
 inline constexpr int kCuMinor = 76;
 inline constexpr int kCuMaxDynamicSharedBytes = 8;  // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 inline constexpr unsigned kCuStreamNonBlocking = 1;
+inline constexpr int kCuProgrammaticStreamSerialization = 6;  // CU_LAUNCH_ATTRIBUTE_...
 
 }  // namespace carat::cuda

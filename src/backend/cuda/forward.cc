@@ -12,7 +12,8 @@ namespace {
 constexpr size_t kSplitTaskRows = 64;  // with no more rows than this, splits of attention are blocks of their own
 constexpr int32_t kLeastTileRows = 4;  // of a sequence in a large step: so many attend as a tile
 constexpr size_t kPartialBytes = size_t{256} << 20;  // at most, of single rows' splits
-constexpr int64_t kLaneRows = 4;                     // rows that are multiplied with a lane for each output
+constexpr int64_t kMeasuredRows = 512;               // steps of so many rows have all marks
+constexpr uint32_t kMeasuredSteps = 32;              // and of others one in so many
 
 // Blocks of four warps that write a row: two blocks of 32 columns for each warp.
 uint32_t row_blocks(const Rounded& x) { return static_cast<uint32_t>(div_ceil(x.chunks, 2)); }
@@ -26,6 +27,7 @@ Result<std::unique_ptr<Forward>> Forward::create(Device& device, const ModelConf
   forward->precision_ = precision;
   forward->wide_ = device.facts().major == 9;
   forward->multiprocessors_ = static_cast<uint32_t>(device.facts().multiprocessors);
+  forward->shared_bytes_ = device.facts().shared_bytes;
   device.enter();
   CARAT_CHECK(forward->find_kernels());
   CARAT_TRY(forward->weights_, CudaWeights::load(device, config, weights));
@@ -43,8 +45,8 @@ Status Forward::find_kernels() {
   }
   for (size_t type = 0; type < kTileTypes; ++type) {
     const std::string name = kTileTypeNames[type];
-    CARAT_TRY(kernels_.product_1[type], device_.find("product_1_" + name));
-    CARAT_TRY(kernels_.product_4[type], device_.find("product_4_" + name));
+    CARAT_TRY(kernels_.few[type], device_.find("few_" + name));
+    CARAT_TRY(kernels_.few_deep[type], device_.find("few_deep_" + name));
     CARAT_TRY(kernels_.product_fragments[type], device_.find("product_fragments_" + name));
     CARAT_TRY(kernels_.product_wide[type], device_.find("product_wide_" + name));
     CARAT_TRY(kernels_.gemm[type], device_.find("gemm_" + name));
@@ -87,7 +89,7 @@ Rounded Forward::rounded(const RoundedPlace& p, int64_t rows) const {
   r.chunks = p.chunks;
   r.columns = p.columns;
   r.rows16 = static_cast<int32_t>(round_up<int64_t>(rows, 16));
-  r.fragments = p.cores && rows > kFragmentRows ? 2 : rows > kLaneRows ? 1 : 0;
+  r.fragments = rows <= kFewRows ? kColumnsForm : p.cores ? 2 : 1;
   r.core_planes = precision_ == Precision::kFast ? 1 : 2;
   r.integers = p.integers ? 1 : 0;
   r.floats = p.floats ? 1 : 0;
@@ -179,12 +181,14 @@ void Forward::plan_attention(const Step& step) {
   const int32_t at_once = of_tile / (config_.heads / config_.kv_heads);
   std::vector<std::pair<int64_t, std::pair<int32_t, int32_t>>> tiles;  // keys, first row, rows
   most_splits_[0] = most_splits_[1] = 0;
+  tiled_rows_ = 0;
   for (const SeqRows& seq : step.seqs) {
     if (step.rows.size() > kSplitTaskRows && seq.end - seq.begin >= kLeastTileRows) {
       for (int32_t r = seq.begin; r < seq.end; r += at_once) {
         const int32_t count = std::min(at_once, seq.end - r);
         tiles.push_back({-(int64_t{seq.past} + r - seq.begin), {r, count}});
       }
+      tiled_rows_ += static_cast<size_t>(seq.end - seq.begin);
       continue;
     }
     for (int32_t r = seq.begin; r < seq.end; ++r) {
@@ -308,7 +312,8 @@ void Forward::copy_pages(const Step& step) {
   }
 }
 
-void Forward::attention(const CudaLayer& layer, size_t index) {
+// Attention, and the rounding of what it leaves.
+void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& attended) {
   const size_t kind = layer.global ? 1 : 0;
   const auto E = static_cast<size_t>(config_.head_size);
   AttentionParams p{};
@@ -329,6 +334,8 @@ void Forward::attention(const CudaLayer& layer, size_t index) {
   const auto splits = static_cast<size_t>(most_splits_[kind]);
   p.splits = splits > 1 && single_count_ * splits * part <= partials_.bytes() ? most_splits_[kind] : 0;
   p.partials = reinterpret_cast<float*>(partials_.data());
+  p.rounded = attended;
+  p.round = tile_count_ == 0 && attended.columns % kTileColumns == 0 ? 1 : 0;
   const auto H = static_cast<uint32_t>(config_.heads);
   if (tile_count_ != 0) {
     p.items = tiles_;
@@ -344,10 +351,29 @@ void Forward::attention(const CudaLayer& layer, size_t index) {
   if (single_count_ != 0) {
     const auto singles = static_cast<uint32_t>(single_count_);
     p.items = single_rows_;
-    launch(kernels_.attend_splits, p, singles, H, static_cast<uint32_t>(std::max(1, p.splits)), 256,
-           (E + kSplit + 16 + 8 * E) * sizeof(float));
-    if (p.splits != 0) launch(kernels_.combine_splits, p, singles, H, 1, 256, 0);
+    const int32_t group = config_.heads / config_.kv_heads;
+    const auto parts = static_cast<uint32_t>(std::max(1, p.splits));
+    const Device::Kernel together = group == 2   ? kernels_.attend_heads_2
+                                    : group == 4 ? kernels_.attend_heads_4
+                                                 : nullptr;
+    if (together != nullptr && 2 * single_count_ * static_cast<size_t>(config_.kv_heads) * parts >= multiprocessors_) {
+      const size_t floats = static_cast<size_t>(group) * (E + kSplit + 8 + 8 * E) + 8;
+      launch(together, p, singles, static_cast<uint32_t>(config_.kv_heads), parts, 256, floats * sizeof(float), true);
+    } else {
+      launch(kernels_.attend_splits, p, singles, H, parts, 256, (E + kSplit + 16 + 8 * E) * sizeof(float), true);
+    }
+    if (p.splits != 0) launch(kernels_.combine_splits, p, singles, H, 1, 256, 0, true);
   }
+  if (p.round == 0) {
+    const auto T = static_cast<uint32_t>(single_count_ + tiled_rows_);
+    launch(kernels_.round_rows, RoundParams{p.out, attended}, T, row_blocks(attended), 1, kRowThreads, 0, true);
+  }
+}
+
+void Forward::close_step(const CloseParams& params, uint32_t rows) {
+  const bool narrow = params.width <= kCloseThreads * kCloseValues;
+  launch(narrow ? kernels_.close_rows : kernels_.close_wide_rows, params, rows, 1, 1, kCloseThreads,
+         static_cast<size_t>(close_shared_bytes(params.width)), true);
 }
 
 void Forward::layer(size_t index, int64_t rows) {
@@ -356,8 +382,6 @@ void Forward::layer(size_t index, int64_t rows) {
   const size_t kind = layer.global ? 1 : 0;
   const int64_t E = config_.head_size;
   const int64_t qkv_width = (config_.heads + 2 * config_.kv_heads) * E;
-  constexpr size_t kScratch = kRowThreads * sizeof(float);
-
   const Rounded norm = rounded(norm_, rows);
   for (const ProductPart& part : layer.qkv) product(part, norm, at<float>(qkv_), qkv_width, rows);
   stage_done(Stage::kQkv);
@@ -381,10 +405,9 @@ void Forward::layer(size_t index, int64_t rows) {
   heads.query_scale = config_.query_scale;
   heads.epsilon = config_.norm_epsilon;
   launch(kernels_.prepare_heads, heads, T, 1, 1,
-         static_cast<uint32_t>(std::min(16, config_.heads + config_.kv_heads)) * 32, 0);
-  attention(layer, index);
+         static_cast<uint32_t>(std::min(16, config_.heads + config_.kv_heads)) * 32, 0, true);
   const Rounded attended = rounded(attended_, rows);
-  launch(kernels_.round_rows, RoundParams{at<float>(attention_), attended}, T, row_blocks(attended), 1, kRowThreads, 0);
+  attention(layer, index, attended);
   stage_done(Stage::kAttn);
 
   CloseParams close{};
@@ -397,25 +420,30 @@ void Forward::layer(size_t index, int64_t rows) {
   close.out = norm;
   close.width = config_.width;
   close.epsilon = config_.norm_epsilon;
-  launch(kernels_.close_rows, close, T, 1, 1, kRowThreads, kScratch);
+  close_step(close, T);
   stage_done(Stage::kAttnOut);
 
   const Rounded gated = rounded(gated_, rows);
   const bool fused = layer.gate_up.size() == 1 && norm.fragments == 2 && gated.fragments == 2 && gated.integers == 0 &&
                      !is_quantised(layer.gate_up[0].matrix) && config_.ffn_width % kTileColumns == 0;
+  const bool few = norm.fragments == kColumnsForm && layer.gate_up.size() == 1 &&
+                   config_.ffn_width % kTileColumns == 0 &&
+                   few_shape(layer.gate_up[0].matrix, rows, true, gated.integers != 0).groups != 0;
   if (fused) {
     core_product(layer.gate_up[0], norm, nullptr, 0, rows, 1, &gated);
+  } else if (few) {
+    few_product(layer.gate_up[0], norm, nullptr, 0, rows, &gated);
   } else {
     for (const ProductPart& part : layer.gate_up)
       product(part, norm, at<float>(products_), 2 * config_.ffn_width, rows);
-    launch(kernels_.gate_rows, GatedParams{at<float>(products_), gated}, T, row_blocks(gated), 1, kRowThreads, 0);
+    launch(kernels_.gate_rows, GatedParams{at<float>(products_), gated}, T, row_blocks(gated), 1, kRowThreads, 0, true);
   }
   stage_done(Stage::kGateUp);
 
   close.splits = summed_product(layer.down, gated, rows);
   close.post_norm = layer.post_ffn_norm;
   close.next_norm = index + 1 < weights_.layers.size() ? weights_.layers[index + 1].attn_norm : nullptr;
-  launch(kernels_.close_rows, close, T, 1, 1, kRowThreads, kScratch);
+  close_step(close, T);
   stage_done(Stage::kDown);
 }
 
@@ -458,7 +486,8 @@ Status Forward::head(const Wanted& wanted, Results& results, bool computed) {
 }
 
 void Forward::stage_done(Stage stage) {
-  if (marks_ >= 1024) return;
+  const bool needed = measures_stages_ || marks_ == 0 || stage == Stage::kLogits;  // the first, the last
+  if (!needed || marks_ >= 1024) return;
   device_.mark(marks_);
   mark_of_.emplace_back(stage, marks_++);
 }
@@ -486,11 +515,33 @@ void Forward::embed(int64_t rows) {
   launch(kernels_.embed_rows, embed, static_cast<uint32_t>(rows), 1, 1, kRowThreads, kRowThreads * sizeof(float));
 }
 
+void Forward::take_stage_times(bool one_launch) {
+  stage_seconds_ = {};
+  for (size_t i = 1; i < mark_of_.size(); ++i) {
+    stage_seconds_[static_cast<size_t>(mark_of_[i].first)] +=
+        device_.seconds_between(mark_of_[i - 1].second, mark_of_[i].second);
+  }
+  double all = 0;
+  for (const double seconds : stage_seconds_) all += seconds;
+  if (one_launch) {  // all of it was charged to the head
+    charge_decode();
+    double& head_seconds = stage_seconds_[static_cast<size_t>(Stage::kLogits)];
+    for (size_t stage = 0; stage < static_cast<size_t>(Stage::kLogits); ++stage) head_seconds -= stage_seconds_[stage];
+    head_seconds = std::max(head_seconds, 0.0);
+  } else if (!measures_stages_) {
+    for (size_t stage = 0; stage < kStageCount; ++stage) stage_seconds_[stage] = all * shares_[stage];
+  } else if (all > 0) {
+    for (size_t stage = 0; stage < kStageCount; ++stage) shares_[stage] = stage_seconds_[stage] / all;
+  }
+}
+
 Status Forward::run(const Step& step, std::span<const int32_t> tokens, const Wanted& wanted, Results& results) {
   device_.enter();
   const auto rows = static_cast<int64_t>(step.rows.size());
   marks_ = 0;
   mark_of_.clear();
+  measures_stages_ = rows == 1 || rows >= kMeasuredRows || unmeasured_steps_ == 0;
+  if (rows != 1 && rows < kMeasuredRows) unmeasured_steps_ = (unmeasured_steps_ + 1) % kMeasuredSteps;
   upload_step(step, tokens, wanted.logits_rows, wanted.hidden_rows);
   const bool one_launch = can_decode(step);
   if (single_count_ != 0 && !one_launch) {
@@ -538,17 +589,7 @@ Status Forward::run(const Step& step, std::span<const int32_t> tokens, const Wan
     const auto order = static_cast<uint32_t>(keys_[i] >> 32);  // order_of_logit
     results.best[i] = {static_cast<int32_t>(~static_cast<uint32_t>(keys_[i])), order != ~0u && order > 0x007fffffu};
   }
-  stage_seconds_ = {};
-  for (size_t i = 1; i < mark_of_.size(); ++i) {
-    stage_seconds_[static_cast<size_t>(mark_of_[i].first)] +=
-        device_.seconds_between(mark_of_[i - 1].second, mark_of_[i].second);
-  }
-  if (one_launch) {  // all of it was charged to the head
-    charge_decode();
-    double& head_seconds = stage_seconds_[static_cast<size_t>(Stage::kLogits)];
-    for (size_t stage = 0; stage < static_cast<size_t>(Stage::kLogits); ++stage) head_seconds -= stage_seconds_[stage];
-    head_seconds = std::max(head_seconds, 0.0);
-  }
+  take_stage_times(one_launch);
   return {};
 }
 

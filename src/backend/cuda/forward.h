@@ -13,8 +13,9 @@
 
 namespace carat::cuda {
 
-inline constexpr int64_t kHeadRows = 64;      // that go through the head at a time
-inline constexpr int64_t kFragmentRows = 32;  // that are multiplied 8 outputs at a time
+inline constexpr int64_t kHeadRows = 64;  // that go through the head at a time
+
+inline constexpr int64_t kFewRows = 32;  // that few.cu multiplies
 
 inline bool is_quantised(const TileMatrix& m) { return tile_format(m.type).quantised(); }
 
@@ -64,8 +65,7 @@ class Forward {
     CARAT_CUDA_KERNELS(CARAT_KERNEL_HANDLE)
     CARAT_CUDA_CORE_KERNELS(CARAT_KERNEL_HANDLE)
 #undef CARAT_KERNEL_HANDLE
-    std::array<Device::Kernel, kTileTypes> product_1{}, product_4{}, product_fragments{}, product_wide{}, gemm{},
-        head_row{};
+    std::array<Device::Kernel, kTileTypes> few{}, few_deep{}, product_fragments{}, product_wide{}, gemm{}, head_row{};
   };
 
   Status find_kernels();
@@ -78,11 +78,22 @@ class Forward {
   Device::Kernel fast_attention() const;
   void copy_pages(const Step& step);
   void layer(size_t index, int64_t rows);
-  void attention(const CudaLayer& layer, size_t index);
+  void attention(const CudaLayer& layer, size_t index, const Rounded& attended);
   void product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows);
   // The same through cores; `gated`: gate and up become the next product's input. Returns how many parts `out` has.
   int32_t core_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
                        int32_t most_splits, const Rounded* gated);
+  // Of few rows (Rounded::fragments is kColumnsForm).
+  struct FewShape {
+    bool deep = false;
+    int32_t groups = 0, round = 0, tiles = 0, buffers = 0;  // groups 0: it does not fit
+    uint32_t warps = 0;
+    size_t shared_bytes = 0;
+  };
+  FewShape few_shape(const TileMatrix& matrix, int64_t rows, bool gated, bool integers) const;
+  void few_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
+                   const Rounded* gated);
+  void close_step(const CloseParams& params, uint32_t rows);
   int32_t summed_product(const ProductPart& part, const Rounded& x, int64_t rows);
   int32_t most_splits(int32_t outputs, int64_t rows) const;
   void embed(int64_t rows);
@@ -105,8 +116,9 @@ class Forward {
   void stage_done(Stage stage);
   template <class Params>
   void launch(Device::Kernel kernel, const Params& params, uint32_t x, uint32_t y, uint32_t z, uint32_t threads,
-              size_t shared_bytes) {
+              size_t shared_bytes, bool early = false) {
     Launch how;
+    how.early = early && !measures_stages_;
     how.grid[0] = x;
     how.grid[1] = y;
     how.grid[2] = z;
@@ -140,7 +152,8 @@ class Forward {
   size_t decode_shared_bytes_ = 0;  // 0: the model does not fit the kernel
   int blocks_ = 0;                  // asked for
   uint32_t multiprocessors_ = 1;
-  bool wide_ = false;  // has the products of warpgroups
+  size_t shared_bytes_ = 0;  // that a block may have
+  bool wide_ = false;        // has the products of warpgroups
   Precision precision_ = Precision::kExact;
   uint64_t* best_ = nullptr;  // [kHeadRows]
 
@@ -150,12 +163,18 @@ class Forward {
   const int32_t *wanted_ = nullptr, *pairs_ = nullptr;
   // What attends: rows by themselves, and tiles of neighbours (pairs of a first row and how many).
   const int32_t *single_rows_ = nullptr, *tiles_ = nullptr;
-  size_t single_count_ = 0, tile_count_ = 0;
+  size_t single_count_ = 0, tile_count_ = 0, tiled_rows_ = 0;
   int32_t most_splits_[2] = {};  // of any single row
   DeviceMemory step_memory_;     // grows
   std::vector<int32_t> single_plan_, tile_plan_;
   std::vector<uint64_t> keys_;
   std::array<uint64_t, kDecodeStages> stage_nanoseconds_{}, charged_nanoseconds_{};
+  // A mark between two kernels costs as much as a small kernel: of steps of few rows one in kMeasuredSteps has them, and the others'
+  // time is shared out as that one's was.
+  void take_stage_times(bool one_launch);
+  bool measures_stages_ = true;
+  uint32_t unmeasured_steps_ = 0;
+  std::array<double, kStageCount> shares_{};
   int marks_ = 0;
   std::vector<std::pair<Stage, int>> mark_of_;
   std::array<double, kStageCount> stage_seconds_{};

@@ -8,11 +8,79 @@ namespace carat::cuda {
 namespace {
 
 constexpr int64_t kNarrowProductRows =
-    192;  // more than kFragmentRows, up to these, go through shared memory only where that fills the device
+    192;  // more than kFewRows, up to these, go through shared memory only where that fills the device
 
 }  // namespace
 
+// Of few rows: how many groups of 8 outputs a block has, how many chunks of them at a time, how many tiles of 8 rows.
+Forward::FewShape Forward::few_shape(const TileMatrix& matrix, int64_t rows, bool gated, bool integers) const {
+  constexpr int32_t kDeepChunks = 24;            // more than so many at a time
+  constexpr size_t kMultiprocessorBytes = 1024;  // that a block takes beside its own
+  const auto row_tiles = static_cast<int32_t>(div_ceil<int64_t>(rows, 8));
+  const auto blocks = [&](int32_t groups) { return div_ceil(matrix.groups, groups); };
+  const auto places = static_cast<int32_t>(multiprocessors_);
+  FewShape shape;
+  const auto bytes = [&](int32_t chunks) {
+    return static_cast<size_t>(few_shared_bytes(matrix.type, shape.groups, chunks, shape.buffers));
+  };
+  const size_t half = (shared_bytes_ - kMultiprocessorBytes) / 2;
+  shape.buffers = row_tiles > 1 ? 2 : 1;
+  if (gated) {
+    shape.groups = integers ? 8 : 4;
+    shape.round = matrix.chunks;
+    if (bytes(shape.round) > half) shape.buffers = 1;
+    if (bytes(shape.round) > shared_bytes_) return {};
+  } else {
+    // Rows are read by as many blocks as there are groups of outputs, so many rows want large groups.
+    shape.groups = blocks(8) >= places ? 8 : 2;
+    if (row_tiles >= 16 && shape.groups == 2) shape.groups = 4;
+    shape.deep = matrix.chunks > kDeepChunks;
+    const auto fits = [&](int32_t chunks) { return bytes(chunks) <= (shape.deep ? shared_bytes_ : half); };
+    while (shape.groups > 2 && !fits(matrix.chunks)) shape.groups /= 2;
+    if (!fits(matrix.chunks)) shape.buffers = 1;
+    int32_t rounds = 1;
+    while (!fits(div_ceil(matrix.chunks, rounds))) ++rounds;
+    shape.round = div_ceil(matrix.chunks, rounds);
+  }
+  const int32_t most_warps = (shape.deep ? kDeepThreads : kFewThreads) / 32;
+  shape.warps =
+      static_cast<uint32_t>(std::max(kFewLeastThreads / 32, div_ceil(shape.round, div_ceil(shape.round, most_warps))));
+  shape.shared_bytes = bytes(shape.round);
+  // As many blocks as run at once, each with about as many tiles.
+  const int32_t at_once = places * (!shape.deep && shape.shared_bytes <= half ? 2 : 1);
+  const int32_t parts = std::clamp(at_once / blocks(shape.groups), 1, row_tiles);
+  shape.tiles = div_ceil(row_tiles, parts);
+  return shape;
+}
+
+void Forward::few_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
+                          const Rounded* gated) {
+  const FewShape shape = few_shape(part.matrix, rows, gated != nullptr, gated != nullptr && gated->integers != 0);
+  FewParams p{};
+  p.matrix = part.matrix;
+  p.x = x;
+  p.out = out;
+  p.out_stride = static_cast<int32_t>(out_stride);
+  p.group_step = part.group_step;
+  p.group_first = part.group_first;
+  p.rows = static_cast<int32_t>(rows);
+  p.groups = shape.groups;
+  p.round = shape.round;
+  p.tiles = shape.tiles;
+  p.buffers = shape.buffers;
+  if (gated != nullptr) {
+    p.gate = 1;
+    p.gated = *gated;
+  }
+  const auto& kernels = shape.deep ? kernels_.few_deep : kernels_.few;
+  launch(kernels[static_cast<size_t>(part.matrix.type)], p,
+         static_cast<uint32_t>(div_ceil(part.matrix.groups, shape.groups)),
+         static_cast<uint32_t>(div_ceil<int64_t>(rows, 8 * shape.tiles)), 1, shape.warps * 32, shape.shared_bytes,
+         true);
+}
+
 void Forward::product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows) {
+  if (x.fragments == kColumnsForm) return few_product(part, x, out, out_stride, rows, nullptr);
   ProductParams p{};
   p.matrix = part.matrix;
   p.x = x;
@@ -30,10 +98,7 @@ void Forward::product(const ProductPart& part, const Rounded& x, float* out, int
     return;
   }
   const uint32_t whole_tiles = groups / kGemmGroups * static_cast<uint32_t>(div_ceil<int64_t>(rows, 64));
-  if (x.fragments == 0) {
-    const auto kernel = rows == 1 ? kernels_.product_1[type] : kernels_.product_4[type];
-    launch(kernel, p, groups, 1, 1, warps * 32, warps * (rows == 1 ? 1 : 4) * 8 * sizeof(float));
-  } else if (rows > kFragmentRows && (rows > kNarrowProductRows || whole_tiles >= multiprocessors_)) {
+  if (rows > kNarrowProductRows || whole_tiles >= multiprocessors_) {
     const bool quantised = is_quantised(part.matrix);
     const int32_t tall = 16 * (quantised ? kGemmTiles : kFloatTiles);
     launch(kernels_.gemm[type], p, div_ceil(groups, static_cast<uint32_t>(quantised ? kGemmGroups : kFloatGroups)),
@@ -43,7 +108,7 @@ void Forward::product(const ProductPart& part, const Rounded& x, float* out, int
     const bool wide = groups >= 8 * multiprocessors_;  // four groups a block read the rows once
     launch(wide ? kernels_.product_wide[type] : kernels_.product_fragments[type], p,
            wide ? div_ceil(groups, 4u) : groups, static_cast<uint32_t>(div_ceil<int64_t>(rows, 64)), 1, warps * 32,
-           warps * 16 * (wide ? 32 : 8) * sizeof(float));
+           warps * 16 * (wide ? 32 : 8) * sizeof(float), true);
   }
 }
 

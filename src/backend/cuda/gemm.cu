@@ -7,17 +7,13 @@
 
 namespace carat::cuda {
 
-constexpr bool gemm_sums_are_small(TileType type) {
-  return type == TileType::kQ4_0 || type == TileType::kQ2_K || type == TileType::kQ3_K;
-}
-
 template <TileType kType>
 CARAT_DEVICE void gemm(const ProductParams& p) {
   constexpr TileFormat kFormat = tile_format(kType);
   constexpr int kSubs = kFormat.subs, kTileBytes = kFormat.tile_bytes();
   constexpr bool kMin = kFormat.min;
   constexpr bool kDirect = !kFormat.super && !kMin;  // scales are halves side by side: straight to registers
-  constexpr bool kSmall = gemm_sums_are_small(kType);
+  constexpr bool kSmall = sums_are_small(kType);
   constexpr int kScales = kGemmTiles * 4096, kSums = kScales + kGemmTiles * 256, kWeights = kSums + kGemmTiles * 512;
   constexpr int kStage = kWeights + kGemmGroups * kTileBytes;
   static_assert(kStage == gemm_stage_bytes(kType) && kStage % 16 == 0, "as the host counts");

@@ -39,11 +39,24 @@ struct TileMatrix {
   int32_t chunks;  // of 128 columns
 };
 
+// Products of few rows: a block's threads, and what it has of weights and (`buffers` times) sums.
+inline constexpr int kFewThreads = 320, kDeepThreads = 512, kFewLeastThreads = 128, kFewMostGroups = 8;
+inline constexpr int kFewTotals = 8 * kFewMostGroups * kTileRows / kFewLeastThreads;  // of a thread, of 8 rows
+constexpr int few_shared_bytes(TileType type, int groups, int chunks, int buffers) {
+  return chunks * (groups * tile_format(type).tile_bytes() + buffers * 8 * (groups * kTileRows + 4) * 4) + 16;
+}
+
+// A block of close_rows; widths up to kCloseValues or kWideCloseValues a thread.
+inline constexpr int kCloseThreads = 384, kCloseValues = 4, kWideCloseValues = 14;
+constexpr int close_shared_bytes(int width) { return (kRowThreads + width) * 4; }
+
 // Activations as products read them, rounded to 15 bits in two planes: q = 128 high + low, low in 0..127.
 //   rows:       planes [T][blocks][high 32 bytes, low 32 bytes]
 //   fragments:  planes [chunk][row / 16][high, low][4 blocks][32 lanes][16 bytes], A fragments of mma.m16n8k32
+//   columns:    planes [chunk][row / 8][4 blocks][32 lanes][high, low: 8 bytes each], B fragments of it
 // and as floats for 16- and 32-bit weights: values [T][chunks * 128]; fragments of two bf16 pieces (value = high + low):
 //   pieces [chunk][row / 16][8 steps of 16 columns][high, low][32 lanes][16 bytes], A fragments of mma.m16n8k16
+//   columns:    pieces [chunk][row / 8][8 steps][32 lanes][high, low: 8 bytes each], B fragments of it
 // or, for BF16 weights and many rows, as cores (half_params.h): pieces [high, low][64 columns][row / 8][8 columns] ...
 struct Rounded {
   uint8_t* planes;
@@ -55,11 +68,12 @@ struct Rounded {
   int32_t chunks;  // of 128 columns, the last one filled with zeros
   int32_t columns;
   int32_t rows16;            // T16: T rounded up to whole fragments
-  int32_t fragments;         // 2: fragments, floats as cores; 1: fragments; 0: rows
+  int32_t fragments;         // 3: columns; 2: fragments, floats as cores; 1: fragments; 0: rows
   int32_t integers, floats;  // which of the two forms are wanted
   int32_t core_planes;       // 2, or 1 where high pieces are enough
 };
-inline constexpr int kCoreRows = 256;  // that cores are filled up to
+inline constexpr int kColumnsForm = 3;  // of `fragments`
+inline constexpr int kCoreRows = 256;   // that cores are filled up to
 constexpr int core_groups(int rows16) { return (rows16 + kCoreRows - 1) / kCoreRows * (kCoreRows / 8); }
 
 struct RowInfo {
@@ -142,6 +156,8 @@ struct AttentionParams {
   float* partials;       // [items][H][splits][E + 2]: a split's largest score, sum and values
   int32_t heads, kv_heads, head_size, window, global;
   int32_t splits;  // of the partials; 0: every block combines its row's splits itself
+  int32_t round;   // attend_splits, combine_splits: 1: what they compute becomes `rounded`, not `out`
+  Rounded rounded;
 };
 
 struct GatedParams {
@@ -156,6 +172,21 @@ struct ProductParams {
   int32_t out_stride;
   int32_t group_step, group_first;
   int32_t rows;  // T
+};
+
+struct FewParams {
+  TileMatrix matrix;
+  Rounded x;
+  float* out;  // as ProductParams has it
+  int32_t out_stride;
+  int32_t group_step, group_first;
+  int32_t rows;     // T
+  int32_t groups;   // of a block, an even number
+  int32_t round;    // chunks that it has at a time
+  int32_t tiles;    // of 8 rows
+  int32_t buffers;  // 2: the sums of one tile are added while the next one's are multiplied
+  int32_t gate;     // 1: all of them; groups are gate, up, gate, up ... and become `gated`
+  Rounded gated;
 };
 
 struct CopyPagesParams {
@@ -325,15 +356,19 @@ inline constexpr const char* kTileTypeNames[] = {
 #undef CARAT_TYPE_NAME
 };
 
-// Every kernel but product_{1,4,fragments,wide}_TYPE and gemm_TYPE (ProductParams) and head_row_TYPE (DecodeParams): name and parameters.
+// Every kernel but product_{fragments,wide}_TYPE and gemm_TYPE (ProductParams), few_TYPE and few_deep_TYPE (FewParams) and head_row_TYPE (DecodeParams):
+// name and parameters.
 #define CARAT_CUDA_KERNELS(X)         \
   X(embed_rows, EmbedParams)          \
   X(close_rows, CloseParams)          \
+  X(close_wide_rows, CloseParams)     \
   X(last_rows, LastParams)            \
   X(round_rows, RoundParams)          \
   X(gate_rows, GatedParams)           \
   X(prepare_heads, HeadsParams)       \
   X(attend_splits, AttentionParams)   \
+  X(attend_heads_2, AttentionParams)  \
+  X(attend_heads_4, AttentionParams)  \
   X(combine_splits, AttentionParams)  \
   X(attend_tiles, AttentionParams)    \
   X(attend_fast_64, AttentionParams)  \

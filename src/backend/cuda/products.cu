@@ -1,42 +1,14 @@
-// A matrix times few rows: a block for 8 outputs, its warps take segments of 128 columns in rounds, and after each round the
-// segments are added in their order. `product_rows` multiplies with dp4a, `product_fragments` 16 rows at a time with mma.
+// A matrix times rows that are neither few (few.cu) nor enough to fill the device with tiles (gemm.cu): a block for 8 or 32 outputs,
+// 16 rows at a time; its warps take segments of 128 columns in rounds, and after each round the segments are added in their order.
 #include "backend/cuda/device/product.cuh"
 
 namespace carat::cuda {
 
-template <TileType kType, int kRows>
-CARAT_DEVICE void product_rows(const ProductParams& p) {
-  auto* part = reinterpret_cast<float*>(shared_memory());  // [warps][kRows][8]
-  const int group = static_cast<int>(blockIdx.x);
-  const int warps = block_threads() / 32, warp = warp_index(), lane = lane_index();
-  const int mine = thread_index();  // output row mine % 8 of x row mine / 8
-  float total = 0.0f;
-  for (int first = 0; first < p.matrix.chunks; first += warps) {
-    const int chunk = first + warp;
-    if (chunk < p.matrix.chunks) {
-      float acc[kRows];
-      segment_of_rows<kType, kRows>(tile_at(p.matrix, group, chunk), p.x, chunk, lane, acc);
-      if (lane >= 24) {
-        CARAT_UNROLL for (int t = 0; t < kRows; ++t) part[(warp * kRows + t) * 8 + lane - 24] = acc[t];
-      }
-    }
-    block_barrier();
-    if (mine < kRows * 8) {
-      const int count = least(warps, p.matrix.chunks - first);
-      for (int i = 0; i < count; ++i) total = total + part[i * kRows * 8 + mine];
-    }
-    block_barrier();
-  }
-  const int t = mine / 8, r = mine % 8;
-  if (mine < kRows * 8 && t < p.rows && group * kTileRows + r < p.matrix.rows) {
-    p.out[static_cast<int64_t>(t) * p.out_stride + (group * p.group_step + p.group_first) * kTileRows + r] =
-        factor_of<kType>(p.x, t) * total;
-  }
-}
-
 // kGroups neighbouring groups of 8 outputs a block; blockIdx.y: 64 rows of x, 16 of them at a time.
 template <TileType kType, int kGroups>
 CARAT_DEVICE void product_fragments(const ProductParams& p) {
+  next_may_begin();
+  previous_wait();
   auto* part = reinterpret_cast<float*>(shared_memory());  // [warps][16 rows][8 kGroups]
   constexpr int kOutputs = 8 * kGroups;
   const int first_group = static_cast<int>(blockIdx.x) * kGroups;
@@ -83,8 +55,6 @@ CARAT_DEVICE void product_fragments(const ProductParams& p) {
 }
 
 #define CARAT_PRODUCT(name)                                                                               \
-  CARAT_KERNEL(product_1_##name, ProductParams, 512, 1) { product_rows<TileType::k##name, 1>(p); }        \
-  CARAT_KERNEL(product_4_##name, ProductParams, 512, 1) { product_rows<TileType::k##name, 4>(p); }        \
   CARAT_KERNEL(product_fragments_##name, ProductParams, 512, 1) { product_fragments<TileType::k##name, 1>(p); } \
   CARAT_KERNEL(product_wide_##name, ProductParams, 512, 1) { product_fragments<TileType::k##name, 4>(p); }
 CARAT_CUDA_TYPES(CARAT_PRODUCT)

@@ -24,6 +24,7 @@ struct EmbedRow {
 
 // embed: a token's row, or an image's; the angles of its position; the first layer's input.
 CARAT_KERNEL(embed_rows, EmbedParams, kRowThreads, 1) {
+  next_may_begin();
   auto* scratch = reinterpret_cast<float*>(shared_memory());
   const int row = static_cast<int>(blockIdx.x);
   const RowInfo info = p.rows[row];
@@ -45,81 +46,93 @@ CARAT_KERNEL(embed_rows, EmbedParams, kRowThreads, 1) {
   write_normed_row(p.out, row, hidden, p.norm, p.width, p.epsilon, scratch);
 }
 
-// A thread's columns i, i + 128, ... are those that its warp rounds to blocks: so a row of up to 2,048 stays in registers, and all
-// that it reads is asked for at once.
-inline constexpr int kRowValues = 16;
-
-CARAT_DEVICE float sum_of_squares(const float* values, float* scratch) {
+// A thread holds columns i, i + kCloseThreads, ...: those that its warp rounds to blocks. Sums over a row are its first 128 threads',
+// from shared memory.
+CARAT_DEVICE float sum_of_squares(const float* values, int width) {
   float squares = 0.0f;
-  CARAT_UNROLL for (int k = 0; k < kRowValues; ++k) squares = fma_rn(values[k], values[k], squares);
-  return block_halves(squares, scratch);
+  if (thread_index() < kRowThreads) {
+    CARAT_UNROLL_8 for (int i = thread_index(); i < width; i += kRowThreads) squares = fma_rn(values[i], values[i], squares);
+  }
+  return squares;
 }
 
-CARAT_DEVICE void close_narrow_row(const CloseParams& p, int row, float* scratch) {
+template <int kValues>
+CARAT_DEVICE void close_row(const CloseParams& p, int row) {
+  auto* scratch = reinterpret_cast<float*>(shared_memory());  // [kRowThreads]
+  float* values = scratch + kRowThreads;                      // [D]
+  const int thread = thread_index();
+  float value[kValues], h[kValues], post[kValues], next[kValues];
+  next_may_begin();
+  CARAT_UNROLL for (int k = 0; k < kValues; ++k) {
+    const int i = thread + k * kCloseThreads;
+    post[k] = i < p.width ? p.post_norm[i] : 0.0f;
+    next[k] = i < p.width && p.next_norm != nullptr ? p.next_norm[i] : 0.0f;
+  }
+  previous_wait();
   const float* y = p.projected + static_cast<int64_t>(row) * p.width;
   float* hidden = p.hidden + static_cast<int64_t>(row) * p.width;
-  float value[kRowValues], h[kRowValues], post[kRowValues], next[kRowValues];
-  const int thread = thread_index();
-  CARAT_UNROLL for (int k = 0; k < kRowValues; ++k) {
-    const int i = thread + k * kRowThreads;
-    const bool there = i < p.width;
-    value[k] = there ? y[i] : 0.0f;
-    for (int split = 1; split < p.splits; ++split) {
-      if (there) value[k] = value[k] + y[split * p.split_stride + i];
-    }
-    h[k] = there ? hidden[i] : 0.0f;
-    post[k] = there ? p.post_norm[i] : 0.0f;
-    next[k] = there && p.next_norm != nullptr ? p.next_norm[i] : 0.0f;
+  CARAT_UNROLL for (int k = 0; k < kValues; ++k) {
+    const int i = thread + k * kCloseThreads;
+    value[k] = i < p.width ? y[i] : 0.0f;
+    h[k] = i < p.width ? hidden[i] : 0.0f;
   }
-  const float inverse = inverse_rms(sum_of_squares(value, scratch), p.width, p.epsilon);
-  CARAT_UNROLL for (int k = 0; k < kRowValues; ++k) {
-    const int i = thread + k * kRowThreads;
+  constexpr int kAtOnce = 4;  // parts
+  for (int split = 1; split < p.splits; split += kAtOnce) {
+    float part[kAtOnce][kValues];
+    CARAT_UNROLL for (int s = 0; s < kAtOnce; ++s) {
+      CARAT_UNROLL for (int k = 0; k < kValues; ++k) {
+        const int i = thread + k * kCloseThreads;
+        part[s][k] = split + s < p.splits && i < p.width ? y[(split + s) * p.split_stride + i] : 0.0f;
+      }
+    }
+    CARAT_UNROLL for (int s = 0; s < kAtOnce; ++s) {
+      if (split + s >= p.splits) break;
+      CARAT_UNROLL for (int k = 0; k < kValues; ++k) value[k] = value[k] + part[s][k];
+    }
+  }
+  CARAT_UNROLL for (int k = 0; k < kValues; ++k) {
+    const int i = thread + k * kCloseThreads;
+    if (i < p.width) values[i] = value[k];
+  }
+  block_barrier();
+  const float inverse = inverse_rms(block_halves(sum_of_squares(values, p.width), scratch), p.width, p.epsilon);
+  CARAT_UNROLL for (int k = 0; k < kValues; ++k) {
+    const int i = thread + k * kCloseThreads;
     if (i >= p.width) continue;
     h[k] = h[k] + (value[k] * inverse) * post[k];
     hidden[i] = h[k];
+    values[i] = h[k];
   }
   if (p.next_norm == nullptr) return;
-  const float factor = inverse_rms(sum_of_squares(h, scratch), p.width, p.epsilon);
-  constexpr int kAtOnce = 3;  // blocks, so that none waits for its own
-  CARAT_UNROLL for (int first = 0; first < kRowValues; first += kAtOnce) {
-    if (first * 4 >= p.out.chunks * kTileBlocks) break;
-    if (p.out.integers != 0) {
-      RoundedBlock r[kAtOnce];
-      CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {
-        r[k] = round_value(first + k < kRowValues ? h[least(first + k, kRowValues - 1)] * next[least(first + k, kRowValues - 1)] : 0.0f);
-      }
-      CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {
-        const int block = thread / 32 + 4 * (first + k);
+  block_barrier();
+  const float squares = sum_of_squares(values, p.width);
+  if (p.out.integers != 0) {
+    constexpr int kBlocks = kValues % 4 == 0 ? 4 : 2;  // at once, so that none waits for its own
+    CARAT_UNROLL for (int first = 0; first < kValues; first += kBlocks) {
+      RoundedBlock r[kBlocks];
+      CARAT_UNROLL for (int k = 0; k < kBlocks; ++k) r[k] = round_value(h[first + k] * next[first + k]);
+      CARAT_UNROLL for (int k = 0; k < kBlocks; ++k) {
+        const int block = warp_index() + (first + k) * (kCloseThreads / 32);
         if (block < p.out.chunks * kTileBlocks) put_block(p.out, row, block, r[k]);
       }
     }
-    if (p.out.floats != 0) {
-      CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {
-        const int i = thread + (first + k) * kRowThreads;
-        if (first + k < kRowValues && i < p.out.chunks * kTileColumns) {
-          store_float(p.out, row, i, (h[least(first + k, kRowValues - 1)] * factor) * next[least(first + k, kRowValues - 1)]);
-        }
-      }
+  }
+  const float factor = inverse_rms(block_halves(squares, scratch), p.width, p.epsilon);
+  if (p.out.floats != 0) {
+    CARAT_UNROLL for (int k = 0; k < kValues; ++k) {
+      const int i = thread + k * kCloseThreads;
+      if (i < p.out.chunks * kTileColumns) store_float(p.out, row, i, (h[k] * factor) * next[k]);
     }
   }
   if (thread == 0) p.out.factors[row] = factor;
 }
 
-CARAT_KERNEL(close_rows, CloseParams, kRowThreads, 4) {
-  auto* scratch = reinterpret_cast<float*>(shared_memory());
-  const int row = static_cast<int>(blockIdx.x);
-  if (p.width <= kRowValues * kRowThreads) return close_narrow_row(p, row, scratch);
-  const float* y = p.projected + static_cast<int64_t>(row) * p.width;
-  float* hidden = p.hidden + static_cast<int64_t>(row) * p.width;
-  float squares = 0.0f;
-  for (int i = thread_index(); i < p.width; i += kRowThreads) squares = fma_rn(y[i], y[i], squares);
-  const float inverse = inverse_rms(block_halves(squares, scratch), p.width, p.epsilon);
-  for (int i = thread_index(); i < p.width; i += kRowThreads) hidden[i] = hidden[i] + (y[i] * inverse) * p.post_norm[i];
-  block_barrier();
-  if (p.next_norm != nullptr) write_normed_row(p.out, row, hidden, p.next_norm, p.width, p.epsilon, scratch);
-}
+CARAT_KERNEL(close_rows, CloseParams, kCloseThreads, 2) { close_row<kCloseValues>(p, static_cast<int>(blockIdx.x)); }
+CARAT_KERNEL(close_wide_rows, CloseParams, kCloseThreads, 1) { close_row<kWideCloseValues>(p, static_cast<int>(blockIdx.x)); }
 
 CARAT_KERNEL(last_rows, LastParams, kRowThreads, 1) {
+  next_may_begin();
+  previous_wait();
   auto* scratch = reinterpret_cast<float*>(shared_memory());
   const int row = static_cast<int>(blockIdx.x);
   const float* hidden = p.hidden + static_cast<int64_t>(p.wanted[row]) * p.width;
@@ -132,6 +145,8 @@ CARAT_KERNEL(last_rows, LastParams, kRowThreads, 1) {
 }
 
 CARAT_KERNEL(round_rows, RoundParams, kRowThreads, 1) {
+  next_may_begin();
+  previous_wait();
   const int row = static_cast<int>(blockIdx.x);
   const float* values = p.values + static_cast<int64_t>(row) * p.out.columns;
   const auto value = [&](int i) { return values[i]; };
@@ -140,6 +155,8 @@ CARAT_KERNEL(round_rows, RoundParams, kRowThreads, 1) {
 
 // gate and up lie in groups of 8 outputs, in turn.
 CARAT_KERNEL(gate_rows, GatedParams, kRowThreads, 1) {
+  next_may_begin();
+  previous_wait();
   const int row = static_cast<int>(blockIdx.x);
   const float* products = p.products + static_cast<int64_t>(row) * 2 * p.out.columns;
   const auto value = [&](int i) {
@@ -151,6 +168,8 @@ CARAT_KERNEL(gate_rows, GatedParams, kRowThreads, 1) {
 
 // A warp for each head: norm, rope, the query's scale; keys and values into the cache.
 CARAT_KERNEL(prepare_heads, HeadsParams, 512, 1) {
+  next_may_begin();
+  previous_wait();
   const int row = static_cast<int>(blockIdx.x);
   const int lane = lane_index();
   const int E = p.head_size, half = E / 2;

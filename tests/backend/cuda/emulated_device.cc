@@ -12,6 +12,7 @@
 #include "backend/cuda/attention.cu"
 #include "backend/cuda/decode.cu"
 #include "backend/cuda/decode_one.cu"
+#include "backend/cuda/few.cu"
 #include "backend/cuda/gemm.cu"
 #include "backend/cuda/gemm_floats.cu"
 #include "backend/cuda/half_gemm.cu"
@@ -39,8 +40,8 @@ const std::map<std::string, Function, std::less<>>& kernels() {
       CARAT_CUDA_KERNELS(CARAT_ENTRY) CARAT_CUDA_VISION_KERNELS(CARAT_ENTRY) CARAT_CUDA_CORE_KERNELS(CARAT_ENTRY)
 #undef CARAT_ENTRY
 #define CARAT_ENTRIES(type)                                                            \
-  {"product_1_" #type, &call<&cuda::product_1_##type, cuda::ProductParams>},           \
-      {"product_4_" #type, &call<&cuda::product_4_##type, cuda::ProductParams>},       \
+  {"few_" #type, &call<&cuda::few_##type, cuda::FewParams>},                           \
+      {"few_deep_" #type, &call<&cuda::few_deep_##type, cuda::FewParams>},             \
       {"product_wide_" #type, &call<&cuda::product_wide_##type, cuda::ProductParams>}, \
       {"gemm_" #type, &call<&cuda::gemm_##type, cuda::ProductParams>},                 \
       {"head_row_" #type, &call<&cuda::head_row_##type, cuda::DecodeParams>},          \

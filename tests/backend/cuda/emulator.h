@@ -338,6 +338,8 @@ CARAT_DEVICE bool warp_all(bool value) {
   for (int i = 0; i < 32; ++i) both &= all[i][0];
   return both != 0;
 }
+CARAT_DEVICE void previous_wait() {}
+CARAT_DEVICE void next_may_begin() {}
 CARAT_DEVICE uint64_t nanoseconds() { return 0; }
 #define CARAT_OUTLINE static
 CARAT_DEVICE void atomic_max(uint32_t* p, uint32_t value) { *p = *p < value ? value : *p; }

@@ -327,6 +327,18 @@ CARAT_DEVICE Words4 load_fresh(const Words4* p) {
   return {static_cast<uint32_t>(low), static_cast<uint32_t>(low >> 32), static_cast<uint32_t>(high),
           static_cast<uint32_t>(high >> 32)};
 }
+// A kernel that may begin before the one before it has ended (Launch::early): nothing that other kernels write is touched before
+// previous_wait, which every block reaches; next_may_begin lets the next such kernel's blocks come in where there is room.
+CARAT_DEVICE void previous_wait() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+CARAT_DEVICE void next_may_begin() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 CARAT_DEVICE bool warp_all(bool value) { return __all_sync(~0u, value) != 0; }
 CARAT_DEVICE void prefetch_l2(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 CARAT_DEVICE uint64_t nanoseconds() {

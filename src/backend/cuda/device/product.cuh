@@ -9,7 +9,10 @@
 
 namespace carat::cuda {
 
-inline constexpr int kProductWarps = 16;  // at most, of a block
+// Whether every |isum| is below 2^22: then 0x4b400000 + isum, read as a float, is 12582912 + isum.
+constexpr bool sums_are_small(TileType type) {
+  return type == TileType::kQ4_0 || type == TileType::kQ2_K || type == TileType::kQ3_K;
+}
 
 // The float step of one block of 32 columns.
 template <TileType kType>

@@ -38,15 +38,22 @@ CARAT_DEVICE void put_block(const Rounded& out, int row, int block, const Rounde
   const int lane = lane_index();
   if (out.fragments == 0) return store_block(out, static_cast<int64_t>(row) * out.chunks * kTileBlocks + block, r);
   const int chunk = block / kTileBlocks, k = block % kTileBlocks;
+  const int64_t at = (static_cast<int64_t>(chunk) * out.rows16 + row) * kTileBlocks + k;
+  if (lane == 0) out.scales[at] = r.scale;
+  if ((lane & 15) == 0) out.sums[at * 2 + lane / 16] = r.sum;
+  if (out.fragments == kColumnsForm) {
+    uint8_t* p = out.planes + (static_cast<int64_t>(chunk) * (out.rows16 / 8) + row / 8) * 2048 + k * 512 +
+                 ((row & 7) * 4 + (lane & 15) / 4) * 16 + lane / 16 * 4 + (lane & 3);
+    p[0] = static_cast<uint8_t>(r.q >> 7);
+    p[8] = static_cast<uint8_t>(r.q & 127);
+    return;
+  }
   const int64_t tile = static_cast<int64_t>(chunk) * (out.rows16 / 16) + row / 16;
   const int to = (row & 7) * 4 + (lane & 15) / 4;
   const int part = ((row >> 3) & 1) + 2 * (lane >> 4);
   uint8_t* p = out.planes + tile * 4096 + k * 512 + to * 16 + part * 4 + (lane & 3);
   p[0] = static_cast<uint8_t>(r.q >> 7);
   p[2048] = static_cast<uint8_t>(r.q & 127);
-  const int64_t at = (static_cast<int64_t>(chunk) * out.rows16 + row) * kTileBlocks + k;
-  if (lane == 0) out.scales[at] = r.scale;
-  if ((lane & 15) == 0) out.sums[at * 2 + lane / 16] = r.sum;
 }
 
 // A warp rounds a block into its place.
@@ -83,8 +90,15 @@ CARAT_DEVICE void store_float(const Rounded& out, int row, int column, float val
     if (out.core_planes == 2) at[core_plane(out)] = low;
     return;
   }
-  const int64_t tile = static_cast<int64_t>(column / kTileColumns) * (out.rows16 / 16) + row / 16;
   const int step = column % kTileColumns / 16, k = column % 16;
+  if (out.fragments == kColumnsForm) {
+    uint8_t* p = out.pieces + (static_cast<int64_t>(column / kTileColumns) * (out.rows16 / 8) + row / 8) * 4096 + step * 512 +
+                 ((row & 7) * 4 + (k & 7) / 2) * 16 + (k >> 3) * 4 + (k & 1) * 2;
+    *reinterpret_cast<uint16_t*>(p) = high;
+    *reinterpret_cast<uint16_t*>(p + 8) = low;
+    return;
+  }
+  const int64_t tile = static_cast<int64_t>(column / kTileColumns) * (out.rows16 / 16) + row / 16;
   const int to = (row & 7) * 4 + (k & 7) / 2;
   const int part = ((row >> 3) & 1) + 2 * (k >> 3);
   uint8_t* p = out.pieces + tile * 8192 + step * 1024 + to * 16 + part * 4 + (k & 1) * 2;
