@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -26,6 +27,7 @@ struct BackendOptions {
   std::string name = "cpu";  // "cpu" picks the best ISA; "cpu/avx2" forces one; "reference" is the oracle
   int threads = 0;           // 0: one per physical core that this process may use
   Precision precision = Precision::kExact;
+  std::optional<DType> head_type = {};  // own_head.h; none: as the file has it
 };
 
 struct KvPlan {
@@ -55,6 +57,7 @@ struct BackendInfo {
   uint64_t weight_bytes = 0;  // resident packed weights
   uint64_t kv_bytes = 0;      // resident KV cache
   uint64_t decode_bytes = 0;  // packed weights that one decoded token reads
+  std::string note = {};      // for people: in what it differs from the file's model; empty: in nothing
 };
 
 class Backend {

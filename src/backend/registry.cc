@@ -8,6 +8,7 @@
 #include "backend/cpu/cpu_vision.h"
 #include "backend/cuda/cuda_backend.h"
 #include "backend/cuda/cuda_vision.h"
+#include "backend/own_head.h"
 #include "backend/reference/reference_backend.h"
 #include "backend/reference/reference_vision.h"
 #include "backend/vision_encoder.h"
@@ -69,6 +70,12 @@ Concurrency usual_concurrency(const BackendOptions& options) {
 
 Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, const ModelConfig& config,
                                                 const Weights& weights) {
+  if (options.head_type) {
+    BackendOptions rest = options;
+    rest.head_type.reset();
+    return create_with_own_head(config, weights, *options.head_type, options.threads, options.name == "reference",
+                                [&](const Weights& with) { return create_backend(rest, config, with); });
+  }
   if (means_device(options)) {
     CARAT_CHECK(check_finite(config, weights));
     CARAT_CHECK(whole(weights.maps));
@@ -122,6 +129,12 @@ Result<uint64_t> vision_encoder_bytes(const BackendOptions& options, const Visio
 
 Result<MemoryNeed> memory_need(const BackendOptions& options, const ModelConfig& config, const Weights& weights,
                                int32_t max_rows) {
+  if (options.head_type) {
+    CARAT_TRY(const Weights with, with_head_type(config, weights, *options.head_type));
+    BackendOptions rest = options;
+    rest.head_type.reset();
+    return memory_need(rest, config, with, max_rows);
+  }
   if (means_device(options)) return cuda::cuda_memory_need(config, weights, max_rows);
   CARAT_TRY(const cpu::Kernels* kernels, find_kernels(options));
   if (kernels == nullptr) return reference_memory_need(config, weights, max_rows);

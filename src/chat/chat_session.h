@@ -48,6 +48,7 @@ class ChatSession {
 
   const std::string& name() const { return name_; }
   const OpenModel& model() const { return loaded_.model(); }
+  std::string note() const { return loaded_.note(); }
   PromptFormat::Kind prompt_kind() const { return format_.kind(); }
   const std::string& system() const { return conversation_.system(); }
   const GivenOptions& parameters() const { return parameters_; }  // set by the user

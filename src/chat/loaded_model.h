@@ -36,6 +36,9 @@ class LoadedModel {
   // them, or as many as there is memory for. Errors: kTooLong beyond the model's context, kOutOfMemory.
   Result<Engine*> engine_of(int64_t context, int64_t least);
 
+  // In what it differs from its file, for people; empty: in nothing, or nothing was loaded.
+  std::string note() const { return backend_ ? backend_->info().note : std::string(); }
+
   // What it takes, as planned before.
   const MemoryPlan& memory() const { return plan_; }
 

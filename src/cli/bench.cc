@@ -222,6 +222,7 @@ Status bench(const BenchFlags& flags) {
   CARAT_CHECK(backend->reserve_kv(plan));
 
   const BackendInfo info = backend->info();
+  if (!info.note.empty()) note("note: {}\n", info.note);
   CARAT_TRY(const auto team_owner, Team::create(info.threads));
   team_owner->insist();
   Bandwidth bandwidths{*team_owner, {}};

@@ -1,6 +1,8 @@
 #include "cli/model_flags.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
 #include <string>
 
 #include "cli/number_flag.h"
@@ -30,6 +32,18 @@ void add_model_flags(CLI::App& app, chat::LoadOptions& options) {
          },
          "exact; fast is for devices, which round more then")
       ->type_name("exact|fast")
+      ->group("Running");
+  app.add_option_function<std::string>(
+         "--head-type",
+         [&options](const std::string& text) {
+           options.backend.head_type = dtype_from_name(text);
+           constexpr std::array kTypes{DType::kQ4_0, DType::kQ5_0, DType::kQ6_K, DType::kQ8_0};
+           if (std::find(kTypes.begin(), kTypes.end(), options.backend.head_type) == kTypes.end()) {
+             throw CLI::ValidationError("--head-type", "'" + text + "', expected q4_0, q5_0, q6_k or q8_0");
+           }
+         },
+         "The table of all tokens in another type, when it scores them: quicker, and it says by how much less exact")
+      ->type_name("q4_0|q5_0|q6_k|q8_0")
       ->group("Running");
   app.add_option("--memory", options.memory, "A hard budget (2G): a smaller cache, then a smaller context, if need be")
       ->type_name("SIZE")

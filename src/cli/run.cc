@@ -92,9 +92,10 @@ Status check_tower_fits(const chat::PictureEncoder& pictures, const std::string&
 std::shared_ptr<chat::Elsewhere> elsewhere_for(const RunFlags& flags, const chat::OpenModel& model) {
   const chat::LoadOptions usual = usual_loading();
   const chat::LoadOptions& asked = flags.loading;
-  const bool here =
-      flags.no_server || asked.backend.name != usual.backend.name || asked.backend.threads != usual.backend.threads ||
-      asked.backend.precision != usual.backend.precision || asked.chunk != usual.chunk || asked.memory != usual.memory;
+  const bool here = flags.no_server || asked.backend.name != usual.backend.name ||
+                    asked.backend.threads != usual.backend.threads ||
+                    asked.backend.precision != usual.backend.precision || asked.backend.head_type ||
+                    asked.chunk != usual.chunk || asked.memory != usual.memory;
   return here ? nullptr : find_elsewhere(model.resolved, flags.keep_alive);
 }
 
@@ -208,6 +209,7 @@ Status run(const RunFlags& flags, bool& interrupted) {
     const auto least = static_cast<int64_t>(asked.request.prompt.size()) + 1;
     CARAT_TRY(Engine * engine, loaded.engine_of(context, options.context > 0 ? std::min(context, least) : least));
     if (flags.verbose) print_memory(loaded.memory());
+    if (const std::string text = loaded.note(); !text.empty()) note("note: {}\n", text);
     stats.load_seconds = seconds_so_far();
     interrupt.emplace();
     made = chat::stream_answer(*engine, tokenizer, std::move(asked), ended, sink);

@@ -266,6 +266,9 @@ Result<Lease> Models::load(const std::string& name, int32_t context) {
   }
   CARAT_TRY(chat::MemoryPlan plan, std::move(planned));
   CARAT_TRY(served->backend, create_backend(options_.backend, config, served->model.file.weights));
+  if (const std::string note = served->backend->info().note; !note.empty() && options_.tell) {
+    options_.tell(fmt::format("{}: {}", name, note));
+  }
   auto made = Engine::create(*served->backend, config, plan.engine);
   // A device may have less than the machine: fewer sequences then, where their number is ours to choose.
   while (!made.ok() && made.error().code == ErrorCode::kOutOfMemory && options_.max_sequences == 0 &&

@@ -82,6 +82,7 @@ TEST(Usage, AnErrorSaysWhatIsWrongFirstThenWhereHelpIs) {
       << run_carat({"run", "m", "--wibble"}).err;
   EXPECT_EQ(run_carat({"help", "rum"}).err, "Error: unknown command 'rum'; `carat help` lists them\n");
   EXPECT_EQ(run_carat({"run", "m", "--precision", "half", "x"}).exit_code, 2);
+  EXPECT_EQ(run_carat({"run", "m", "--head-type", "q3_k", "x"}).exit_code, 2);
 }
 
 class Prompts : public testing::Test {

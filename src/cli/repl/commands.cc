@@ -50,6 +50,7 @@ void run_load(const Words& words, ReplState& state) {
   auto session = chat::ChatSession::open(std::move(*model), words[1], options, InterruptGuard::interrupted);
   if (!session.ok()) return print_error(session.error());
   state.session = std::move(*session);
+  if (const std::string text = state.session->note(); !text.empty()) note("note: {}\n", text);
 }
 
 void run_save(const Words& words, ReplState& state) {

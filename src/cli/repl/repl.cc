@@ -200,6 +200,7 @@ Status run_repl(chat::OpenModel model, const std::string& name, const ReplOption
     CARAT_TRY(state.session,
               chat::ChatSession::open(std::move(model), name, options.chat, InterruptGuard::interrupted));
   }
+  if (const std::string text = state.session->note(); !text.empty()) note("note: {}\n", text);
   std::optional<HistoryFile> history;
   if (const auto home = store_home(); home.ok()) history.emplace(*home / "history");
   Repl(std::move(state), std::move(history)).run();
