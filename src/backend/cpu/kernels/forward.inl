@@ -110,15 +110,49 @@ static Wanted first_keys(const ForwardContext& c, const LayerPack& layer, const 
   return wanted;
 }
 
+// Rows [row, ...) of activations.
+static Activations rows_from(Activations x, int64_t row) {
+  x.values += row * x.columns;
+  x.ints += row * x.columns;
+  x.scales += row * (x.columns / kBlock);
+  x.sums += row * (x.columns / 16);
+  if (x.factors != nullptr) x.factors += row;
+  return x;
+}
+
+// In how many parts the rows of a product are taken, where its chunks of panels do not go evenly into the workers: each
+// part expands the panels anew, which takes as long as some six rows.
+static int64_t row_parts(const Worker& w, int64_t chunks, int64_t rows) {
+  constexpr int64_t kExpanding = 6, kLeastRows = 64;
+  const int64_t workers = team_active(*w.c.team);
+  const auto cost = [&](int64_t parts) {
+    return (chunks * parts + workers - 1) / workers * (rows / parts + kExpanding);
+  };
+  int64_t best = 1;
+  for (int64_t parts = 2; parts <= 4 && rows / parts >= kLeastRows; ++parts) {
+    if (cost(parts) < cost(best)) best = parts;
+  }
+  return best;
+}
+
 static void products(Worker& w, const PackedMatrix* const* matrices, float* const* outs, int count,
                      const Activations& x, int64_t rows) {
   const int64_t panels = all_panels(matrices, count);
-  w.each(panels, products_chunk(w, panels, rows), [&](int64_t begin, int64_t end) {
+  const int64_t chunk = products_chunk(w, panels, rows);
+  const int64_t chunks = (panels + chunk - 1) / chunk;
+  const int64_t parts = row_parts(w, chunks, rows);
+  w.each(chunks * parts, 1, [&](int64_t item, int64_t) {
+    const int64_t begin = item / parts * chunk;
+    const int64_t end = least(begin + chunk, panels);
+    const int64_t row = rows * (item % parts) / parts;
+    const int64_t row_count = rows * (item % parts + 1) / parts - row;
+    const Activations from = rows_from(x, row);
     int64_t first = 0;  // of matrix i among all panels
     for (int i = 0; i < count; ++i) {
-      const int64_t last = first + matrices[i]->panels();
+      const PackedMatrix& m = *matrices[i];
+      const int64_t last = first + m.panels();
       if (begin < last && end > first) {
-        matmul(*matrices[i], x, rows, outs[i], matrices[i]->rows, most(begin, first) - first, least(end, last) - first,
+        matmul(m, from, row_count, outs[i] + row * m.rows, m.rows, most(begin, first) - first, least(end, last) - first,
                w.scratch);
       }
       first = last;
