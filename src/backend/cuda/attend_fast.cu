@@ -1,12 +1,12 @@
-// Attention of many rows of one sequence with Precision::kFast: tensor cores, queries and weights rounded to 11 bits (as keys and
-// values in the cache are), float32 sums. A block for 64 pairs of a position and a query head that read the same keys, 16 a
+// Attention of many rows of one sequence on tensor cores: with Precision::kFast, queries and weights are rounded to 11 bits (as keys and
+// values in the cache are); for models of 16-bit weights they are two pieces, 22 bits. Float32 sums. A block for 64 pairs of a position and a query head that read the same keys, 16 a
 // warp, a page of 64 keys at a time while the next one is on its way. Softmax as in vision_attend.cu.
 #include "backend/cuda/device/attention.cuh"
 #include "backend/cuda/device/halves.cuh"
 
 namespace carat::cuda {
 
-template <int kHeadSize>
+template <int kHeadSize, int kPieces>
 CARAT_DEVICE void attend_fast(const AttentionParams& p) {
   constexpr int E = kHeadSize, kSteps = E / 16, kOctets = E / 8, kPad = 16;
   constexpr int kKeyBytes = kKeysPerPage * E * 2, kValueStride = E * 2 + kPad, kStage = kKeyBytes + kKeysPerPage * kValueStride;
@@ -15,7 +15,7 @@ CARAT_DEVICE void attend_fast(const AttentionParams& p) {
   const int first_row = p.items[2 * blockIdx.x], count = p.items[2 * blockIdx.x + 1], used = count * group;
   const int thread = thread_index(), lane = lane_index(), warp = warp_index(), g = lane >> 2, t = lane & 3;
   uint8_t* queries = shared_memory();  // [warp][step][lane][16 bytes]
-  uint8_t* stages = queries + kFastQueries * E * 2;
+  uint8_t* stages = queries + kPieces * kFastQueries * E * 2;
 
   int first[2], until[2];
   const float* rows[2];
@@ -27,12 +27,16 @@ CARAT_DEVICE void attend_fast(const AttentionParams& p) {
     rows[half] = p.qkv + (row * (p.heads + 2 * p.kv_heads) + kv_head * group + r % group) * E;
   }
   CARAT_UNROLL_1 for (int s = 0; s < kSteps; ++s) {
-    uint32_t words[4];
+    uint32_t words[4], rest[4];
     CARAT_UNROLL for (int i = 0; i < 4; ++i) {
       const auto q = load<Floats2>(rows[i % 2] + s * 16 + i / 2 * 8 + 2 * t);
-      words[i] = pack_halves(q.x * kLog2e, q.y * kLog2e);
+      const float a = q.x * kLog2e, b = q.y * kLog2e;
+      words[i] = pack_halves(a, b);
+      rest[i] = pack_halves(a - low_half(words[i]), b - high_half(words[i]));
     }
-    *reinterpret_cast<Words4*>(queries + ((warp * kSteps + s) * 32 + lane) * 16) = {words[0], words[1], words[2], words[3]};
+    uint8_t* to = queries + ((warp * kSteps + s) * 32 + lane) * 16;
+    *reinterpret_cast<Words4*>(to) = {words[0], words[1], words[2], words[3]};
+    if constexpr (kPieces == 2) *reinterpret_cast<Words4*>(to + kFastQueries * E * 2) = {rest[0], rest[1], rest[2], rest[3]};
   }
   // What the tile sees, and what every row of it does.
   const RowInfo info = p.rows[first_row], last = p.rows[first_row + count - 1];
@@ -83,11 +87,19 @@ CARAT_DEVICE void attend_fast(const AttentionParams& p) {
         CARAT_UNROLL for (int e = 0; e < 4; ++e) s[n][e] = 0.0f;
       }
       CARAT_UNROLL_8 for (int step = 0; step < kSteps; ++step) {
-        const Words4 v = load<Words4>(queries + ((warp * kSteps + step) * 32 + lane) * 16);
+        const uint8_t* own = queries + ((warp * kSteps + step) * 32 + lane) * 16;
+        const Words4 v = load<Words4>(own);
         const uint32_t q[4] = {v.x, v.y, v.z, v.w};
+        uint32_t rest[4] = {};
+        if constexpr (kPieces == 2) {
+          const Words4 r = load<Words4>(own + kFastQueries * E * 2);
+          rest[0] = r.x, rest[1] = r.y, rest[2] = r.z, rest[3] = r.w;
+        }
         const uint8_t* from = keys + (2 * step * kKeysPerPage + part * 32 + g) * 16 + t * 4;
         CARAT_UNROLL for (int n = 0; n < 4; ++n) {
-          mma_f16(s[n], q, load<uint32_t>(from + n * 128), load<uint32_t>(from + kKeysPerPage * 16 + n * 128));
+          const auto b0 = load<uint32_t>(from + n * 128), b1 = load<uint32_t>(from + kKeysPerPage * 16 + n * 128);
+          mma_f16(s[n], q, b0, b1);
+          if constexpr (kPieces == 2) mma_f16(s[n], rest, b0, b1);
         }
       }
       if (!whole) {
@@ -121,13 +133,14 @@ CARAT_DEVICE void attend_fast(const AttentionParams& p) {
         }
       }
       CARAT_UNROLL for (int i = 0; i < 2; ++i) {  // 16 keys
-        uint32_t weights[4];
+        uint32_t weights[4], rest[4] = {};
         CARAT_UNROLL for (int n = 0; n < 2; ++n) {
           CARAT_UNROLL for (int half = 0; half < 2; ++half) {
             const float a = exp2_near(s[2 * i + n][2 * half] - largest[half]);
             const float b = exp2_near(s[2 * i + n][2 * half + 1] - largest[half]);
             sum[half] = sum[half] + (a + b);
-            weights[2 * n + half] = pack_halves(a, b);
+            const uint32_t word = weights[2 * n + half] = pack_halves(a, b);
+            if constexpr (kPieces == 2) rest[2 * n + half] = pack_halves(a - low_half(word), b - high_half(word));
           }
         }
         const uint8_t* from = values + (part * 32 + i * 16 + (lane & 15)) * kValueStride + (lane >> 4) * 16;
@@ -135,6 +148,10 @@ CARAT_DEVICE void attend_fast(const AttentionParams& p) {
           const Words4 v = load_transposed(from + j * 16);
           mma_f16(out[j], weights, v.x, v.y);
           mma_f16(out[j + 1], weights, v.z, v.w);
+          if constexpr (kPieces == 2) {
+            mma_f16(out[j], rest, v.x, v.y);
+            mma_f16(out[j + 1], rest, v.z, v.w);
+          }
         }
       }
     }
@@ -152,8 +169,11 @@ CARAT_DEVICE void attend_fast(const AttentionParams& p) {
   }
 }
 
-CARAT_KERNEL(attend_fast_64, AttentionParams, kFastThreads, 1) { attend_fast<64>(p); }
-CARAT_KERNEL(attend_fast_128, AttentionParams, kFastThreads, 1) { attend_fast<128>(p); }
-CARAT_KERNEL(attend_fast_256, AttentionParams, kFastThreads, 1) { attend_fast<256>(p); }
+CARAT_KERNEL(attend_fast_64, AttentionParams, kFastThreads, 1) { attend_fast<64, 1>(p); }
+CARAT_KERNEL(attend_fast_128, AttentionParams, kFastThreads, 1) { attend_fast<128, 1>(p); }
+CARAT_KERNEL(attend_fast_256, AttentionParams, kFastThreads, 1) { attend_fast<256, 1>(p); }
+CARAT_KERNEL(attend_near_64, AttentionParams, kFastThreads, 1) { attend_fast<64, 2>(p); }
+CARAT_KERNEL(attend_near_128, AttentionParams, kFastThreads, 1) { attend_fast<128, 2>(p); }
+CARAT_KERNEL(attend_near_256, AttentionParams, kFastThreads, 1) { attend_fast<256, 2>(p); }
 
 }  // namespace carat::cuda

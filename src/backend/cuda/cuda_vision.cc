@@ -297,6 +297,7 @@ class CudaVision final : public VisionEncoder {
     heads.query_plane = at_.query_plane;
     heads.key_plane = at_.key_plane;
     heads.planes = at_.head_planes;
+    heads.cores = wide_ ? 1 : 0;
     heads.heads = config_.heads;
     heads.patches = at_.rows;
     heads.padded = at_.padded;
@@ -310,8 +311,14 @@ class CudaVision final : public VisionEncoder {
     const RowsOut attended = input(l.out, at_.narrow, C, of_heads);
     const VisionAttendParams attend{heads, config_.head_size(), 1 / heads.key_scale, attended};
     const bool two = at_.head_planes == 2;
-    launch(two ? kernels_.vision_attend_2 : kernels_.vision_attend_1, attend, div_ceil(at_.rows, kVisionQueries),
-           config_.heads, 128, to_size((two ? 2 : 1) * kVisionStages * kVisionStageBytes + 128));
+    const size_t shared = to_size((two ? 2 : 1) * kVisionStages * kVisionStageBytes + 128);
+    if (wide_) {
+      launch(two ? kernels_.vision_wide_2 : kernels_.vision_wide_1, attend, div_ceil(at_.rows, kVisionWideQueries),
+             config_.heads, kVisionWideThreads, shared);
+    } else {
+      launch(two ? kernels_.vision_attend_2 : kernels_.vision_attend_1, attend, div_ceil(at_.rows, kVisionQueries),
+             config_.heads, 128, shared);
+    }
     mark(kAttention);
     add(l.out, attended, kOut);
 

@@ -18,6 +18,14 @@ constexpr uint32_t kMeasuredSteps = 32;              // and of others one in so 
 // Blocks of four warps that write a row: two blocks of 32 columns for each warp.
 uint32_t row_blocks(const Rounded& x) { return static_cast<uint32_t>(div_ceil(x.chunks, 2)); }
 
+bool has_minima(const TileMatrix& m) { return tile_format(m.type).min; }
+
+// Rows for a warp each (many_rows.cu), whose results are only one of the two forms that those kernels write.
+bool goes_by_warps(const Rounded& x, int64_t rows) {
+  return rows > kLeastExactRows && x.chunks <= 20 &&
+         (x.fragments == kExactForm || (x.fragments == 2 && x.integers == 0));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Forward>> Forward::create(Device& device, const ModelConfig& config, const Weights& weights,
@@ -31,13 +39,17 @@ Result<std::unique_ptr<Forward>> Forward::create(Device& device, const ModelConf
   device.enter();
   CARAT_CHECK(forward->find_kernels());
   CARAT_TRY(forward->weights_, CudaWeights::load(device, config, weights));
+  // The definition's attention is for quantised models; others have tensor cores' with two pieces, where they have the memory.
+  int32_t pieces = precision == Precision::kFast ? 1 : forward->weights_.integers ? 0 : 2;
+  if (device.facts().shared_bytes < static_cast<size_t>(attend_fast_bytes(config.head_size, pieces))) pieces = 0;
+  forward->attention_pieces_ = pieces;
   return forward;
 }
 
 Status Forward::find_kernels() {
   const std::pair<const char*, Device::Kernel*> named[] = {
 #define CARAT_NAMED(name, params) {#name, &kernels_.name},
-      CARAT_CUDA_KERNELS(CARAT_NAMED) CARAT_CUDA_CORE_KERNELS(CARAT_NAMED)
+      CARAT_CUDA_KERNELS(CARAT_NAMED) CARAT_CUDA_CORE_KERNELS(CARAT_NAMED) CARAT_CUDA_MANY_KERNELS(CARAT_NAMED)
 #undef CARAT_NAMED
   };
   for (const auto& [name, kernel] : named) {
@@ -51,6 +63,9 @@ Status Forward::find_kernels() {
     CARAT_TRY(kernels_.product_wide[type], device_.find("product_wide_" + name));
     CARAT_TRY(kernels_.gemm[type], device_.find("gemm_" + name));
     CARAT_TRY(kernels_.head_row[type], device_.find("head_row_" + name));
+    if (!tile_format(static_cast<TileType>(type)).quantised()) continue;
+    CARAT_TRY(kernels_.exact_gemm[type], device_.find("exact_gemm_" + name));
+    CARAT_TRY(kernels_.exact_gated[type], device_.find("exact_gated_" + name));
   }
   return {};
 }
@@ -65,7 +80,9 @@ Forward::RoundedPlace Forward::place(DeviceLayout& layout, int64_t rows, int64_t
   p.floats = floats;
   const size_t cells = rows16 * static_cast<size_t>(p.chunks);  // of a row and a chunk
   if (integers) {
-    p.planes = layout.add<uint8_t>(cells * 256);
+    const size_t tiles = static_cast<size_t>(exact_row_tiles(static_cast<int>(rows16))) * static_cast<size_t>(p.chunks);
+    p.planes = layout.add<uint8_t>(wide_ && rows > kLeastExactRows ? std::max(cells * 256, tiles * kExactTileBytes)
+                                                                   : cells * 256);
     p.scales = layout.add<float>(cells * 4);
     p.sums = layout.add<int32_t>(cells * 8);
   }
@@ -89,7 +106,8 @@ Rounded Forward::rounded(const RoundedPlace& p, int64_t rows) const {
   r.chunks = p.chunks;
   r.columns = p.columns;
   r.rows16 = static_cast<int32_t>(round_up<int64_t>(rows, 16));
-  r.fragments = rows <= kFewRows ? kColumnsForm : p.cores ? 2 : 1;
+  const bool exact = wide_ && p.integers && !p.floats && rows > kLeastExactRows;
+  r.fragments = rows <= kFewRows ? kColumnsForm : exact ? kExactForm : p.cores ? 2 : 1;
   r.core_planes = precision_ == Precision::kFast ? 1 : 2;
   r.integers = p.integers ? 1 : 0;
   r.floats = p.floats ? 1 : 0;
@@ -164,12 +182,13 @@ Status Forward::reserve(const KvPlan& plan) {
 }
 
 Device::Kernel Forward::fast_attention() const {
-  if (precision_ != Precision::kFast) return nullptr;
   const int32_t E = config_.head_size;
-  return E == 64    ? kernels_.attend_fast_64
-         : E == 128 ? kernels_.attend_fast_128
-         : E == 256 ? kernels_.attend_fast_256
-                    : nullptr;
+  const auto of = [&](Device::Kernel e64, Device::Kernel e128, Device::Kernel e256) {
+    return E == 64 ? e64 : E == 128 ? e128 : E == 256 ? e256 : nullptr;
+  };
+  return attention_pieces_ == 1   ? of(kernels_.attend_fast_64, kernels_.attend_fast_128, kernels_.attend_fast_256)
+         : attention_pieces_ == 2 ? of(kernels_.attend_near_64, kernels_.attend_near_128, kernels_.attend_near_256)
+                                  : nullptr;
 }
 
 // Which rows attend by themselves, and which in tiles: the largest first, then in turns, so that every multiprocessor gets
@@ -340,9 +359,8 @@ void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& att
   if (tile_count_ != 0) {
     p.items = tiles_;
     if (const auto kernel = fast_attention(); kernel != nullptr) {
-      const size_t stage = kPageTokens * (4 * E + 16);
       launch(kernel, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1, kFastThreads,
-             kFastQueries * E * 2 + 2 * stage);
+             static_cast<size_t>(attend_fast_bytes(config_.head_size, attention_pieces_)));
     } else {
       launch(kernels_.attend_tiles, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1,
              256, (kQueryRows * (E + 4 + kSplit + 4 + 8) + 16 * 32 * 20) * sizeof(float));
@@ -365,15 +383,31 @@ void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& att
     if (p.splits != 0) launch(kernels_.combine_splits, p, singles, H, 1, 256, 0, true);
   }
   if (p.round == 0) {
-    const auto T = static_cast<uint32_t>(single_count_ + tiled_rows_);
-    launch(kernels_.round_rows, RoundParams{p.out, attended}, T, row_blocks(attended), 1, kRowThreads, 0, true);
+    round_step({p.out, attended}, has_minima(layer.attn_out.matrix), static_cast<int64_t>(single_count_ + tiled_rows_));
   }
 }
 
-void Forward::close_step(const CloseParams& params, uint32_t rows) {
+void Forward::close_step(const CloseParams& params, bool sums, int64_t rows) {
+  if (goes_by_warps(params.out, rows)) {
+    return launch(params.out.chunks <= 10 ? kernels_.close_many_40 : kernels_.close_many_80,
+                  ManyCloseParams{params, static_cast<int32_t>(rows), sums ? 1 : 0},
+                  static_cast<uint32_t>(div_ceil<int64_t>(rows, 8)), 1, 1, kManyThreads,
+                  static_cast<size_t>(many_bytes(params.out.chunks)));
+  }
   const bool narrow = params.width <= kCloseThreads * kCloseValues;
-  launch(narrow ? kernels_.close_rows : kernels_.close_wide_rows, params, rows, 1, 1, kCloseThreads,
-         static_cast<size_t>(close_shared_bytes(params.width)), true);
+  launch(narrow ? kernels_.close_rows : kernels_.close_wide_rows, params, static_cast<uint32_t>(rows), 1, 1,
+         kCloseThreads, static_cast<size_t>(close_shared_bytes(params.width)), true);
+}
+
+void Forward::round_step(const RoundParams& params, bool sums, int64_t rows) {
+  if (!goes_by_warps(params.out, rows)) {
+    return launch(kernels_.round_rows, params, static_cast<uint32_t>(rows), row_blocks(params.out), 1, kRowThreads, 0,
+                  true);
+  }
+  launch(params.out.chunks <= 10 ? kernels_.round_many_40 : kernels_.round_many_80,
+         ManyRoundParams{params, static_cast<int32_t>(rows), sums ? 1 : 0},
+         static_cast<uint32_t>(div_ceil<int64_t>(rows, 8)), 1, 1, kManyThreads,
+         static_cast<size_t>(many_bytes(params.out.chunks)));
 }
 
 void Forward::layer(size_t index, int64_t rows) {
@@ -420,19 +454,23 @@ void Forward::layer(size_t index, int64_t rows) {
   close.out = norm;
   close.width = config_.width;
   close.epsilon = config_.norm_epsilon;
-  close_step(close, T);
+  bool sums = false;
+  for (const ProductPart& part : layer.gate_up) sums = sums || has_minima(part.matrix);
+  close_step(close, sums, rows);
   stage_done(Stage::kAttnOut);
 
   const Rounded gated = rounded(gated_, rows);
-  const bool fused = layer.gate_up.size() == 1 && norm.fragments == 2 && gated.fragments == 2 && gated.integers == 0 &&
-                     !is_quantised(layer.gate_up[0].matrix) && config_.ffn_width % kTileColumns == 0;
-  const bool few = norm.fragments == kColumnsForm && layer.gate_up.size() == 1 &&
-                   config_.ffn_width % kTileColumns == 0 &&
+  const bool whole = layer.gate_up.size() == 1 && config_.ffn_width % kTileColumns == 0;
+  const bool fused = whole && norm.fragments == 2 && gated.fragments == 2 && gated.integers == 0 &&
+                     !is_quantised(layer.gate_up[0].matrix);
+  const bool few = whole && norm.fragments == kColumnsForm &&
                    few_shape(layer.gate_up[0].matrix, rows, true, gated.integers != 0).groups != 0;
   if (fused) {
     core_product(layer.gate_up[0], norm, nullptr, 0, rows, 1, &gated);
   } else if (few) {
     few_product(layer.gate_up[0], norm, nullptr, 0, rows, &gated);
+  } else if (whole && norm.fragments == kExactForm && gated.fragments == kExactForm) {
+    exact_product(layer.gate_up[0], norm, nullptr, 0, rows, &gated, has_minima(layer.down.matrix));
   } else {
     for (const ProductPart& part : layer.gate_up)
       product(part, norm, at<float>(products_), 2 * config_.ffn_width, rows);
@@ -443,7 +481,11 @@ void Forward::layer(size_t index, int64_t rows) {
   close.splits = summed_product(layer.down, gated, rows);
   close.post_norm = layer.post_ffn_norm;
   close.next_norm = index + 1 < weights_.layers.size() ? weights_.layers[index + 1].attn_norm : nullptr;
-  close_step(close, T);
+  sums = false;
+  if (close.next_norm != nullptr) {
+    for (const ProductPart& part : weights_.layers[index + 1].qkv) sums = sums || has_minima(part.matrix);
+  }
+  close_step(close, sums, rows);
   stage_done(Stage::kDown);
 }
 

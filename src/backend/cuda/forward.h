@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "backend/cuda/cuda_weights.h"
+#include "backend/cuda/exact_params.h"
 #include "backend/cuda/half_params.h"
 #include "sampling/top_k.h"
 
@@ -64,8 +65,10 @@ class Forward {
 #define CARAT_KERNEL_HANDLE(name, params) Device::Kernel name = nullptr;
     CARAT_CUDA_KERNELS(CARAT_KERNEL_HANDLE)
     CARAT_CUDA_CORE_KERNELS(CARAT_KERNEL_HANDLE)
+    CARAT_CUDA_MANY_KERNELS(CARAT_KERNEL_HANDLE)
 #undef CARAT_KERNEL_HANDLE
-    std::array<Device::Kernel, kTileTypes> few{}, few_deep{}, product_fragments{}, product_wide{}, gemm{}, head_row{};
+    std::array<Device::Kernel, kTileTypes> few{}, few_deep{}, product_fragments{}, product_wide{}, gemm{}, head_row{},
+        exact_gemm{}, exact_gated{};
   };
 
   Status find_kernels();
@@ -74,7 +77,7 @@ class Forward {
   void upload_step(const Step& step, std::span<const int32_t> tokens, std::span<const int32_t> logits_rows,
                    std::span<const int32_t> hidden_rows);
   void plan_attention(const Step& step);
-  // Of Precision::kFast; none for other head sizes.
+  // On tensor cores; none for other head sizes, and where the definition's is asked for.
   Device::Kernel fast_attention() const;
   void copy_pages(const Step& step);
   void layer(size_t index, int64_t rows);
@@ -93,9 +96,14 @@ class Forward {
   FewShape few_shape(const TileMatrix& matrix, int64_t rows, bool gated, bool integers) const;
   void few_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
                    const Rounded* gated);
-  void close_step(const CloseParams& params, uint32_t rows);
+  // Quantised weights times rows in tiles for warpgroups, and the same. `sums`: of what is gated.
+  void exact_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
+                     const Rounded* gated, bool sums);
   int32_t summed_product(const ProductPart& part, const Rounded& x, int64_t rows);
   int32_t most_splits(int32_t outputs, int64_t rows) const;
+  // `sums`: whether the next product reads sums.
+  void close_step(const CloseParams& params, bool sums, int64_t rows);
+  void round_step(const RoundParams& params, bool sums, int64_t rows);
   void embed(int64_t rows);
   Status head(const Wanted& wanted, Results& results, bool computed);
   Status take_top(int32_t k, std::span<std::vector<Candidate>> rows);
@@ -155,7 +163,8 @@ class Forward {
   size_t shared_bytes_ = 0;  // that a block may have
   bool wide_ = false;        // has the products of warpgroups
   Precision precision_ = Precision::kExact;
-  uint64_t* best_ = nullptr;  // [kHeadRows]
+  int32_t attention_pieces_ = 0;  // of queries and weights on tensor cores; 0: the definition's attention
+  uint64_t* best_ = nullptr;      // [kHeadRows]
 
   // Of the step that is computed.
   const RowInfo* rows_ = nullptr;

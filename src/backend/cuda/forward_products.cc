@@ -97,6 +97,10 @@ void Forward::product(const ProductPart& part, const Rounded& x, float* out, int
     core_product(part, x, out, out_stride, rows, 1, nullptr);
     return;
   }
+  if (x.fragments == kExactForm) {
+    exact_product(part, x, out, out_stride, rows, nullptr, false);
+    return;
+  }
   const uint32_t whole_tiles = groups / kGemmGroups * static_cast<uint32_t>(div_ceil<int64_t>(rows, 64));
   if (rows > kNarrowProductRows || whole_tiles >= multiprocessors_) {
     const bool quantised = is_quantised(part.matrix);
@@ -151,6 +155,27 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
   const auto blocks = static_cast<uint32_t>(p.row_tiles * p.output_tiles * p.splits);
   launch(kernel, p, std::min(blocks, multiprocessors_), 1, 1, kWideThreads, static_cast<size_t>(wide_bytes(of_block)));
   return p.splits;
+}
+
+void Forward::exact_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
+                            const Rounded* gated, bool sums) {
+  ExactParams p{};
+  p.matrix = part.matrix;
+  p.x = x;
+  p.out = out;
+  p.out_stride = static_cast<int32_t>(out_stride);
+  p.group_step = part.group_step;
+  p.group_first = part.group_first;
+  p.rows = static_cast<int32_t>(rows);
+  p.row_tiles = exact_row_tiles(x.rows16);
+  p.output_tiles = div_ceil(part.matrix.groups, kExactGroups);
+  p.sums = sums ? 1 : 0;
+  if (gated != nullptr) p.gated = *gated;
+  const auto type = static_cast<size_t>(part.matrix.type);
+  const auto tiles = static_cast<uint32_t>(p.row_tiles * p.output_tiles);
+  launch(gated != nullptr ? kernels_.exact_gated[type] : kernels_.exact_gemm[type], p,
+         std::min(tiles, multiprocessors_), 1, 1, kExactThreads,
+         static_cast<size_t>(exact_shared_bytes(part.matrix.type)));
 }
 
 // A product whose parts close_rows adds.

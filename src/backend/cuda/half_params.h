@@ -19,6 +19,7 @@ inline constexpr int kVisionKeyBytes = kVisionKeys / 16 * kHeadSteps * 512;
 inline constexpr int kVisionStageBytes = kVisionKeyBytes + kVisionKeys / 16 * kHeadGroups * 256;
 inline constexpr int kVisionQueries = 128;  // patches of a block of attention
 inline constexpr int kVisionStages = 4;
+inline constexpr int kVisionWideThreads = 384, kVisionWideQueries = 192;  // of a block of three warpgroups
 inline constexpr int kVisionOctets =
     5;  // of 8 columns that a lane holds of a row: up to 1,280 columns; SigLIP's have 1,152
 
@@ -48,10 +49,11 @@ struct RowsOut {
 // Queries, keys and values of the tower as fragments of mma. Heads are filled up to 72 columns with zeros, patches up to 256.
 //   queries [head][16 patches][5 steps][32 lanes][16 bytes]
 //   keys and values [head][64 patches]: keys [16 patches][5 steps][32 lanes][16 bytes], values [16 patches][9][32 lanes][8 bytes]
+// or as cores, for warpgroups: keys [8 of 8 patches][10 of 8 columns][8 patches][8 columns], values [9 of 8 columns][8 of 8 patches][8 columns][8 patches]
 struct VisionHeads {
   uint8_t *queries, *keys;
   int64_t query_plane, key_plane;  // bytes from the first pieces to the second ones
-  int32_t planes;
+  int32_t planes, cores;  // cores: whether keys and values are cores
   int32_t heads, patches, padded;  // patches: that there are; padded: with those that are not
   float query_scale;               // includes log2(e)
   float key_scale;                 // of keys and values: a power of two
@@ -158,7 +160,9 @@ struct VisionAttendParams {
   X(vision_norm, LayerNormParams)          \
   X(vision_pool, PoolParams)               \
   X(vision_attend_1, VisionAttendParams)   \
-  X(vision_attend_2, VisionAttendParams)
+  X(vision_attend_2, VisionAttendParams)   \
+  X(vision_wide_1, VisionAttendParams)     \
+  X(vision_wide_2, VisionAttendParams)
 
 // And those of the text model: bf16, blocks of 256 or of 128 rows.
 #define CARAT_CUDA_CORE_KERNELS(X)  \

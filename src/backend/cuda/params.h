@@ -13,6 +13,10 @@ inline constexpr int kKeysPerPage = 64;  // P
 inline constexpr int kSplit = 256;       // keys of a split of attention
 inline constexpr int kQueryRows = 32;    // of a block of attend_tiles: positions times the heads of a kv head
 inline constexpr int kFastQueries = 64, kFastThreads = 128;  // of attend_fast
+// Its queries, of so many pieces, and two pages of keys and values.
+constexpr int attend_fast_bytes(int head_size, int pieces) {
+  return pieces * kFastQueries * head_size * 2 + 2 * kKeysPerPage * (4 * head_size + 16);
+}
 inline constexpr int kRowThreads = 128;  // of a block that works on one row: the partial sums of a norm
 
 // Products with many rows. Quantised: 64 rows x 64 outputs a block; floats: 128 x 128, half a chunk at a time.
@@ -68,11 +72,11 @@ struct Rounded {
   int32_t chunks;  // of 128 columns, the last one filled with zeros
   int32_t columns;
   int32_t rows16;            // T16: T rounded up to whole fragments
-  int32_t fragments;         // 3: columns; 2: fragments, floats as cores; 1: fragments; 0: rows
+  int32_t fragments;         // 4: halves (exact_params.h); 3: columns; 2: fragments, floats as cores; 1: fragments; 0: rows
   int32_t integers, floats;  // which of the two forms are wanted
   int32_t core_planes;       // 2, or 1 where high pieces are enough
 };
-inline constexpr int kColumnsForm = 3;  // of `fragments`
+inline constexpr int kColumnsForm = 3, kExactForm = 4;  // of `fragments`
 inline constexpr int kCoreRows = 256;   // that cores are filled up to
 constexpr int core_groups(int rows16) { return (rows16 + kCoreRows - 1) / kCoreRows * (kCoreRows / 8); }
 
@@ -374,6 +378,9 @@ inline constexpr const char* kTileTypeNames[] = {
   X(attend_fast_64, AttentionParams)  \
   X(attend_fast_128, AttentionParams) \
   X(attend_fast_256, AttentionParams) \
+  X(attend_near_64, AttentionParams)  \
+  X(attend_near_128, AttentionParams) \
+  X(attend_near_256, AttentionParams) \
   X(repack_tiles, RepackParams)       \
   X(copy_pages, CopyPagesParams)      \
   X(decode_row, DecodeParams)         \

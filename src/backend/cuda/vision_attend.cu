@@ -8,7 +8,6 @@
 namespace carat::cuda {
 
 inline constexpr float kLeeway = 4.0f;
-inline constexpr bool kTakeTurns = true;
 
 template <int kPieces>
 CARAT_DEVICE void vision_attend(const VisionAttendParams& p) {
@@ -58,34 +57,36 @@ CARAT_DEVICE void vision_attend(const VisionAttendParams& p) {
       CARAT_UNROLL for (int e = 0; e < 4; ++e) out[m][j][e] = 0.0f;
     }
   }
-  // Products of 16 keys with a step of 16 columns, added to scores of 32 keys.
-  const auto score_step = [&](int block, int part, int unit, float (*s)[4][4]) {
-    const int i = unit / kHeadSteps, step = unit % kHeadSteps;
-    const uint8_t* keys = shared + block % kStages * kStage + ((part * 2 + i) * kHeadSteps + step) * 512 + lane * 16;
-    const Words4 k = load<Words4>(keys);
-    CARAT_UNROLL for (int m = 0; m < 2; ++m) {
-      mma_f16(s[m][2 * i], q[0][m][step], k.x, k.y);
-      mma_f16(s[m][2 * i + 1], q[0][m][step], k.z, k.w);
-    }
-    if constexpr (kPieces == 2) {
-      const Words4 rest = load<Words4>(keys + kVisionStageBytes);
-      CARAT_UNROLL for (int m = 0; m < 2; ++m) {
-        mma_f16(s[m][2 * i], q[1][m][step], k.x, k.y);
-        mma_f16(s[m][2 * i + 1], q[1][m][step], k.z, k.w);
-        mma_f16(s[m][2 * i], q[0][m][step], rest.x, rest.y);
-        mma_f16(s[m][2 * i + 1], q[0][m][step], rest.z, rest.w);
-      }
-    }
-  };
-  const auto clear = [&](float (*s)[4][4]) {
+  // Scores of 32 keys.
+  const auto score = [&](int block, int part, float (*s)[4][4]) {
+    const uint8_t* keys = shared + block % kStages * kStage + part * 2 * kHeadSteps * 512 + lane * 16;
     CARAT_UNROLL for (int m = 0; m < 2; ++m) {
       CARAT_UNROLL for (int n = 0; n < 4; ++n) {
         CARAT_UNROLL for (int e = 0; e < 4; ++e) s[m][n][e] = 0.0f;
       }
     }
+    CARAT_UNROLL for (int i = 0; i < 2; ++i) {  // 16 keys
+      CARAT_UNROLL for (int step = 0; step < kHeadSteps; ++step) {
+        const Words4 k = load<Words4>(keys + (i * kHeadSteps + step) * 512);
+        CARAT_UNROLL for (int m = 0; m < 2; ++m) {
+          mma_f16(s[m][2 * i], q[0][m][step], k.x, k.y);
+          mma_f16(s[m][2 * i + 1], q[0][m][step], k.z, k.w);
+        }
+        if constexpr (kPieces == 2) {
+          const Words4 rest = load<Words4>(keys + kVisionStageBytes + (i * kHeadSteps + step) * 512);
+          CARAT_UNROLL for (int m = 0; m < 2; ++m) {
+            mma_f16(s[m][2 * i], q[1][m][step], k.x, k.y);
+            mma_f16(s[m][2 * i + 1], q[1][m][step], k.z, k.w);
+            mma_f16(s[m][2 * i], q[0][m][step], rest.x, rest.y);
+            mma_f16(s[m][2 * i + 1], q[0][m][step], rest.z, rest.w);
+          }
+        }
+      }
+    }
   };
-  // Which scores there are, and how large.
-  const auto look = [&](int block, int part, float (*s)[4][4]) {
+  // Their weights, and the values times these.
+  const auto weigh = [&](int block, int part, float (*s)[4][4]) {
+    const uint8_t* values = shared + block % kStages * kStage + kVisionKeyBytes + part * 2 * kHeadGroups * 256 + lane * 8;
     const int left = h.patches - block * kVisionKeys - part * 32;
     if (left < 32) {
       CARAT_UNROLL for (int n = 0; n < 4; ++n) {
@@ -106,45 +107,45 @@ CARAT_DEVICE void vision_attend(const VisionAttendParams& p) {
         higher = higher || v > largest[m][half] + kLeeway;
       }
     }
-    if (warp_all(!higher)) return;
-    CARAT_UNROLL for (int m = 0; m < 2; ++m) {
-      CARAT_UNROLL for (int half = 0; half < 2; ++half) {
-        float v = top[m][half];
-        v = larger(v, from_lane_xor(v, 1));
-        v = larger(v, from_lane_xor(v, 2));
-        v = larger(v, largest[m][half]);
-        const float factor = exp2_near(largest[m][half] - v);
-        largest[m][half] = v;
-        sum[m][half] = sum[m][half] * factor;
-        CARAT_UNROLL for (int j = 0; j < kHeadGroups; ++j) {
-          out[m][j][2 * half] = out[m][j][2 * half] * factor;
-          out[m][j][2 * half + 1] = out[m][j][2 * half + 1] * factor;
+    if (!warp_all(!higher)) {
+      CARAT_UNROLL for (int m = 0; m < 2; ++m) {
+        CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+          float v = top[m][half];
+          v = larger(v, from_lane_xor(v, 1));
+          v = larger(v, from_lane_xor(v, 2));
+          v = larger(v, largest[m][half]);
+          const float factor = exp2_near(largest[m][half] - v);
+          largest[m][half] = v;
+          sum[m][half] = sum[m][half] * factor;
+          CARAT_UNROLL for (int j = 0; j < kHeadGroups; ++j) {
+            out[m][j][2 * half] = out[m][j][2 * half] * factor;
+            out[m][j][2 * half + 1] = out[m][j][2 * half + 1] * factor;
+          }
         }
       }
     }
-  };
-  // A pair of weights: of 16 keys i, of rows 16 m, of 8 keys n, of rows 8 half.
-  uint32_t first[2][2][4], second[2][2][4];
-  const auto weigh_pair = [&](int pair, float (*s)[4][4]) {
-    const int i = pair / 8, m = pair / 4 % 2, n = pair / 2 % 2, half = pair % 2;
-    const float a = exp2_near(s[m][2 * i + n][2 * half] - largest[m][half]);
-    const float b = exp2_near(s[m][2 * i + n][2 * half + 1] - largest[m][half]);
-    sum[m][half] = sum[m][half] + (a + b);
-    const uint32_t word = pack_halves(a, b);
-    first[i][m][2 * n + half] = word;
-    if constexpr (kPieces == 2) second[i][m][2 * n + half] = pack_halves(a - low_half(word), b - high_half(word));
-  };
-  const auto add_values = [&](int block, int part) {
-    const uint8_t* values = shared + block % kStages * kStage + kVisionKeyBytes + part * 2 * kHeadGroups * 256 + lane * 8;
     CARAT_UNROLL for (int i = 0; i < 2; ++i) {
+      uint32_t first[2][4], second[2][4];
+      CARAT_UNROLL for (int m = 0; m < 2; ++m) {
+        CARAT_UNROLL for (int n = 0; n < 2; ++n) {
+          CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+            const float a = exp2_near(s[m][2 * i + n][2 * half] - largest[m][half]);
+            const float b = exp2_near(s[m][2 * i + n][2 * half + 1] - largest[m][half]);
+            sum[m][half] = sum[m][half] + (a + b);
+            const uint32_t word = pack_halves(a, b);
+            first[m][2 * n + half] = word;
+            if constexpr (kPieces == 2) second[m][2 * n + half] = pack_halves(a - low_half(word), b - high_half(word));
+          }
+        }
+      }
       CARAT_UNROLL for (int j = 0; j < kHeadGroups; ++j) {
         const Words2Of v = load<Words2Of>(values + (i * kHeadGroups + j) * 256);
-        CARAT_UNROLL for (int m = 0; m < 2; ++m) mma_f16(out[m][j], first[i][m], v.x, v.y);
+        CARAT_UNROLL for (int m = 0; m < 2; ++m) mma_f16(out[m][j], first[m], v.x, v.y);
         if constexpr (kPieces == 2) {
           const Words2Of rest = load<Words2Of>(values + kVisionStageBytes + (i * kHeadGroups + j) * 256);
           CARAT_UNROLL for (int m = 0; m < 2; ++m) {
-            mma_f16(out[m][j], second[i][m], v.x, v.y);
-            mma_f16(out[m][j], first[i][m], rest.x, rest.y);
+            mma_f16(out[m][j], second[m], v.x, v.y);
+            mma_f16(out[m][j], first[m], rest.x, rest.y);
           }
         }
       }
@@ -159,43 +160,12 @@ CARAT_DEVICE void vision_attend(const VisionAttendParams& p) {
     block_barrier();  // nobody reads the block before the one before
     fetch(block + kStages - 2);
   };
-  constexpr int kUnits = 2 * kHeadSteps, kPairs = 16;
-  if constexpr (kPieces == 1 && kTakeTurns) {
-    // A warp's instructions are issued in order: the next scores' products and the exponentials of these take turns.
-    float s[2][4][4], next_s[2][4][4];
-    const int turns = 2 * blocks;
-    wait(0);
-    clear(s);
-    CARAT_UNROLL for (int unit = 0; unit < kUnits; ++unit) score_step(0, 0, unit, s);
-    for (int turn = 0; turn < turns; ++turn) {
-      const int block = turn >> 1, next = least(turn + 1, turns - 1);  // the last one's are not looked at
-      look(block, turn & 1, s);
-      if (next % 2 == 0 && next > turn) wait(next / 2);
-      clear(next_s);
-      CARAT_UNROLL for (int unit = 0; unit < kPairs / 2; ++unit) {
-        score_step(next / 2, next & 1, unit, next_s);
-        weigh_pair(2 * unit, s);
-        weigh_pair(2 * unit + 1, s);
-      }
-      CARAT_UNROLL for (int unit = kPairs / 2; unit < kUnits; ++unit) score_step(next / 2, next & 1, unit, next_s);
-      add_values(block, turn & 1);
-      CARAT_UNROLL for (int m = 0; m < 2; ++m) {
-        CARAT_UNROLL for (int n = 0; n < 4; ++n) {
-          CARAT_UNROLL for (int e = 0; e < 4; ++e) s[m][n][e] = next_s[m][n][e];
-        }
-      }
-    }
-  } else {
-    for (int block = 0; block < blocks; ++block) {
-      wait(block);
-      CARAT_UNROLL_1 for (int part = 0; part < 2; ++part) {
-        float s[2][4][4];
-        clear(s);
-        CARAT_UNROLL for (int unit = 0; unit < kUnits; ++unit) score_step(block, part, unit, s);
-        look(block, part, s);
-        CARAT_UNROLL for (int pair = 0; pair < kPairs; ++pair) weigh_pair(pair, s);
-        add_values(block, part);
-      }
+  for (int block = 0; block < blocks; ++block) {
+    wait(block);
+    CARAT_UNROLL_1 for (int part = 0; part < 2; ++part) {
+      float s[2][4][4];
+      score(block, part, s);
+      weigh(block, part, s);
     }
   }
   CARAT_UNROLL for (int m = 0; m < 2; ++m) {

@@ -12,17 +12,20 @@
 #include "backend/cuda/attention.cu"
 #include "backend/cuda/decode.cu"
 #include "backend/cuda/decode_one.cu"
+#include "backend/cuda/exact_gemm.cu"
 #include "backend/cuda/few.cu"
 #include "backend/cuda/gemm.cu"
 #include "backend/cuda/gemm_floats.cu"
 #include "backend/cuda/half_gemm.cu"
 #include "backend/cuda/head.cu"
 #include "backend/cuda/load.cu"
+#include "backend/cuda/many_rows.cu"
 #include "backend/cuda/products.cu"
 #include "backend/cuda/rows.cu"
 #include "backend/cuda/sample.cu"
 #include "backend/cuda/vision.cu"
 #include "backend/cuda/vision_attend.cu"
+#include "backend/cuda/vision_wide.cu"
 
 namespace carat::test {
 namespace {
@@ -38,6 +41,7 @@ const std::map<std::string, Function, std::less<>>& kernels() {
   static const std::map<std::string, Function, std::less<>> table = {
 #define CARAT_ENTRY(name, Params) {#name, &call<&cuda::name, cuda::Params>},
       CARAT_CUDA_KERNELS(CARAT_ENTRY) CARAT_CUDA_VISION_KERNELS(CARAT_ENTRY) CARAT_CUDA_CORE_KERNELS(CARAT_ENTRY)
+          CARAT_CUDA_MANY_KERNELS(CARAT_ENTRY)
 #undef CARAT_ENTRY
 #define CARAT_ENTRIES(type)                                                            \
   {"few_" #type, &call<&cuda::few_##type, cuda::FewParams>},                           \
@@ -46,7 +50,12 @@ const std::map<std::string, Function, std::less<>>& kernels() {
       {"gemm_" #type, &call<&cuda::gemm_##type, cuda::ProductParams>},                 \
       {"head_row_" #type, &call<&cuda::head_row_##type, cuda::DecodeParams>},          \
       {"product_fragments_" #type, &call<&cuda::product_fragments_##type, cuda::ProductParams>},
-          CARAT_CUDA_TYPES(CARAT_ENTRIES)
+              CARAT_CUDA_TYPES(CARAT_ENTRIES)
+#undef CARAT_ENTRIES
+#define CARAT_ENTRIES(type)                                                  \
+  {"exact_gemm_" #type, &call<&cuda::exact_gemm_##type, cuda::ExactParams>}, \
+      {"exact_gated_" #type, &call<&cuda::exact_gated_##type, cuda::ExactParams>},
+                  CARAT_CUDA_QUANTISED_TYPES(CARAT_ENTRIES)
 #undef CARAT_ENTRIES
   };
   return table;

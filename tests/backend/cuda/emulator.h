@@ -89,6 +89,7 @@ CARAT_DEVICE uint16_t float_to_half(float value) {
   }
   return static_cast<uint16_t>(sign | (((magnitude + 0xfffu + ((magnitude >> 13) & 1u)) >> 13) - (112u << 10)));
 }
+CARAT_DEVICE uint16_t int_to_half(int value) { return float_to_half(static_cast<float>(value)); }
 CARAT_DEVICE int shift_add_7(int a, int b) { return a * 128 + b; }
 CARAT_DEVICE void keep_order() {}
 CARAT_DEVICE void block_barrier() { emulator::block_barrier(); }
@@ -206,6 +207,10 @@ CARAT_DEVICE uint32_t pack_bf16(float low, float high) {
   };
   return to_bf16(high) << 16 | to_bf16(low);
 }
+CARAT_DEVICE uint32_t masked_or(uint32_t a, uint32_t mask, uint32_t bits) { return (a & mask) | bits; }
+CARAT_DEVICE uint32_t halves_minus(uint32_t a, uint32_t b) {
+  return pack_halves(emulated_half(a, 0) - emulated_half(b, 0), emulated_half(a, 1) - emulated_half(b, 1));
+}
 CARAT_DEVICE float exp2_near(float x) { return x < -126.0f ? 0.0f : std::exp2(x); }
 CARAT_DEVICE float tanh_rough(float x) { return std::tanh(x); }
 CARAT_DEVICE float inverse_near(float x) { return 1.0f / x; }
@@ -269,6 +274,48 @@ CARAT_DEVICE void warpgroup_mma_f16(float* d, const uint8_t* a, const uint8_t* b
 CARAT_DEVICE void warpgroup_mma_bf16(float* d, const uint8_t* a, const uint8_t* b, int group_bytes, bool from_zero) {
   emulated_warpgroup_mma(d, a, b, group_bytes, from_zero,
                          [](uint16_t bits) { return bits_to_float(static_cast<uint32_t>(bits) << 16); });
+}
+CARAT_DEVICE void warpgroup_keep_64(float*) {}
+CARAT_DEVICE void warpgroup_keep_72(float*) {}
+struct Cores {
+  const uint8_t* at;
+  int row_bytes, column_bytes;
+
+  float value(int row, int column) const {
+    uint16_t bits;
+    std::memcpy(&bits, at + row / 8 * row_bytes + column / 8 * column_bytes + row % 8 * 16 + column % 8 * 2, 2);
+    return half_to_float(bits);
+  }
+};
+CARAT_DEVICE Cores cores_at(const uint8_t* shared, int group_bytes) { return {shared, group_bytes, 128}; }
+CARAT_DEVICE Cores cores_after(Cores cores, int bytes) {
+  cores.at += bytes;
+  return cores;
+}
+template <int kRows>
+void emulated_warpgroup_rows(float* d, const uint32_t* a, Cores b, bool from_zero) {
+  const auto* all = emulator::exchange(a, 4);
+  const int lane = emulated_lane();
+  float rows[2][16], column[16];
+  for (int half = 0; half < 2; ++half) {
+    for (int k = 0; k < 16; ++k) {
+      rows[half][k] = emulated_half(all[lane / 4 * 4 + k % 8 / 2][k / 8 * 2 + half], k % 2);
+    }
+  }
+  for (int i = 0; i < kRows / 4; ++i) {
+    for (int k = 0; k < 16; ++k) column[k] = b.value(i / 2 * 8 + lane % 4 * 2 + i % 2, k);
+    for (int half = 0; half < 2; ++half) {
+      float& sum = d[i / 2 * 4 + half * 2 + i % 2];
+      if (from_zero) sum = 0.0f;
+      for (int k = 0; k < 16; ++k) sum += rows[half][k] * column[k];
+    }
+  }
+}
+CARAT_DEVICE void warpgroup_mma_f16_64(float* d, const uint32_t* a, Cores b, bool from_zero) {
+  emulated_warpgroup_rows<64>(d, a, b, from_zero);
+}
+CARAT_DEVICE void warpgroup_mma_f16_72(float* d, const uint32_t* a, Cores b, bool from_zero) {
+  emulated_warpgroup_rows<72>(d, a, b, from_zero);
 }
 CARAT_DEVICE void copy_async_16(void* shared, const void* global) { std::memcpy(shared, global, 16); }
 CARAT_DEVICE void copy_async_commit() {}

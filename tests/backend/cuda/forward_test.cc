@@ -48,7 +48,8 @@ std::vector<float> logits(Backend& backend, const ModelConfig& config, const std
                           const std::vector<int32_t>& chunks) {
   std::vector<int32_t> global, local;
   for (int32_t i = 0; i < div_ceil(static_cast<int32_t>(tokens.size()), kPageTokens); ++i) global.push_back(i);
-  for (int32_t i = 0; i < div_ceil(config.window + kRows, kPageTokens) + 1; ++i) local.push_back(i);
+  for (int32_t i = 0; i < div_ceil(config.window + std::max(kRows, chunks[0]), kPageTokens) + 1; ++i)
+    local.push_back(i);
   std::vector<float> out;
   int32_t past = 0;
   for (size_t i = 0; past < static_cast<int32_t>(tokens.size()); ++i) {
@@ -94,6 +95,27 @@ TEST_P(EmulatedForwardTest, IsTheCpu) {
   const RandomModel model = random_model(GetParam(), 1);
   const std::pair<int, int> runs[] = {{3, 1}, {3, 3}, {17, 17}, {160, 80}};
   expect_the_cpu(GetParam(), model, *emulated(model), runs);
+}
+
+// More rows than that, which warpgroups multiply; the last tile of 72 has 12.
+void expect_the_cpu_of_many_rows(const RandomModel& model, Backend& device) {
+  const auto cpu = create_backend({"cpu/portable", 2, Precision::kExact}, model.config, model.weights);
+  const auto tokens = random_tokens(300, 2);
+  std::vector<float> all[2];
+  for (const auto& [backend, out] : {std::pair{cpu->get(), &all[0]}, {&device, &all[1]}}) {
+    ASSERT_TRUE(backend->reserve_kv({40, 40, 300}).ok());
+    *out = logits(*backend, model.config, tokens, {300});
+  }
+  if (is_quantised(model.weights.embedding.type)) {
+    EXPECT_TRUE(test::same_bits(all[1], all[0]));
+  } else {
+    EXPECT_TRUE(test::rows_within(all[1], all[0], 512, 2.5e-3));  // as expect_the_cpu
+  }
+}
+class EmulatedManyRowsTest : public testing::TestWithParam<DType> {};
+TEST_P(EmulatedManyRowsTest, AreTheCpus) {
+  const RandomModel model = random_model(GetParam(), 1);
+  expect_the_cpu_of_many_rows(model, *emulated(model));
 }
 
 // Draws from the most probable tokens, which the device has picked out, beside a greedy one and (`logprobs`) one that needs all.
@@ -210,6 +232,13 @@ TEST_P(CudaForwardTest, IsTheCpu) {
                  runs);
 }
 
+TEST_P(CudaForwardTest, ManyRowsAreTheCpus) {
+  if (const auto device = cuda::describe_device(); !device.ok()) GTEST_SKIP() << device.error().message;
+  const RandomModel model = random_model(GetParam(), 1);
+  expect_the_cpu_of_many_rows(model,
+                              *ready(create_backend({"cuda", 0, Precision::kExact}, model.config, model.weights)));
+}
+
 TEST(CudaLoading, AWeightThatIsNotFiniteIsNamed) {
   RandomModel model = random_model(DType::kQ5_1, 1);
   const LayerWeights& layer = model.weights.layers[2];
@@ -231,6 +260,8 @@ INSTANTIATE_TEST_SUITE_P(Types, EmulatedForwardTest,
                          testing::Values(DType::kF32, DType::kBF16, DType::kQ4_0, DType::kQ5_1, DType::kQ8_0,
                                          DType::kQ2_K, DType::kQ6_K, DType::kIQ4_XS),
                          type_name);
+INSTANTIATE_TEST_SUITE_P(Types, EmulatedManyRowsTest,
+                         testing::Values(DType::kBF16, DType::kQ4_0, DType::kQ8_0, DType::kQ2_K), type_name);
 INSTANTIATE_TEST_SUITE_P(Types, EmulatedDepthTest, testing::Values(DType::kQ4_0, DType::kQ6_K), type_name);
 INSTANTIATE_TEST_SUITE_P(Types, CudaForwardTest,
                          testing::Values(DType::kF32, DType::kF16, DType::kBF16, DType::kQ4_0, DType::kQ4_1,

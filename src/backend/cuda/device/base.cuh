@@ -57,6 +57,11 @@ CARAT_DEVICE uint16_t float_to_half(float value) {
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(value));
   return half;
 }
+CARAT_DEVICE uint16_t int_to_half(int value) {  // to nearest even
+  uint16_t half;
+  asm("cvt.rn.f16.s32 %0, %1;" : "=h"(half) : "r"(value));
+  return half;
+}
 CARAT_DEVICE int shift_add_7(int a, int b) {  // 128 a + b, away from the pipe of the fma
   int sum;
   asm("{\n.reg .s32 t;\nshl.b32 t, %1, 7;\nadd.s32 %0, t, %2;\n}" : "=r"(sum) : "r"(a), "r"(b));
@@ -124,6 +129,16 @@ CARAT_DEVICE void mma_f16(float* d, const uint32_t* a, uint32_t b0, uint32_t b1)
 CARAT_DEVICE uint32_t pack_halves(float low, float high) {  // to nearest even; beyond 65504 is infinity
   uint32_t word;
   asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+  return word;
+}
+CARAT_DEVICE uint32_t masked_or(uint32_t a, uint32_t mask, uint32_t bits) {  // in one instruction
+  uint32_t word;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(word) : "r"(a), "r"(mask), "r"(bits));
+  return word;
+}
+CARAT_DEVICE uint32_t halves_minus(uint32_t a, uint32_t b) {  // of pairs of halves
+  uint32_t word;
+  asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(word) : "r"(a), "r"(b));
   return word;
 }
 CARAT_DEVICE uint32_t pack_bf16(float low, float high) {  // to nearest even
@@ -212,6 +227,29 @@ CARAT_WARPGROUP_MMA(f16)
 CARAT_WARPGROUP_MMA(bf16)
 #undef CARAT_WARPGROUP_MMA
 #undef CARAT_D_NAMES
+// The same for 64 or 72 rows of b, and a in registers: those of mma for the warp's 16 rows. Cores: where b lies, known once for many.
+struct Cores {
+  uint64_t descriptor;
+};
+CARAT_DEVICE Cores cores_at(const uint8_t* shared, int group_bytes) { return {core_descriptor(shared, group_bytes)}; }
+CARAT_DEVICE Cores cores_after(Cores cores, int bytes) { return {cores.descriptor + static_cast<uint64_t>(bytes >> 4)}; }
+#define CARAT_WARPGROUP_ROWS(rows, names, a0, a1, a2, a3, at_b, zero, ...)                                            \
+  CARAT_DEVICE void warpgroup_mma_f16_##rows(float* d, const uint32_t* a, Cores b, bool from_zero) {                  \
+    asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, " zero ", 0;\n"                                                   \
+                 "wgmma.mma_async.sync.aligned.m64n" #rows "k16.f32.f16.f16 {" names "}, "                            \
+                 "{" a0 "," a1 "," a2 "," a3 "}, " at_b ", p, 1, 1, 0;\n}"                                            \
+                 : __VA_ARGS__                                                                                        \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor), "r"(static_cast<int>(from_zero)));  \
+  }                                                                                                                   \
+  /* What is done with d stays on its side of a wait. */                                                              \
+  CARAT_DEVICE void warpgroup_keep_##rows(float* d) { asm volatile("" : __VA_ARGS__ : : "memory"); }
+#define CARAT_32_NAMES                                                                                                \
+  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+CARAT_WARPGROUP_ROWS(64, CARAT_32_NAMES, "%32", "%33", "%34", "%35", "%36", "%37", CARAT_D8(0), CARAT_D8(8), CARAT_D8(16), CARAT_D8(24))
+CARAT_WARPGROUP_ROWS(72, CARAT_32_NAMES ",%32,%33,%34,%35", "%36", "%37", "%38", "%39", "%40", "%41", CARAT_D8(0), CARAT_D8(8), CARAT_D8(16),
+                     CARAT_D8(24), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]))
+#undef CARAT_WARPGROUP_ROWS
+#undef CARAT_32_NAMES
 #undef CARAT_D8
 #else
 inline constexpr bool kWarpgroups = false;
@@ -225,6 +263,13 @@ template <int kCount>
 CARAT_DEVICE void more_registers() {}
 CARAT_DEVICE void warpgroup_mma_f16(float*, const uint8_t*, const uint8_t*, int, bool) {}
 CARAT_DEVICE void warpgroup_mma_bf16(float*, const uint8_t*, const uint8_t*, int, bool) {}
+struct Cores {};
+CARAT_DEVICE Cores cores_at(const uint8_t*, int) { return {}; }
+CARAT_DEVICE Cores cores_after(Cores, int) { return {}; }
+CARAT_DEVICE void warpgroup_mma_f16_64(float*, const uint32_t*, Cores, bool) {}
+CARAT_DEVICE void warpgroup_mma_f16_72(float*, const uint32_t*, Cores, bool) {}
+CARAT_DEVICE void warpgroup_keep_64(float*) {}
+CARAT_DEVICE void warpgroup_keep_72(float*) {}
 #endif
 // Sixteen bytes from global into shared memory, later; commit closes a group, wait leaves the `kPending` youngest open.
 CARAT_DEVICE void copy_async_16(void* shared, const void* global) {

@@ -90,6 +90,20 @@ CARAT_DEVICE void store_head(const VisionHeads& h, int which, int row0, int lane
         words[j][half] = plane == 0 ? first : pack_halves(a - low_half(first), b - high_half(first));
       }
     }
+    if (kind != 0 && h.cores != 0) {
+      uint8_t* tile = h.keys + plane * h.key_plane + (static_cast<int64_t>(head) * (h.padded / kVisionKeys) + row0 / kVisionKeys) * kVisionStageBytes;
+      const int group = row0 % kVisionKeys / 8;
+      CARAT_UNROLL for (int j = 0; j < 2 * kHeadSteps; ++j) {
+        CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+          if (kind == 1) {
+            *reinterpret_cast<uint32_t*>(tile + (group + half) * (kHeadSteps * 256) + j * 128 + lane * 4) = words[j][half];
+          } else if (j < kHeadGroups) {
+            *reinterpret_cast<uint32_t*>(tile + kVisionKeyBytes + j * 1024 + (group + half) * 128 + lane * 4) = transpose_8x8(words[j][half]);
+          }
+        }
+      }
+      continue;
+    }
     if (kind == 2) {
       uint8_t* to = h.keys + plane * h.key_plane +
                     (static_cast<int64_t>(head) * (h.padded / kVisionKeys) + row0 / kVisionKeys) * kVisionStageBytes +

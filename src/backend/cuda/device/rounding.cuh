@@ -3,6 +3,7 @@
 #pragma once
 
 #include "backend/cuda/device/math.cuh"
+#include "backend/cuda/device/exact.cuh"
 
 namespace carat::cuda {
 
@@ -12,16 +13,22 @@ struct RoundedBlock {
   int q, sum;  // sum: of the lane's half of the block
   float scale;
 };
-CARAT_DEVICE RoundedBlock round_value(float value) {
-  const uint32_t largest = warp_max(float_bits(value) & 0x7fffffffu);
+// A block's factors, by the largest of its magnitudes as bits: q = round(value * inverse), value = q * scale nearly.
+struct BlockScale {
+  float inverse, scale;
+};
+CARAT_DEVICE BlockScale scale_of_block(uint32_t largest) {
   const float magnitude = bits_to_float(largest);
   const bool broken = largest >= 0x7f800000u;
   const bool zero = !(magnitude > 1e-30f);
-  const float inverse = zero || broken ? 0.0f : div_rn(16383.0f, magnitude);
-  const int q = broken ? 0 : round_to_int(value * inverse);
+  return {zero || broken ? 0.0f : div_rn(16383.0f, magnitude), broken ? bits_to_float(0x7fc00000u) : zero ? 0.0f : div_rn(magnitude, 16383.0f)};
+}
+CARAT_DEVICE RoundedBlock round_value(float value) {
+  const BlockScale scale = scale_of_block(warp_max(float_bits(value) & 0x7fffffffu));
+  const int q = round_to_int(value * scale.inverse);  // what is no number becomes 0
   int sum = q;
   CARAT_UNROLL for (int width = 8; width > 0; width /= 2) sum += from_lane_xor(sum, width);
-  return {q, sum, broken ? bits_to_float(0x7fc00000u) : zero ? 0.0f : div_rn(magnitude, 16383.0f)};
+  return {q, sum, scale.scale};
 }
 
 // Into a row's place (not fragments).
@@ -33,10 +40,22 @@ CARAT_DEVICE void store_block(const Rounded& out, int64_t at, const RoundedBlock
   if ((lane & 15) == 0) out.sums[at * 2 + lane / 16] = r.sum;
 }
 
+// Into a tile of products of warpgroups (exact_params.h).
+CARAT_DEVICE void store_exact(const Rounded& out, int row, int block, const RoundedBlock& r) {
+  const int lane = lane_index(), k = block % kTileBlocks;
+  uint8_t* tile = exact_tile(out, block / kTileBlocks, row);
+  const int at = exact_at(row % kExactRows, k, lane);
+  *reinterpret_cast<uint16_t*>(tile + at) = int_to_half(r.q & ~127);
+  *reinterpret_cast<uint16_t*>(tile + at + kExactPlane) = int_to_half(r.q & 127);
+  if (lane == 0) *exact_scale(tile, k, row % kExactRows) = r.scale;
+  if ((lane & 15) == 0) *exact_sum(tile, k, lane / 16, row % kExactRows) = static_cast<float>(r.sum);
+}
+
 // Into its place, wherever that is.
 CARAT_DEVICE void put_block(const Rounded& out, int row, int block, const RoundedBlock& r) {
   const int lane = lane_index();
   if (out.fragments == 0) return store_block(out, static_cast<int64_t>(row) * out.chunks * kTileBlocks + block, r);
+  if (out.fragments == kExactForm) return store_exact(out, row, block, r);
   const int chunk = block / kTileBlocks, k = block % kTileBlocks;
   const int64_t at = (static_cast<int64_t>(chunk) * out.rows16 + row) * kTileBlocks + k;
   if (lane == 0) out.scales[at] = r.scale;
