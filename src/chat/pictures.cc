@@ -127,9 +127,9 @@ Result<PromptPicture> PictureEncoder::encode_file(const fs::path& path, bool pan
 
 Result<PromptPicture> PictureEncoder::encode_bytes(std::span<const uint8_t> bytes, bool pan_and_scan,
                                                    const Cancelled& cancelled) {
-  CARAT_TRY(const Picture picture, decode_picture(bytes));
+  CARAT_TRY(const auto tensors, image_tensors(bytes, config().image_size, pan_and_scan));
   PromptPicture result;
-  for (const auto& pixels : image_tensors(picture, config().image_size, pan_and_scan)) {
+  for (const auto& pixels : tensors) {
     CARAT_TRY(EncodedImage image, encode_pixels(pixels, cancelled));
     result.images.push_back(std::move(image));
   }

@@ -5,7 +5,7 @@
 
 namespace carat {
 
-Result<Picture> decode_jpeg(std::span<const uint8_t> bytes);
+Result<Picture> decode_jpeg(std::span<const uint8_t> bytes, LineWatcher* watcher);
 Result<Picture> decode_png(std::span<const uint8_t> bytes);
 Result<Picture> decode_webp(std::span<const uint8_t> bytes);
 

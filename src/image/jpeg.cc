@@ -24,6 +24,7 @@ struct Decoder {
   int orientation = 1;  // EXIF's
   Status size;
   Picture picture;
+  LineWatcher* watcher = nullptr;  // once it has been told that the picture begins
 };
 
 Decoder& decoder_of(j_common_ptr info) { return *static_cast<Decoder*>(info->client_data); }
@@ -72,7 +73,7 @@ void inks_to_rgb(const uint8_t* inks, uint8_t* rgb, size_t width, bool inverted)
 }
 
 // False where the library gave up; then only the decoder's fields tell why.
-bool run(Decoder& d, std::span<const uint8_t> bytes, std::vector<uint8_t>& line) {
+bool run(Decoder& d, std::span<const uint8_t> bytes, std::vector<uint8_t>& line, LineWatcher* watcher) {
   if (setjmp(d.leave) != 0) return false;
   jpeg_create_decompress(&d.info);
   d.info.progress = &d.progress;
@@ -92,11 +93,16 @@ bool run(Decoder& d, std::span<const uint8_t> bytes, std::vector<uint8_t>& line)
   d.picture.height = static_cast<int32_t>(d.info.output_height);
   d.picture.rgb.resize(width * d.info.output_height * 3);
   if (inks) line.resize(width * 4);
+  if (watcher != nullptr && d.orientation == 1) {
+    watcher->begins(d.picture);
+    d.watcher = watcher;
+  }
   while (d.info.output_scanline < d.info.output_height) {
     uint8_t* to = d.picture.rgb.data() + size_t{d.info.output_scanline} * width * 3;
     JSAMPROW row = inks ? line.data() : to;
     if (jpeg_read_scanlines(&d.info, &row, 1) != 1) return false;
     if (inks) inks_to_rgb(line.data(), to, width, d.info.saw_Adobe_marker != 0);
+    if (d.watcher != nullptr) d.watcher->has(static_cast<int32_t>(d.info.output_scanline));
   }
   return !d.truncated;
 }
@@ -122,7 +128,7 @@ Picture turned(Picture from, int orientation) {
 
 }  // namespace
 
-Result<Picture> decode_jpeg(std::span<const uint8_t> bytes) {
+Result<Picture> decode_jpeg(std::span<const uint8_t> bytes, LineWatcher* watcher) {
   Decoder d;
   std::vector<uint8_t> line;
   d.info.err = jpeg_std_error(&d.errors);
@@ -130,9 +136,10 @@ Result<Picture> decode_jpeg(std::span<const uint8_t> bytes) {
   d.errors.emit_message = on_message;
   d.progress.progress_monitor = on_progress;
   d.info.client_data = &d;
-  const bool whole = run(d, bytes, line);
+  const bool whole = run(d, bytes, line, watcher);
   jpeg_destroy_decompress(&d.info);
   if (!d.size.ok()) return d.size.error();
+  if (!whole && d.watcher != nullptr) d.watcher->fails();
   if (!whole) return Error{ErrorCode::kInvalidArgument, "the JPEG picture is damaged or cut off"};
   return turned(std::move(d.picture), d.orientation);
 }

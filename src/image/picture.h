@@ -24,8 +24,18 @@ struct Picture {
   std::vector<uint8_t> rgb;  // [height][width][3]
 };
 
+// Who wants a picture's lines while the later ones are still being decoded. Only pictures that lie in memory as they come
+// (upright JPEGs) have any to show.
+class LineWatcher {
+ public:
+  virtual ~LineWatcher() = default;
+  virtual void begins(const Picture& picture) = 0;  // its size; rgb stays where it is
+  virtual void has(int32_t lines) = 0;
+  virtual void fails() = 0;  // rgb goes when this returns
+};
+
 // Errors: kInvalidArgument, for what is no picture, damaged, too large or empty; nothing of it is repeated.
-Result<Picture> decode_picture(std::span<const uint8_t> bytes);
+Result<Picture> decode_picture(std::span<const uint8_t> bytes, LineWatcher* watcher = nullptr);
 
 // Errors: kInvalidArgument for sides that are 0 or too long, or too many pixels.
 Status check_picture_size(int64_t width, int64_t height);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "image/picture.h"
@@ -25,5 +26,7 @@ std::vector<float> normalised(const Picture& picture);
 
 // The tensors of a picture: the whole of it, then its crops if asked for.
 std::vector<std::vector<float>> image_tensors(const Picture& picture, int32_t size, bool pan_and_scan);
+// The same from a file's bytes. A large JPEG is resized by a second thread while it is decoded. Errors: those of decode_picture.
+Result<std::vector<std::vector<float>>> image_tensors(std::span<const uint8_t> bytes, int32_t size, bool pan_and_scan);
 
 }  // namespace carat

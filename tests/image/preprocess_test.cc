@@ -4,6 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
+// After <cstdio>, which it needs and does not include.
+#include <jpeglib.h>
 
 #include "base/json.h"
 #include "image/files.h"
@@ -42,6 +46,52 @@ TEST(Preprocess, AgreesWithHuggingFaceWithinOneGreyLevel) {
             << name << " " << sample.dump();
       }
     }
+  }
+}
+
+std::vector<uint8_t> jpeg_of(int width, int height) {
+  jpeg_compress_struct info{};
+  jpeg_error_mgr errors{};
+  info.err = jpeg_std_error(&errors);
+  jpeg_create_compress(&info);
+  unsigned char* memory = nullptr;
+  unsigned long bytes = 0;
+  jpeg_mem_dest(&info, &memory, &bytes);
+  info.image_width = static_cast<JDIMENSION>(width);
+  info.image_height = static_cast<JDIMENSION>(height);
+  info.input_components = 3;
+  info.in_color_space = JCS_RGB;
+  jpeg_set_defaults(&info);
+  jpeg_start_compress(&info, TRUE);
+  std::vector<uint8_t> line(static_cast<size_t>(width) * 3);
+  for (int y = 0; y < height; ++y) {
+    for (size_t x = 0; x < line.size(); ++x)
+      line[x] = static_cast<uint8_t>(x * 7 / 30 + static_cast<size_t>(y * y / 50));
+    JSAMPROW row = line.data();
+    jpeg_write_scanlines(&info, &row, 1);
+  }
+  jpeg_finish_compress(&info);
+  std::vector<uint8_t> out(memory, memory + bytes);
+  jpeg_destroy_compress(&info);
+  std::free(memory);
+  return out;
+}
+
+// Two million pixels are enough for a second thread; 1,001 lines are no multiple of what it is told of at a time.
+TEST(Preprocess, ALargeJpegIsResizedWhileItIsDecoded) {
+  const std::vector<uint8_t> bytes = jpeg_of(2000, 1001);
+  const auto picture = decode_picture(bytes);
+  ASSERT_TRUE(picture.ok());
+  for (const bool pan_and_scan : {false, true}) {
+    const auto beside = image_tensors(std::span<const uint8_t>(bytes), 896, pan_and_scan);
+    ASSERT_TRUE(beside.ok()) << beside.error().message;
+    EXPECT_EQ(*beside, image_tensors(*picture, 896, pan_and_scan));
+  }
+  for (const size_t end :
+       {bytes.size() / 2, size_t{900}, bytes.size() - 300}) {  // damaged while the other thread reads
+    const auto cut = image_tensors(std::span(bytes).first(end), 896, false);
+    ASSERT_FALSE(cut.ok());
+    EXPECT_EQ(cut.error().message, "the JPEG picture is damaged or cut off");
   }
 }
 
