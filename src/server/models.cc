@@ -14,7 +14,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr int32_t kUsualContext = 4096, kLeastContext = 512, kFewSequences = 8;
-constexpr auto kTowerStays = std::chrono::minutes(2);  // after the last picture
+constexpr auto kTowerStays =
+    std::chrono::minutes(2);  // after the last picture, or as long as models do where that is less
 
 }  // namespace
 
@@ -354,8 +355,10 @@ void Models::expire() {
 void Models::close_eyes(std::vector<std::weak_ptr<ServedModel>> models) {
   if (models.empty() || closing_eyes_.exchange(true)) return;
   eyes_.post([this, models = std::move(models)] {
+    const Clock::duration stays =
+        options_.keep_alive < kTowerStays ? Clock::duration(options_.keep_alive) : Clock::duration(kTowerStays);
     for (const std::weak_ptr<ServedModel>& model : models) {
-      if (const Lease there = model.lock()) there->pictures->unload_after(kTowerStays);
+      if (const Lease there = model.lock()) there->pictures->unload_after(stays);
     }
     closing_eyes_ = false;
   });

@@ -6,6 +6,7 @@ import pathlib
 import struct
 import subprocess
 import tempfile
+import time
 import unittest
 import zlib
 
@@ -210,6 +211,31 @@ class Store(unittest.TestCase):
             refused = subprocess.run([CARAT, "run", "eyes", "--memory", "100K", f"what is {PICTURES}/small.png"],
                                      capture_output=True, env=environment, text=True)
             self.assertIn("not enough memory: the vision tower needs", refused.stderr)
+
+    def test_an_idle_tower_goes_and_comes_back(self):
+        """The tower's own threads tell whether it is there: the model's stay."""
+        with tempfile.TemporaryDirectory() as folder:
+            tower = pathlib.Path(folder) / "tower.gguf"
+            subprocess.run([CARAT, "synth", "siglip-tiny", "--type", "f16", "--text-width", "256", str(tower)], check=True)
+            with Server("ollama", "--mmproj", str(tower), "--keep-alive", "1500ms", "--threads", "3") as server:
+                threads = lambda: len(os.listdir(f"/proc/{server.process.pid}/task"))
+                def ask(*pictures):
+                    reply = server.post("/api/generate", {"model": "it", "prompt": "x", "images": [b64(p) for p in pictures], "stream": False,
+                                                          "keep_alive": -1, "options": {"num_predict": 4, "temperature": 0}})
+                    self.assertEqual(reply.status, 200, reply.body)
+                    return reply.json()["response"]
+                ask()
+                blind = threads()
+                seen = ask(RED)
+                self.assertGreater(threads(), blind)
+                deadline = time.monotonic() + 60
+                while threads() > blind and time.monotonic() < deadline:
+                    ask()  # the model is in use all the time
+                    time.sleep(0.2)
+                self.assertEqual(threads(), blind)
+                ask(BLUE)  # one that is in no cache
+                self.assertGreater(threads(), blind)
+                self.assertEqual(ask(RED), seen)
 
     def test_a_model_without_a_tower_names_one_that_has_it(self):
         picture = [{"role": "user", "content": [image_part(RED), {"type": "text", "text": "x"}]}]
