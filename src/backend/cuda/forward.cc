@@ -15,17 +15,6 @@ constexpr size_t kPartialBytes = size_t{256} << 20;  // at most, of single rows'
 constexpr int64_t kMeasuredRows = 512;               // steps of so many rows have all marks
 constexpr uint32_t kMeasuredSteps = 32;              // and of others one in so many
 
-// Blocks of four warps that write a row: two blocks of 32 columns for each warp.
-uint32_t row_blocks(const Rounded& x) { return static_cast<uint32_t>(div_ceil(x.chunks, 2)); }
-
-bool has_minima(const TileMatrix& m) { return tile_format(m.type).min; }
-
-// Rows for a warp each (many_rows.cu), whose results are only one of the two forms that those kernels write.
-bool goes_by_warps(const Rounded& x, int64_t rows) {
-  return rows > kLeastExactRows && x.chunks <= 20 &&
-         (x.fragments == kExactForm || (x.fragments == 2 && x.integers == 0));
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Forward>> Forward::create(Device& device, const ModelConfig& config, const Weights& weights,
@@ -179,16 +168,6 @@ Status Forward::reserve(const KvPlan& plan) {
   CARAT_CHECK(prepare_top());
   CARAT_CHECK(prepare_decode());
   return device_.finish();
-}
-
-Device::Kernel Forward::fast_attention() const {
-  const int32_t E = config_.head_size;
-  const auto of = [&](Device::Kernel e64, Device::Kernel e128, Device::Kernel e256) {
-    return E == 64 ? e64 : E == 128 ? e128 : E == 256 ? e256 : nullptr;
-  };
-  return attention_pieces_ == 1   ? of(kernels_.attend_fast_64, kernels_.attend_fast_128, kernels_.attend_fast_256)
-         : attention_pieces_ == 2 ? of(kernels_.attend_near_64, kernels_.attend_near_128, kernels_.attend_near_256)
-                                  : nullptr;
 }
 
 // Which rows attend by themselves, and which in tiles: the largest first, then in turns, so that every multiprocessor gets
@@ -385,29 +364,6 @@ void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& att
   if (p.round == 0) {
     round_step({p.out, attended}, has_minima(layer.attn_out.matrix), static_cast<int64_t>(single_count_ + tiled_rows_));
   }
-}
-
-void Forward::close_step(const CloseParams& params, bool sums, int64_t rows) {
-  if (goes_by_warps(params.out, rows)) {
-    return launch(params.out.chunks <= 10 ? kernels_.close_many_40 : kernels_.close_many_80,
-                  ManyCloseParams{params, static_cast<int32_t>(rows), sums ? 1 : 0},
-                  static_cast<uint32_t>(div_ceil<int64_t>(rows, 8)), 1, 1, kManyThreads,
-                  static_cast<size_t>(many_bytes(params.out.chunks)));
-  }
-  const bool narrow = params.width <= kCloseThreads * kCloseValues;
-  launch(narrow ? kernels_.close_rows : kernels_.close_wide_rows, params, static_cast<uint32_t>(rows), 1, 1,
-         kCloseThreads, static_cast<size_t>(close_shared_bytes(params.width)), true);
-}
-
-void Forward::round_step(const RoundParams& params, bool sums, int64_t rows) {
-  if (!goes_by_warps(params.out, rows)) {
-    return launch(kernels_.round_rows, params, static_cast<uint32_t>(rows), row_blocks(params.out), 1, kRowThreads, 0,
-                  true);
-  }
-  launch(params.out.chunks <= 10 ? kernels_.round_many_40 : kernels_.round_many_80,
-         ManyRoundParams{params, static_cast<int32_t>(rows), sums ? 1 : 0},
-         static_cast<uint32_t>(div_ceil<int64_t>(rows, 8)), 1, 1, kManyThreads,
-         static_cast<size_t>(many_bytes(params.out.chunks)));
 }
 
 void Forward::layer(size_t index, int64_t rows) {

@@ -19,6 +19,9 @@ inline constexpr int64_t kHeadRows = 64;  // that go through the head at a time
 inline constexpr int64_t kFewRows = 32;  // that few.cu multiplies
 
 inline bool is_quantised(const TileMatrix& m) { return tile_format(m.type).quantised(); }
+inline bool has_minima(const TileMatrix& m) { return tile_format(m.type).min; }
+// Blocks of four warps that write a row: two blocks of 32 columns for each warp.
+inline uint32_t row_blocks(const Rounded& x) { return static_cast<uint32_t>((x.chunks + 1) / 2); }
 
 class Forward {
  public:
