@@ -217,18 +217,18 @@ class Store(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             tower = pathlib.Path(folder) / "tower.gguf"
             subprocess.run([CARAT, "synth", "siglip-tiny", "--type", "f16", "--text-width", "256", str(tower)], check=True)
-            with Server("ollama", "--mmproj", str(tower), "--keep-alive", "1500ms", "--threads", "3") as server:
+            with Server("vllm", "--mmproj", str(tower), "--keep-alive", "6s", threads=3) as server:
                 threads = lambda: len(os.listdir(f"/proc/{server.process.pid}/task"))
                 def ask(*pictures):
-                    reply = server.post("/api/generate", {"model": "it", "prompt": "x", "images": [b64(p) for p in pictures], "stream": False,
-                                                          "keep_alive": -1, "options": {"num_predict": 4, "temperature": 0}})
+                    reply = server.post("/api/generate", {"model": SERVED, "prompt": "x", "images": [b64(p) for p in pictures], "stream": False,
+                                                          "options": {"num_predict": 4, "temperature": 0}})
                     self.assertEqual(reply.status, 200, reply.body)
                     return reply.json()["response"]
                 ask()
                 blind = threads()
                 seen = ask(RED)
                 self.assertGreater(threads(), blind)
-                deadline = time.monotonic() + 60
+                deadline = time.monotonic() + 120
                 while threads() > blind and time.monotonic() < deadline:
                     ask()  # the model is in use all the time
                     time.sleep(0.2)
