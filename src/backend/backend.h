@@ -52,12 +52,13 @@ struct StageTime {
 };
 
 struct BackendInfo {
-  std::string name;  // what runs: "cpu/avx2"
-  int threads = 0;
+  std::string name;           // what runs: "cpu/avx2"
+  int threads = 0;            // of a device: its multiprocessors
   uint64_t weight_bytes = 0;  // resident packed weights
   uint64_t kv_bytes = 0;      // resident KV cache
   uint64_t decode_bytes = 0;  // packed weights that one decoded token reads
   std::string note = {};      // for people: in what it differs from the file's model; empty: in nothing
+  std::string device = {};    // "NVIDIA H100 80GB HBM3"; empty: the processor
 };
 
 class Backend {
@@ -104,6 +105,16 @@ struct Concurrency {
 // Of the backend that the options mean on this machine.
 Concurrency usual_concurrency(const BackendOptions& options);
 
+// The memory that weights, caches and activations of such a backend are in, and how much of it is free.
+struct FreeMemory {
+  std::string whose;  // "this machine", "NVIDIA H100 80GB HBM3"
+  uint64_t bytes = 0;
+};
+Result<FreeMemory> free_memory(const BackendOptions& options);
+
+// Bytes a second that the device of such a backend reads of its memory; none for the processor. Errors: kOutOfMemory.
+std::optional<Result<double>> device_read_bandwidth(const BackendOptions& options);
+
 // Every backend name that this machine can run, best first: {"cpu/avx2", "cpu/portable", "reference"}.
 std::vector<std::string> backend_names();
 
@@ -112,5 +123,9 @@ std::vector<std::string> missing_backend_names();
 
 // The device of the backend "cuda", or why there is none.
 Result<std::string> describe_gpu();
+
+// Why this process can use its device no more: a CUDA error, after which everything fails, or a step that never ended. All
+// requests fail with it; who runs the process says so and ends it, waiting for nothing (std::_Exit). Any thread.
+std::optional<std::string> lost_device();
 
 }  // namespace carat

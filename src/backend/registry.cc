@@ -12,6 +12,7 @@
 #include "backend/reference/reference_backend.h"
 #include "backend/reference/reference_vision.h"
 #include "backend/vision_encoder.h"
+#include "base/topology.h"
 
 namespace carat {
 
@@ -63,6 +64,16 @@ Result<const cpu::Kernels*> find_kernels(const BackendOptions& options) {
 
 }  // namespace
 
+Result<FreeMemory> free_memory(const BackendOptions& options) {
+  if (means_device(options)) return cuda::device_free_memory();
+  return FreeMemory{"this machine", usable_memory_bytes()};
+}
+
+std::optional<Result<double>> device_read_bandwidth(const BackendOptions& options) {
+  if (!means_device(options)) return std::nullopt;
+  return cuda::device_bandwidth();
+}
+
 Concurrency usual_concurrency(const BackendOptions& options) {
   if (means_device(options)) return {.sequences = 256, .rows = 2048, .whole_contexts = 8};
   return {};
@@ -77,11 +88,11 @@ Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, c
                                 [&](const Weights& with) { return create_backend(rest, config, with); });
   }
   if (means_device(options)) {
-    CARAT_CHECK(check_finite(config, weights));
-    CARAT_CHECK(whole(weights.maps));
     BackendOptions device = options;
     if (options.name == "auto") device.threads = 0;  // they were meant for the processor
-    return cuda::create_cuda_backend(device, config, weights);
+    auto made = cuda::create_cuda_backend(device, config, weights);
+    CARAT_CHECK(whole(weights.maps));  // first: a file that changed explains every other error
+    return made;
   }
   CARAT_TRY(const cpu::Kernels* kernels, find_kernels(options));
   if (kernels == nullptr) {

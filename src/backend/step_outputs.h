@@ -16,8 +16,9 @@ class StepOutputs {
   // Keeps a copy of the outputs; what their samples point to stays the asker's.
   void plan(const Step& step);
 
-  const std::vector<int32_t>& logits_rows() const { return logits_rows_; }  // ascending, each once
-  const std::vector<int32_t>& hidden_rows() const { return hidden_rows_; }  // ascending, each once
+  const std::vector<int32_t>& logits_rows() const { return logits_rows_; }       // ascending, each once
+  const std::vector<size_t>& logits_indices() const { return logits_outputs_; }  // of those whose logits are asked for
+  const std::vector<int32_t>& hidden_rows() const { return hidden_rows_; }       // ascending, each once
 
   // The samples to draw: of the logits of logits_rows()[row_index], after the row's token.
   struct Sample {

@@ -2,12 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <new>
 #include <system_error>
 
 namespace carat {
 
 StepThread::~StepThread() {
+  CARAT_ASSERT(!given_up_);
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -27,6 +29,7 @@ Status StepThread::start() {
 
 Result<uint64_t> StepThread::submit() {
   CARAT_ASSERT(submitted_ - waited_ < 2);
+  if (given_up_) return Error(outcomes_[0].error());
   if (!thread_.joinable()) CARAT_CHECK(start());
   uint64_t ticket = 0;
   {
@@ -37,10 +40,23 @@ Result<uint64_t> StepThread::submit() {
   return ticket;
 }
 
-Status StepThread::wait(uint64_t ticket) {
+Status StepThread::wait(uint64_t ticket, const Patience& patience) {
+  constexpr std::chrono::milliseconds kLook{100};
+  const auto begin = std::chrono::steady_clock::now();
   std::unique_lock lock(mutex_);
   CARAT_ASSERT(ticket == waited_ && ticket < submitted_);
-  changed_.wait(lock, [&] { return computed_ > ticket; });
+  const auto is_computed = [&] { return computed_ > ticket; };
+  while (!given_up_) {
+    if (!patience) {
+      changed_.wait(lock, is_computed);
+      break;
+    }
+    if (changed_.wait_for(lock, kLook, is_computed)) break;
+    Status worth = patience(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    if (worth.ok()) continue;
+    given_up_ = true;
+    outcomes_[0] = outcomes_[1] = std::move(worth);
+  }
   ++waited_;
   return outcomes_[ticket % 2];
 }
@@ -63,6 +79,7 @@ void StepThread::loop() {
     lock.unlock();
     Status outcome = computed(static_cast<int>(half));
     lock.lock();
+    if (given_up_) return;
     outcomes_[half] = std::move(outcome);
     ++computed_;
     changed_.notify_all();

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <sstream>
 
+#include "backend/backend.h"
 #include "base/printable.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
@@ -110,6 +111,7 @@ int main(int argc, char** argv) {
   try {
     const int code = parse_and_run(argc, argv);
     const carat::Status written = finish_output();
+    if (carat::lost_device()) std::_Exit(code == 0 ? 1 : code);  // what hangs would be waited for
     return code == 0 && !written.ok() ? report(written.error()) : code;
   } catch (const std::bad_alloc&) {
     return report_plainly("there is not enough memory for this");

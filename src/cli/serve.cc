@@ -197,6 +197,7 @@ Status run(const ServeFlags& flags) {
   }
   CARAT_TRY(const auto app, server::App::create(std::move(options), std::move(store)));
   app->run();
+  if (const auto lost = lost_device()) std::_Exit(report({ErrorCode::kIo, *lost}));
   if (app->models().is_loading()) std::_Exit(0);  // nobody will ask for that model: its loading is not waited for
   return {};
 }

@@ -31,19 +31,6 @@ double sum(std::span<const double> weights) {
 
 bool bars_end(const SampleSpec& spec) { return spec.generated < spec.params->min_tokens && !spec.end_ids.empty(); }
 
-void penalize(std::span<const uint32_t> sorted_window, const SamplingParams& params, std::vector<float>& logits) {
-  for (size_t i = 0; i < sorted_window.size();) {
-    const uint32_t id = sorted_window[i] / 2;
-    int counted = 0;
-    for (; i < sorted_window.size() && sorted_window[i] / 2 == id; ++i) {
-      if (!params.count_answer_only || sorted_window[i] % 2 == 1) ++counted;
-    }
-    float& logit = logits[id];
-    logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
-    if (counted > 0) logit -= params.frequency_penalty * static_cast<float>(counted) + params.presence_penalty;
-  }
-}
-
 }  // namespace
 
 std::vector<TokenLogprob> top_logprobs(std::span<const float> logits, int32_t count) {
@@ -83,22 +70,40 @@ Sampled Sampler::sample(std::span<const float> logits, const SampleSpec& spec, i
     sampled.fault = SampleFault::kNotFinite;
     return sampled;
   }
-  const std::span<const float> row = adjusted(logits, spec, own_token);
-  if (params.temperature == 0) {
-    sampled.token = argmax(row);
-  } else {
-    collect(row, params);
-    sampled.token = draw(params.temperature, uniform_draw(spec.seed, static_cast<uint64_t>(spec.generated)));
+  std::span<const float> row = logits;
+  if (!takes_logits_as_they_are(spec)) {
+    logits_.assign(logits.begin(), logits.end());
+    for (const Adjustment& a : adjustments(spec, own_token)) {
+      float& logit = logits_[static_cast<size_t>(a.id)];
+      logit = adjusted_logit(a, logit);
+    }
+    for (size_t id = 0; !spec.allowed.empty() && id < logits_.size(); ++id) {
+      if ((spec.allowed[id / 32] >> (id % 32) & 1u) == 0) logits_[id] = kMinusInfinity;
+    }
+    row = logits_;
   }
+  sampled.token = choose(row, spec);
   if (sampled.token < 0) {
     sampled.fault = SampleFault::kNothingAllowed;
     return sampled;
   }
   if (params.logprobs) {
-    sampled.logprob = static_cast<float>(logits[static_cast<size_t>(sampled.token)] - log_sum_exp(logits));
-    if (params.top_logprobs > 0) sampled.top = top_logprobs(logits, params.top_logprobs);
+    std::vector<Candidate> best;
+    select_top(logits, static_cast<size_t>(params.top_logprobs), best);
+    tell_logprobs(sampled, logits[static_cast<size_t>(sampled.token)], log_sum_exp(logits), std::move(best), params);
   }
   return sampled;
+}
+
+void Sampler::tell_logprobs(Sampled& sampled, float logit, double log_total, std::vector<Candidate> best,
+                            const SamplingParams& params) {
+  sampled.logprob = static_cast<float>(logit - log_total);
+  std::sort(best.begin(), best.end(), ranks_before);
+  if (best.size() > static_cast<size_t>(params.top_logprobs)) best.resize(static_cast<size_t>(params.top_logprobs));
+  sampled.top.clear();
+  for (const Candidate& c : best) {
+    if (c.logit > kMinusInfinity) sampled.top.push_back({c.id, static_cast<float>(c.logit - log_total)});
+  }
 }
 
 bool takes_logits_as_they_are(const SampleSpec& spec) {
@@ -106,22 +111,94 @@ bool takes_logits_as_they_are(const SampleSpec& spec) {
   return !params.has_penalty() && params.logit_bias.empty() && spec.allowed.empty() && !bars_end(spec);
 }
 
-int32_t most_that_decide(const SampleSpec& spec) {
-  const SamplingParams& params = *spec.params;
-  const bool whole = params.temperature == 0 || params.logprobs || !takes_logits_as_they_are(spec);
-  return whole ? 0 : std::max(0, params.top_k);
+DrawNeeds draw_needs(const SamplingParams& params, int32_t most_top) {
+  DrawNeeds needs;
+  if (params.temperature == 0) {
+    needs.from = DrawFrom::kBest;
+  } else if (params.top_k > 0) {
+    if (params.top_k <= most_top) needs = {DrawFrom::kTop, params.top_k};
+  } else if (params.typical_p < 1) {
+  } else if (params.top_p < 1) {
+    needs = {DrawFrom::kNucleus, most_top, 0, 1};
+  } else if (params.min_p >= 1) {  // only what equals the best
+  } else if (params.min_p > 0) {
+    needs = {DrawFrom::kMinP, 0, log_positive(params.min_p)};
+  } else {
+    needs = {DrawFrom::kAll, 0, 0, params.temperature};
+  }
+  return needs;
 }
 
-Sampled Sampler::sample_most(std::span<const Candidate> most, const SampleSpec& spec) {
+int32_t Sampler::choose(std::span<const float> row, const SampleSpec& spec) {
+  const SamplingParams& params = *spec.params;
+  if (params.temperature == 0) return argmax(row);
+  if (draw_needs(params, 0).from == DrawFrom::kAll) {
+    const double peak = largest_logit(row);
+    if (!(peak > kMinusInfinity)) return -1;
+    weights_.clear();
+    for (size_t first = 0; first < row.size(); first += kPieceLogits) {
+      weights_.push_back(sum_of_piece(row.subspan(first, std::min<size_t>(kPieceLogits, row.size() - first)), peak,
+                                      params.temperature));
+    }
+    const Piece piece = choose_piece(weights_, spec);
+    const size_t first = piece.number * kPieceLogits;
+    return choose_in_piece(row.subspan(first, std::min<size_t>(kPieceLogits, row.size() - first)), piece, peak, spec);
+  }
+  collect(row, params);
+  return draw(params.temperature, uniform_draw(spec.seed, static_cast<uint64_t>(spec.generated)));
+}
+
+int32_t Sampler::choose_of_most(std::span<const Candidate> most, const SampleSpec& spec) {
+  const SamplingParams& params = *spec.params;
+  candidates_.assign(most.begin(), most.end());
+  std::erase_if(candidates_, [](const Candidate& c) { return !(c.logit > kMinusInfinity); });
+  if (params.top_k > 0) {
+    std::sort(candidates_.begin(), candidates_.end(), ranks_before);
+    if (candidates_.size() > static_cast<size_t>(params.top_k)) candidates_.resize(static_cast<size_t>(params.top_k));
+  } else {  // as collect() has them
+    std::sort(candidates_.begin(), candidates_.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  }
+  filter(params);
+  return draw(params.temperature, uniform_draw(spec.seed, static_cast<uint64_t>(spec.generated)));
+}
+
+std::optional<int32_t> Sampler::choose_of_nucleus(std::span<const Candidate> most, double peak,
+                                                  std::span<const double> sums, const SampleSpec& spec) {
   const SamplingParams& params = *spec.params;
   candidates_.assign(most.begin(), most.end());
   std::erase_if(candidates_, [](const Candidate& c) { return !(c.logit > kMinusInfinity); });
   std::sort(candidates_.begin(), candidates_.end(), ranks_before);
-  if (candidates_.size() > static_cast<size_t>(params.top_k)) candidates_.resize(static_cast<size_t>(params.top_k));
-  filter(params);
-  Sampled sampled;
-  sampled.token = draw(params.temperature, uniform_draw(spec.seed, static_cast<uint64_t>(spec.generated)));
-  return sampled;
+  if (candidates_.empty()) return -1;
+  if (!hold_nucleus(params.top_p, log_of_sums(peak, sums))) return std::nullopt;
+  if (params.min_p > 0) keep_min_p(params.min_p);
+  return draw(params.temperature, uniform_draw(spec.seed, static_cast<uint64_t>(spec.generated)));
+}
+
+Sampler::Piece Sampler::choose_piece(std::span<const double> sums, const SampleSpec& spec) {
+  Piece piece;
+  piece.target = uniform_draw(spec.seed, static_cast<uint64_t>(spec.generated)) * sum(sums);
+  double passed = 0;
+  for (size_t i = 0; i < sums.size(); ++i) {
+    if (sums[i] == 0) continue;
+    piece.number = i;
+    piece.before = passed;
+    passed += sums[i];
+    if (passed > piece.target) break;
+  }
+  return piece;
+}
+
+int32_t Sampler::choose_in_piece(std::span<const float> logits, const Piece& piece, double peak,
+                                 const SampleSpec& spec) {
+  double passed = piece.before;
+  int32_t token = -1;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (!(logits[i] > kMinusInfinity)) continue;
+    token = static_cast<int32_t>(piece.number * kPieceLogits + i);
+    passed += sum_of_piece(logits.subspan(i, 1), peak, spec.params->temperature);
+    if (passed > piece.target) break;
+  }
+  return token;
 }
 
 // None where no penalty asks for them. The newest `generated` tokens, the row's own included, are the answer's.
@@ -141,21 +218,43 @@ void Sampler::collect_window(const SampleSpec& spec, int32_t own_token) {
   std::sort(window_.begin(), window_.end());
 }
 
-std::span<const float> Sampler::adjusted(std::span<const float> logits, const SampleSpec& spec, int32_t own_token) {
+std::span<const Adjustment> Sampler::adjustments(const SampleSpec& spec, int32_t own_token) {
   const SamplingParams& params = *spec.params;
   collect_window(spec, own_token);
-  if (takes_logits_as_they_are(spec)) return logits;
-
-  logits_.assign(logits.begin(), logits.end());
-  for (const auto& [id, bias] : params.logit_bias) logits_[static_cast<size_t>(id)] += bias;
-  penalize(window_, params, logits_);
+  adjustments_.clear();
+  for (const auto& [id, bias] : params.logit_bias) adjustments_.push_back({id, bias, 1, 0, Adjustment::kBias});
+  for (size_t i = 0; i < window_.size();) {
+    const uint32_t id = window_[i] / 2;
+    int counted = 0;
+    for (; i < window_.size() && window_[i] / 2 == id; ++i) {
+      if (!params.count_answer_only || window_[i] % 2 == 1) ++counted;
+    }
+    Adjustment a{static_cast<int32_t>(id), 0, params.repetition_penalty, 0, Adjustment::kRepeated};
+    if (counted > 0) {
+      a.penalty = params.frequency_penalty * static_cast<float>(counted) + params.presence_penalty;
+      a.what |= Adjustment::kPenalty;
+    }
+    adjustments_.push_back(a);
+  }
   if (bars_end(spec)) {
-    for (int32_t id : spec.end_ids) logits_[static_cast<size_t>(id)] = kMinusInfinity;
+    for (const int32_t id : spec.end_ids) adjustments_.push_back({id, 0, 1, -kMinusInfinity, Adjustment::kPenalty});
   }
-  for (size_t id = 0; !spec.allowed.empty() && id < logits_.size(); ++id) {
-    if ((spec.allowed[id / 32] >> (id % 32) & 1u) == 0) logits_[id] = kMinusInfinity;
+  std::sort(adjustments_.begin(), adjustments_.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  size_t kept = 0;
+  for (size_t i = 0; i < adjustments_.size(); ++i) {
+    const Adjustment& a = adjustments_[i];
+    if (kept == 0 || adjustments_[kept - 1].id != a.id) {
+      adjustments_[kept++] = a;
+      continue;
+    }
+    Adjustment& one = adjustments_[kept - 1];
+    if ((a.what & Adjustment::kBias) != 0) one.bias = a.bias;
+    if ((a.what & Adjustment::kRepeated) != 0) one.repetition = a.repetition;
+    if ((a.what & Adjustment::kPenalty) != 0) one.penalty = a.penalty;
+    one.what |= a.what;
   }
-  return logits_;
+  adjustments_.resize(kept);
+  return adjustments_;
 }
 
 void Sampler::collect(std::span<const float> logits, const SamplingParams& params) {
@@ -183,16 +282,23 @@ void Sampler::filter(const SamplingParams& params) {
 
 // Enough of the most probable tokens of the whole vocabulary to hold top_p, found without sorting all of it.
 void Sampler::collect_nucleus(std::span<const float> logits, float top_p) {
-  const double total = log_sum_exp(logits);
+  const double log_total = log_sum_exp(logits);
   for (size_t k = 256;; k *= 8) {
     select_top(logits, k, candidates_);
-    double held = 0;
-    for (size_t i = 0; i < candidates_.size(); ++i) {
-      held += exp_nonpositive(std::min(0.0, candidates_[i].logit - total));
-      if (held >= top_p) return candidates_.resize(i + 1);
-    }
-    if (candidates_.size() < k) return;
+    if (hold_nucleus(top_p, log_total) || candidates_.size() < k) return;
   }
+}
+
+// Cuts the candidates, which are in order of rank, where they hold top_p of all. False: they hold less.
+bool Sampler::hold_nucleus(float top_p, double log_total) {
+  double held = 0;
+  for (size_t i = 0; i < candidates_.size(); ++i) {
+    held += exp_nonpositive(std::min(0.0, candidates_[i].logit - log_total));
+    if (held < top_p) continue;
+    candidates_.resize(i + 1);
+    return true;
+  }
+  return false;
 }
 
 // Keeps the tokens whose surprise, -log p, lies nearest to its mean, until they hold typical_p.

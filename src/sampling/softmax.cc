@@ -1,24 +1,55 @@
-// The sum runs in eight lanes that are joined by one fixed tree: fast wherever the compiler vectorises it, equal
-// everywhere.
+// Sums run in eight lanes that are joined by one fixed tree, piece by piece: fast wherever the compiler vectorises them, wide
+// enough for a device, equal everywhere.
 #include "sampling/softmax.h"
+
+#include <algorithm>
+#include <limits>
 
 namespace carat {
 namespace {
 
-constexpr size_t kLanes = 8;
+constexpr size_t kLanes = kPieceLanes;
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
-float largest(std::span<const float> logits) {
+template <class Weigh>
+double sum_in_lanes(std::span<const float> piece, const Weigh& weigh) {
+  double lanes[kLanes] = {};
+  size_t i = 0;
+  for (; i + kLanes <= piece.size(); i += kLanes) {
+    for (size_t j = 0; j < kLanes; ++j) lanes[j] += weigh(piece[i + j]);
+  }
+  for (size_t j = 0; i < piece.size(); ++i, ++j) lanes[j] += weigh(piece[i]);
+  for (size_t width = kLanes / 2; width > 0; width /= 2) {
+    for (size_t j = 0; j < width; ++j) lanes[j] += lanes[j + width];
+  }
+  return lanes[0];
+}
+
+}  // namespace
+
+float largest_logit(std::span<const float> logits) {
   float lanes[kLanes];
-  std::fill_n(lanes, kLanes, logits[0]);
+  std::fill_n(lanes, kLanes, kMinusInfinity);
   size_t i = 0;
   for (; i + kLanes <= logits.size(); i += kLanes) {
     for (size_t j = 0; j < kLanes; ++j) lanes[j] = lanes[j] < logits[i + j] ? logits[i + j] : lanes[j];
   }
-  for (; i < logits.size(); ++i) lanes[0] = std::max(lanes[0], logits[i]);
+  for (; i < logits.size(); ++i) lanes[0] = lanes[0] < logits[i] ? logits[i] : lanes[0];
   return *std::max_element(lanes, lanes + kLanes);
 }
 
-}  // namespace
+double sum_of_piece(std::span<const float> piece, double peak, double temperature) {
+  if (temperature == 1) {
+    return sum_in_lanes(piece, [peak](float logit) {
+      const double weight = exp_nonpositive(static_cast<double>(logit) - peak);
+      return logit > kMinusInfinity ? weight : 0;
+    });
+  }
+  return sum_in_lanes(piece, [peak, temperature](float logit) {
+    const double weight = exp_nonpositive((static_cast<double>(logit) - peak) / temperature);
+    return logit > kMinusInfinity ? weight : 0;
+  });
+}
 
 double log_positive(double x) {
   constexpr double kLn2High = 0x1.62e42fee00000p-1, kLn2Low = 0x1.a39ef35793c76p-33;
@@ -39,18 +70,19 @@ double log_positive(double x) {
   return k * kLn2High + (2 * s * series + k * kLn2Low);
 }
 
+double log_of_sums(double peak, std::span<const double> sums_of_pieces) {
+  double total = 0;
+  for (const double sum : sums_of_pieces) total += sum;
+  return peak + log_positive(total);
+}
+
 double log_sum_exp(std::span<const float> logits) {
-  const double peak = largest(logits);
-  double lanes[kLanes] = {};
-  size_t i = 0;
-  for (; i + kLanes <= logits.size(); i += kLanes) {
-    for (size_t j = 0; j < kLanes; ++j) lanes[j] += exp_nonpositive(static_cast<double>(logits[i + j]) - peak);
+  const double peak = largest_logit(logits);
+  double total = 0;
+  for (size_t first = 0; first < logits.size(); first += kPieceLogits) {
+    total += sum_of_piece(logits.subspan(first, std::min<size_t>(kPieceLogits, logits.size() - first)), peak, 1);
   }
-  for (; i < logits.size(); ++i) lanes[0] += exp_nonpositive(static_cast<double>(logits[i]) - peak);
-  for (size_t width = kLanes / 2; width > 0; width /= 2) {
-    for (size_t j = 0; j < width; ++j) lanes[j] += lanes[j + width];
-  }
-  return peak + log_positive(lanes[0]);
+  return log_of_sums(peak, {&total, 1});
 }
 
 }  // namespace carat

@@ -13,6 +13,7 @@ namespace carat::server {
 namespace {
 
 constexpr std::chrono::milliseconds kTick{200};
+constexpr std::chrono::milliseconds kLostDrain{5'000};  // for answers that the requests failed, with a device that is lost
 
 uint64_t resident_bytes() {
   std::ifstream statm("/proc/self/statm");
@@ -108,6 +109,7 @@ Status App::open() {
   http_->every(kTick, [this] {
     models_->expire();
     gate_.keys().reload_if_changed();
+    if (const auto lost = lost_device(); lost && !draining_) on_lost_device(*lost);
     if (options_.notify) options_.notify(ServeOptions::State::kAlive);
   });
   http_->on_signal([this](int) { on_signal(); });
@@ -127,6 +129,14 @@ void App::on_signal() {
     options_.tell(fmt::format("stopping: {} requests in progress; a second signal stops at once", in_progress_.load()));
   }
   http_->drain(options_.drain_timeout);
+}
+
+// Every request fails by itself now; nothing new is taken, and the caller of run() ends the process.
+void App::on_lost_device(const std::string& why) {
+  draining_ = true;
+  if (options_.notify) options_.notify(ServeOptions::State::kStopping);
+  if (options_.tell) options_.tell(fmt::format("stopping: {}", why));
+  http_->drain(std::min<std::chrono::milliseconds>(options_.drain_timeout, kLostDrain));
 }
 
 BodyRule App::on_header(HttpRequest& request) {

@@ -54,7 +54,7 @@ class App {
   static Result<std::unique_ptr<App>> create(ServeOptions options, Store store);
   ~App();
 
-  // Serves until SIGTERM or SIGINT: then drains, and a second one stops at once.
+  // Serves until SIGTERM or SIGINT: then drains, and a second one stops at once. Or until the device is lost (backend.h).
   void run();
 
   const ServeOptions& options() const { return options_; }
@@ -77,6 +77,7 @@ class App {
   void on_request(const ExchangePtr& exchange);
   void on_done(const HttpServer::Hooks::Done& done);
   void on_signal();
+  void on_lost_device(const std::string& why);
 
   ServeOptions options_;
   Store store_;

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "base/random.h"
+#include "sampling/softmax.h"
 
 namespace carat {
 namespace {
@@ -99,48 +101,107 @@ TEST(Sampler, TopKKeepsTheKBestTheLowerIdAmongEquals) {
   expect_distribution(count_draws(log_of(kEight), params, 30000), {0.3, 0, 0.2, 0, 0.15, 0, 0.1, 0});
 }
 
-TEST(Sampler, DrawsTheSameFromTheTokensThatDecide) {
-  Sampler whole, few;
-  for (uint64_t seed = 0; seed < 2000; ++seed) {
-    std::vector<float> logits(300);
-    for (size_t i = 0; i < logits.size(); ++i) {  // with equals among them, and some that cannot be drawn
-      const double x = uniform_draw(seed, i);
-      logits[i] = x < 0.1 ? kMinusInfinity : static_cast<float>(std::floor(x * 60) / 8);
+// What a device finds out of a row, as draw_needs() asks, and what is drawn from that.
+std::optional<int32_t> draw_of_needs(Sampler& sampler, const std::vector<float>& logits, const SampleSpec& spec,
+                                     size_t more) {
+  const DrawNeeds needs = draw_needs(*spec.params, 64);
+  const double peak = largest_logit(logits);
+  std::vector<Candidate> most;
+  std::vector<double> sums;
+  const auto piece = [&](size_t first) {
+    return std::span<const float>(logits).subspan(first, std::min<size_t>(kPieceLogits, logits.size() - first));
+  };
+  if (needs.temperature > 0) {
+    for (size_t first = 0; first < logits.size(); first += kPieceLogits) {
+      sums.push_back(sum_of_piece(piece(first), peak, needs.temperature));
     }
-    SamplingParams params;
-    params.top_k = 1 + static_cast<int32_t>(seed % 40);
-    params.top_p = seed % 3 == 0 ? 1 : 0.8f;
-    params.typical_p = seed % 5 == 0 ? 0.7f : 1;
-    params.min_p = seed % 7 == 0 ? 0.05f : 0;
-    const SampleSpec spec{.params = &params, .generated = 3, .seed = seed};
-    ASSERT_EQ(most_that_decide(spec), params.top_k);
-    std::vector<Candidate> most;
-    select_top(logits, static_cast<size_t>(params.top_k) + seed % 10, most);
-    std::reverse(most.begin(), most.end());
-    EXPECT_EQ(few.sample_most(most, spec).token, whole.sample(logits, spec, -1).token) << seed;
   }
+  if (needs.top > 0) select_top(logits, static_cast<size_t>(needs.top) + more, most);
+  std::reverse(most.begin(), most.end());
+  for (size_t id = 0; id < logits.size(); ++id) {
+    if (needs.below < 0 && logits[id] >= peak + needs.below) most.push_back({static_cast<int32_t>(id), logits[id]});
+  }
+  switch (needs.from) {
+    case DrawFrom::kBest:
+      return argmax(logits);
+    case DrawFrom::kTop:
+    case DrawFrom::kMinP:
+      return sampler.choose_of_most(most, spec);
+    case DrawFrom::kNucleus:
+      return sampler.choose_of_nucleus(most, peak, sums, spec);
+    case DrawFrom::kAll: {
+      const Sampler::Piece chosen = Sampler::choose_piece(sums, spec);
+      return Sampler::choose_in_piece(piece(chosen.number * kPieceLogits), chosen, peak, spec);
+    }
+    case DrawFrom::kRow:
+      break;
+  }
+  return std::nullopt;
 }
 
-TEST(Sampler, WhatChangesLogitsNeedsAllOfThem) {
-  const int32_t end[] = {1};
-  const uint32_t allowed[] = {~0u};
-  SamplingParams params;
-  EXPECT_EQ(most_that_decide({.params = &params}), 64);
-  EXPECT_EQ(most_that_decide({.params = &params, .allowed = allowed}), 0);
-  params.min_tokens = 2;
-  EXPECT_EQ(most_that_decide({.params = &params, .generated = 1, .end_ids = end}), 0);
-  EXPECT_EQ(most_that_decide({.params = &params, .generated = 2, .end_ids = end}), 64);
-  for (const auto& change : std::vector<void (*)(SamplingParams&)>{
-           [](SamplingParams& p) { p.temperature = 0; }, [](SamplingParams& p) { p.top_k = 0; },
-           [](SamplingParams& p) { p.logprobs = true; },
-           [](SamplingParams& p) {
-             p.logit_bias = {{3, 1.0f}};
-           },
-           [](SamplingParams& p) { p.repetition_penalty = 1.1f; }, [](SamplingParams& p) { p.presence_penalty = 1; }}) {
-    SamplingParams changed;
-    change(changed);
-    EXPECT_EQ(most_that_decide({.params = &changed}), 0);
+TEST(Sampler, DrawsTheSameFromWhatDecides) {
+  Sampler whole, few;
+  int undecided = 0;
+  std::vector<int> from(6);
+  for (uint64_t seed = 0; seed < 3000; ++seed) {
+    std::vector<float> logits(seed % 10 == 0 ? 5000 : 300);
+    for (size_t i = 0; i < logits.size(); ++i) {  // with equals among them, and some that cannot be drawn
+      const double x = uniform_draw(seed, i);
+      logits[i] = x < 0.1 ? kMinusInfinity : static_cast<float>(std::floor(x * 60) / (seed % 4 == 0 ? 2 : 8));
+    }
+    SamplingParams params;
+    params.top_k = seed % 2 == 0 ? 0 : 1 + static_cast<int32_t>(seed % 70);
+    params.top_p = seed % 3 == 0 ? 1 : 0.3f;
+    params.typical_p = seed % 5 == 1 ? 0.7f : 1;
+    params.min_p = seed % 7 < 2 ? 0.05f : 0;
+    params.temperature = seed % 11 == 0 ? 0 : seed % 13 == 0 ? 0.7f : 1;
+    const SampleSpec spec{.params = &params, .generated = 3, .seed = seed};
+    ++from[static_cast<size_t>(draw_needs(params, 64).from)];
+    const auto token = draw_of_needs(few, logits, spec, seed % 10);
+    if (!token) {
+      ++undecided;
+      continue;
+    }
+    EXPECT_EQ(*token, whole.sample(logits, spec, -1).token) << seed;
   }
+  for (size_t kind = 0; kind < from.size(); ++kind) EXPECT_GT(from[kind], 20) << kind;
+  EXPECT_LT(undecided, 1000);
+}
+
+TEST(Sampler, WhatDecidesFollowsFromTheParameters) {
+  SamplingParams params;
+  EXPECT_EQ(draw_needs(params, 64).from, DrawFrom::kTop);
+  EXPECT_EQ(draw_needs(params, 63).from, DrawFrom::kRow);
+  params.top_k = 0;
+  EXPECT_EQ(draw_needs(params, 64).from, DrawFrom::kNucleus);
+  params.top_p = 1;
+  EXPECT_EQ(draw_needs(params, 64).from, DrawFrom::kAll);
+  params.min_p = 0.5f;
+  EXPECT_EQ(draw_needs(params, 64).from, DrawFrom::kMinP);
+  EXPECT_EQ(draw_needs(params, 64).below, log_positive(0.5));
+  params.typical_p = 0.5f;
+  EXPECT_EQ(draw_needs(params, 64).from, DrawFrom::kRow);
+  params.temperature = 0;
+  EXPECT_EQ(draw_needs(params, 64).from, DrawFrom::kBest);
+}
+
+TEST(Sampler, AdjustmentsNameEachTokenOnce) {
+  SamplingParams params;
+  params.logit_bias = {{3, 1.5f}, {9, -2}};
+  params.repetition_penalty = 2;
+  params.frequency_penalty = 0.5f;
+  params.min_tokens = 9;
+  const int32_t end[] = {9, 1}, history[] = {4, 3, 4};
+  Sampler sampler;
+  const auto list = sampler.adjustments({.params = &params, .history = history, .generated = 1, .end_ids = end}, 7);
+  std::vector<int32_t> ids;
+  std::vector<float> of_six;
+  for (const Adjustment& a : list) {
+    ids.push_back(a.id);
+    of_six.push_back(adjusted_logit(a, 6));
+  }
+  EXPECT_EQ(ids, (std::vector<int32_t>{1, 3, 4, 7, 9}));
+  EXPECT_EQ(of_six, (std::vector<float>{kMinusInfinity, 3.25f, 2, 2.5f, kMinusInfinity}));
 }
 
 TEST(Sampler, TopPKeepsTheSmallestSetThatHoldsIt) {

@@ -6,7 +6,8 @@
 namespace carat::cuda {
 
 struct Cubin {
-  int arch;  // 87 for sm_87
+  int arch;      // 87 for sm_87
+  int compiler;  // CUDA's major version: a driver takes what compilers of its own or an older one made
   const char* source;
   const unsigned char* data;
 };

@@ -20,6 +20,10 @@ Result<std::unique_ptr<VisionEncoder>> create_cuda_vision(const BackendOptions&,
 
 Result<uint64_t> cuda_vision_bytes(const BackendOptions&, const VisionTower&) { return describe_device().error(); }
 
+Result<FreeMemory> device_free_memory() { return describe_device().error(); }
+
+Result<double> device_bandwidth() { return describe_device().error(); }
+
 Result<MemoryNeed> cuda_memory_need(const ModelConfig&, const Weights&, int32_t) { return describe_device().error(); }
 
 }  // namespace carat::cuda

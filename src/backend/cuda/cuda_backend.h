@@ -20,6 +20,10 @@ Result<std::unique_ptr<Backend>> create_backend_on(std::unique_ptr<Device> devic
 Result<std::unique_ptr<Backend>> create_cuda_backend(const BackendOptions& options, const ModelConfig& config,
                                                      const Weights& weights);
 
+// Of the machine's device: bytes that are free, at most what the machine has where they share it; bytes a second.
+Result<FreeMemory> device_free_memory();
+Result<double> device_bandwidth();
+
 // What the device's memory must hold. It needs no device.
 Result<MemoryNeed> cuda_memory_need(const ModelConfig& config, const Weights& weights, int32_t max_rows);
 

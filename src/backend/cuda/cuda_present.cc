@@ -1,17 +1,40 @@
 // The backend on this machine's device.
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "backend/cuda/cuda_backend.h"
 #include "backend/cuda/cuda_vision.h"
-#include "backend/cuda/device.h"
+#include "backend/cuda/driver.h"
 #include "backend/cuda/forward.h"
+#include "base/topology.h"
 
 namespace carat::cuda {
 
+Result<std::unique_ptr<Device>> open_device() {
+  CARAT_TRY(const DriverApi* api, driver_api());
+  return open_driver_device(*api, cubins());
+}
+
 Result<std::string> describe_device() {
-  CARAT_TRY(const auto device, open_device());
-  const DeviceFacts facts = device->facts();
+  CARAT_TRY(const DriverApi* api, driver_api());
+  CARAT_TRY(const DeviceFacts facts, describe_driver_device(*api, cubins()));
   return fmt::format("{}, {} multiprocessors, sm_{}{}", facts.name, facts.multiprocessors, facts.major, facts.minor);
+}
+
+Result<FreeMemory> device_free_memory() {
+  // It stays open until the process ends: who asks wants to use it, and opening it takes a while.
+  static const auto* const device = new Result<std::unique_ptr<Device>>(open_device());
+  if (!device->ok()) return device->error();
+  const DeviceFacts facts = (**device)->facts();
+  FreeMemory free{facts.name, facts.free_bytes};
+  if (facts.shares_memory) free.bytes = std::min(free.bytes, usable_memory_bytes());
+  return free;
+}
+
+Result<double> device_bandwidth() {
+  CARAT_TRY(const auto device, open_device());
+  return read_bandwidth(*device);
 }
 
 Result<std::unique_ptr<Backend>> create_cuda_backend(const BackendOptions& options, const ModelConfig& config,

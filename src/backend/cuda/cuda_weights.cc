@@ -2,10 +2,14 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "base/checked.h"
 #include "base/file_map.h"
+#include "base/threads.h"
+#include "base/topology.h"
 #include "formats/finite.h"
 #include "model/rope_table.h"
 
@@ -18,6 +22,8 @@ CARAT_CUDA_TYPES(CARAT_SAME_NUMBER)
 static_assert(kTileTypes == kDTypeCount && kKeysPerPage == kPageTokens);
 
 constexpr size_t kPieceBytes = size_t{16} << 20;  // of a file, uploaded at a time
+constexpr int64_t kReadBytes = 128 << 10;         // that a thread reads at a time: they stay in its cache
+constexpr int kMostReaders = 8;
 
 TileMatrix describe(DType type, int64_t rows, int64_t columns) {
   TileMatrix m{};
@@ -39,6 +45,30 @@ struct Job {
   int64_t rows;
   size_t matrix;  // index into the list of matrices
   int32_t group_step, group_first;
+};
+
+// Rows [begin, end) of a tensor copied to `to` by a team, and looked at.
+struct Reading {
+  const TensorView& tensor;
+  int64_t begin, end;
+  uint8_t* to;
+  std::atomic<int64_t> next{0}, bad{INT64_MAX};  // bad: the first row that is not finite
+
+  static void run(void* argument, int) {
+    auto& self = *static_cast<Reading*>(argument);
+    const auto row_bytes = static_cast<int64_t>(self.tensor.row_bytes());
+    const int64_t at_once = std::max<int64_t>(1, kReadBytes / row_bytes);
+    for (;;) {
+      const int64_t first = self.begin + self.next.fetch_add(at_once);
+      if (first >= self.end) return;
+      const int64_t last = std::min(first + at_once, self.end);
+      const int64_t found = first_row_not_finite(self.tensor, first, last);
+      for (int64_t before = self.bad; found >= 0 && found < before && !self.bad.compare_exchange_weak(before, found);) {
+      }
+      std::memcpy(self.to + (first - self.begin) * row_bytes, self.tensor.data.data() + first * row_bytes,
+                  static_cast<size_t>((last - first) * row_bytes));
+    }
+  }
 };
 
 class Loader {
@@ -96,26 +126,33 @@ class Loader {
   const double* doubles(size_t index) const { return double_data_[index]; }
 
  private:
-  // Pieces of the file go through two buffers of the host, so that one is filled while the other is copied and repacked.
+  // Pieces of the file go through two buffers of the host: all cores look at one and fill it while the other is copied and
+  // repacked.
   Status repack() {
     CARAT_TRY(const Device::Kernel kernel, device_.find("repack_tiles"));
+    CARAT_TRY(const auto team, Team::create(std::min(usable_cores(), kMostReaders)));
     size_t piece = kPieceBytes;
     for (const Job& job : jobs_) piece = std::max(piece, job.tensor->row_bytes() * kTileRows);
-    CARAT_TRY(DeviceMemory host, DeviceMemory::allocate_host(device_, piece));
+    DeviceMemory hosts[2];
+    for (DeviceMemory& host : hosts) {
+      CARAT_TRY(host, DeviceMemory::allocate_host(device_, piece));
+    }
     CARAT_TRY(DeviceMemory staging, DeviceMemory::allocate(device_, piece, "loading the weights"));
+    size_t turn = 0;
     for (const Job& job : jobs_) {
       const auto row_bytes = static_cast<int64_t>(job.tensor->row_bytes());
       const int64_t rows_at_once =
           std::max<int64_t>(kTileRows, static_cast<int64_t>(piece) / row_bytes / kTileRows * kTileRows);
       for (int64_t row = 0; row < job.rows; row += rows_at_once) {
         const int64_t rows = std::min(rows_at_once, job.rows - row);
+        const DeviceMemory& host = hosts[turn++ % 2];
+        Reading reading{*job.tensor, row, row + rows, host.data()};
+        team->run(&Reading::run, &reading);
+        if (reading.bad < row + rows) return not_finite(*job.tensor, reading.bad);
         const auto bytes =
             job.tensor->data.subspan(static_cast<size_t>(row * row_bytes), static_cast<size_t>(rows * row_bytes));
-        if (const int64_t bad = first_row_not_finite(*job.tensor, row, row + rows); bad >= 0) {
-          return not_finite(*job.tensor, bad);
-        }
-        std::memcpy(host.data(), bytes.data(), bytes.size());
         if (weights_.maps) release_pages(bytes);
+        CARAT_CHECK(device_.finish());  // with the other buffer, and what it was copied to
         device_.upload(staging.data(), host.data(), bytes.size());
         RepackParams p{};
         p.file = staging.data();
@@ -133,7 +170,6 @@ class Loader {
         launch.threads = 256;
         launch.grid[0] = static_cast<uint32_t>(div_ceil<int64_t>(rows * div_ceil<int64_t>(p.columns, 32), 256));
         device_.launch(kernel, launch, &p, sizeof p);
-        CARAT_CHECK(device_.finish());
       }
     }
     return device_.finish();

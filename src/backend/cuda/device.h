@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,12 +16,17 @@
 
 namespace carat::cuda {
 
+// A device that answers nothing for so long hangs.
+inline constexpr double kPatienceSeconds = 60;
+
 struct DeviceFacts {
   std::string name;  // "NVIDIA H100 80GB HBM3"
   int major = 0, minor = 0;
   int multiprocessors = 0;
   size_t shared_bytes = 0;  // that a block may have
   uint64_t memory_bytes = 0, free_bytes = 0;
+  bool shares_memory = false;  // with the processor
+  double patience_seconds = kPatienceSeconds;
 };
 
 struct Launch {
@@ -55,13 +61,21 @@ class Device {
   virtual void launch(Kernel kernel, const Launch& launch, const void* params, size_t params_bytes) = 0;
   virtual void mark(int index) = 0;  // a point in time, 0 <= index < 1024
 
-  // Waits for all of it. Errors: whatever failed since the device was opened; a step that takes longer than a minute.
+  // Waits for all of it. Errors: whatever failed since the device was opened (lose_device() has been told of it); no mark
+  // was passed for a minute.
   virtual Status finish() = 0;
+  // The same for what came before a mark; `meanwhile` is called again and again, and may ask for more.
+  virtual Status wait_for(int mark, const std::function<void()>& meanwhile) = 0;
+  // Seconds since it last answered a call, or passed a mark that finish() waits for. Any thread.
+  virtual double silent_seconds() const = 0;
   virtual double seconds_between(int first_mark, int second_mark) = 0;  // after finish()
 };
 
-// The first device that this build has kernels for. Errors: kUnsupported, saying what is missing: the driver, a device,
-// kernels for its architecture.
+// Bytes a second of a kernel that only reads. Errors: kOutOfMemory.
+Result<double> read_bandwidth(Device& device);
+
+// The machine's first device that this build has kernels for. Errors: kUnsupported, saying what is missing: the driver, a
+// device, kernels for its architecture.
 Result<std::unique_ptr<Device>> open_device();
 
 }  // namespace carat::cuda

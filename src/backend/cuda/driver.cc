@@ -1,77 +1,132 @@
 // A device behind NVIDIA's driver: one context, one stream, the build's kernels.
+#include "backend/cuda/driver.h"
+
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
+#include <deque>
+#include <map>
 #include <thread>
 #include <unordered_map>
 #include <vector>
 
-#include "backend/cuda/cubins.h"
-#include "backend/cuda/device.h"
-#include "backend/cuda/driver_api.h"
+#include "backend/cuda/cubin_names.h"
+#include "backend/device_loss.h"
 
 namespace carat::cuda {
 namespace {
 
 constexpr int kMarks = 1024;
-constexpr std::chrono::seconds kPatience{60};     // with one step: longer is a hang
 constexpr std::chrono::microseconds kSpin{2000};  // looks at the device without a pause so long
+
+using Clock = std::chrono::steady_clock;
+
+std::string text_of(const DriverApi& api, CuResult result) {
+  const char* text = nullptr;
+  api.cuGetErrorString(result, &text);
+  return text == nullptr ? fmt::format("error {}", result) : text;
+}
+
+// Machine code of sm_XY runs on sm_XZ with Z >= Y, of the same X. 0: there is none.
+int best_arch(const DeviceFacts& facts, std::span<const Cubin> kernels) {
+  int best = 0;
+  for (const Cubin& cubin : kernels) {
+    if (cubin.arch / 10 == facts.major && cubin.arch % 10 <= facts.minor) best = std::max(best, cubin.arch);
+  }
+  return best;
+}
+
+struct Found {
+  int device = 0, arch = 0;
+  DeviceFacts facts;
+};
+
+// What a device is, and whether the build has kernels that its driver takes: nothing is opened for that.
+Result<Found> look_at(const DriverApi& api, int ordinal, std::span<const Cubin> kernels) {
+  Found found;
+  DeviceFacts& facts = found.facts;
+  char name[256] = {};
+  CuResult result = api.cuDeviceGet(&found.device, ordinal);
+  if (result == 0) result = api.cuDeviceGetName(name, sizeof name - 1, found.device);
+  if (result != 0) {
+    return Error{ErrorCode::kUnsupported, fmt::format("device {}: {}", ordinal, text_of(api, result))};
+  }
+  facts.name = name;
+  int shared = 0;
+  api.cuDeviceGetAttribute(&facts.major, kCuMajor, found.device);
+  api.cuDeviceGetAttribute(&facts.minor, kCuMinor, found.device);
+  api.cuDeviceGetAttribute(&facts.multiprocessors, kCuMultiprocessorCount, found.device);
+  api.cuDeviceGetAttribute(&shared, kCuSharedBytesOptin, found.device);
+  facts.shared_bytes = static_cast<size_t>(shared);
+  int integrated = 0;
+  api.cuDeviceGetAttribute(&integrated, kCuIntegrated, found.device);
+  facts.shares_memory = integrated != 0;
+  found.arch = best_arch(facts, kernels);
+  if (found.arch == 0) {
+    std::vector<std::string> built;
+    for (const Cubin& cubin : kernels) {
+      const std::string one = fmt::format("sm_{}", cubin.arch);
+      if (built.empty() || built.back() != one) built.push_back(one);
+    }
+    return Error{ErrorCode::kUnsupported,
+                 fmt::format("{} is an sm_{}{}; this program was built for {} (CARAT_CUDA_ARCHS)", name, facts.major,
+                             facts.minor, fmt::join(built, ", "))};
+  }
+  int version = 0;
+  api.cuDriverGetVersion(&version);
+  for (const Cubin& cubin : kernels) {
+    if (cubin.arch != found.arch || cubin.compiler <= version / 1000) continue;
+    return Error{
+        ErrorCode::kUnsupported,
+        fmt::format("{}: its driver is of CUDA {}.{} and takes no kernels of a compiler of CUDA {}, which made "
+                    "those of sm_{}: a newer driver does, or a build by CUDA {}",
+                    name, version / 1000, version % 1000 / 10, cubin.compiler, found.arch, version / 1000)};
+  }
+  return found;
+}
+
+// The first device that there are kernels for.
+Result<Found> find_device(const DriverApi& api, std::span<const Cubin> kernels) {
+  int count = 0;
+  if (api.cuDeviceGetCount(&count) != 0 || count == 0) {
+    return Error{ErrorCode::kUnsupported, "the NVIDIA driver finds no device"};
+  }
+  Result<Found> first = look_at(api, 0, kernels);
+  for (int ordinal = 1; ordinal < count && !first.ok(); ++ordinal) {
+    if (auto found = look_at(api, ordinal, kernels); found.ok()) return found;
+  }
+  return first;
+}
 
 class DriverDevice final : public Device {
  public:
-  explicit DriverDevice(const DriverApi& api) : api_(api) {}
+  DriverDevice(const DriverApi& api, const Found& found, double patience_seconds)
+      : api_(api), facts_(found.facts), device_(found.device), patience_(patience_seconds) {}
   ~DriverDevice() override {
-    if (context_ == nullptr) return;
+    if (context_ == nullptr || !failure_.empty()) return;  // what hangs would be waited for
     api_.cuCtxSetCurrent(context_);
     for (CuEvent* event : events_) {
       if (event != nullptr) api_.cuEventDestroy_v2(event);
     }
     if (stream_ != nullptr) api_.cuStreamDestroy_v2(stream_);
+    for (const Module& module : modules_) {
+      if (module.loaded != nullptr) api_.cuModuleUnload(module.loaded);
+    }
     api_.cuDevicePrimaryCtxRelease_v2(device_);
   }
 
-  // Takes device `ordinal` if the build has kernels for it.
-  Status open(int ordinal) {
-    char name[256] = {};
-    CARAT_CHECK(checked(api_.cuDeviceGet(&device_, ordinal), "finding the device"));
-    CARAT_CHECK(checked(api_.cuDeviceGetName(name, sizeof name - 1, device_), "naming the device"));
-    facts_.name = name;
-    api_.cuDeviceGetAttribute(&facts_.major, kCuMajor, device_);
-    api_.cuDeviceGetAttribute(&facts_.minor, kCuMinor, device_);
-    api_.cuDeviceGetAttribute(&facts_.multiprocessors, kCuMultiprocessorCount, device_);
-    int shared = 0;
-    api_.cuDeviceGetAttribute(&shared, kCuSharedBytesOptin, device_);
-    facts_.shared_bytes = static_cast<size_t>(shared);
-    const int arch = best_arch();
-    if (arch == 0) {
-      std::vector<std::string> built;
-      for (const Cubin& cubin : cubins()) {
-        const std::string one = fmt::format("sm_{}", cubin.arch);
-        if (built.empty() || built.back() != one) built.push_back(one);
-      }
-      return Error{ErrorCode::kUnsupported,
-                   fmt::format("{} is an sm_{}{}; this program was built for {} (CARAT_CUDA_ARCHS)", name, facts_.major,
-                               facts_.minor, fmt::join(built, ", "))};
-    }
+  Status open(int arch, std::span<const Cubin> kernels) {
     CARAT_CHECK(checked(api_.cuDevicePrimaryCtxRetain(&context_, device_), "opening the device"));
     CARAT_CHECK(checked(api_.cuCtxSetCurrent(context_), "opening the device"));
     CARAT_CHECK(checked(api_.cuStreamCreate(&stream_, kCuStreamNonBlocking), "opening the device"));
-    for (CuEvent*& event : events_) CARAT_CHECK(checked(api_.cuEventCreate(&event, 0), "opening the device"));
-    for (const Cubin& cubin : cubins()) {
+    CARAT_CHECK(checked(api_.cuEventCreate(&events_.back(), 0), "opening the device"));
+    for (const Cubin& cubin : kernels) {
       if (cubin.arch != arch) continue;
-      CuModule* module = nullptr;
-      const CuResult result = api_.cuModuleLoadData(&module, cubin.data);
-      if (result != 0) {
-        int version = 0;
-        api_.cuDriverGetVersion(&version);
-        return Error{
-            ErrorCode::kUnsupported,
-            fmt::format("{}: the driver (CUDA {}.{}) does not take the kernels of sm_{}: {}; they must be built by a "
-                        "compiler of CUDA {} or before",
-                        name, version / 1000, version % 1000 / 10, arch, text_of(result), version / 1000)};
-      }
-      modules_.push_back(module);
+      for (const std::string_view name : kernels_of(cubin.data)) module_of_.emplace(name, modules_.size());
+      modules_.push_back({cubin.data});
     }
     return {};
   }
@@ -79,8 +134,11 @@ class DriverDevice final : public Device {
   DeviceFacts facts() const override {
     DeviceFacts facts = facts_;
     size_t free = 0, total = 0;
-    api_.cuCtxSetCurrent(context_);
-    api_.cuMemGetInfo_v2(&free, &total);
+    facts.patience_seconds = patience_;
+    if (failure_.empty()) {
+      api_.cuCtxSetCurrent(context_);
+      api_.cuMemGetInfo_v2(&free, &total);
+    }
     facts.free_bytes = free;
     facts.memory_bytes = total;
     return facts;
@@ -93,39 +151,58 @@ class DriverDevice final : public Device {
     if (result == kCuOutOfMemory) {
       const DeviceFacts now = facts();
       return Error{ErrorCode::kOutOfMemory,
-                   fmt::format("{} needs {} MiB of device memory for {}; {} of {} MiB are free", "carat", bytes >> 20,
-                               what, now.free_bytes >> 20, now.memory_bytes >> 20)};
+                   fmt::format("{} needs {} MiB of device memory for {}; {} of {} MiB are free", "carat",
+                               (bytes + (1 << 20) - 1) >> 20, what, now.free_bytes >> 20, now.memory_bytes >> 20)};
     }
-    CARAT_CHECK(checked(result, "allocating device memory"));
+    note(result, "allocating device memory");
+    CARAT_CHECK(status());
     return reinterpret_cast<void*>(pointer);
   }
   void release(void* memory) override {
+    if (!failure_.empty()) return;
     api_.cuCtxSetCurrent(context_);
     api_.cuMemFree_v2(pointer(memory));
   }
   Result<void*> allocate_host(size_t bytes) override {
     void* memory = nullptr;
-    CARAT_CHECK(checked(api_.cuMemHostAlloc(&memory, std::max<size_t>(bytes, 256), 0), "allocating pinned memory"));
+    const CuResult result = api_.cuMemHostAlloc(&memory, std::max<size_t>(bytes, 256), 0);
+    if (result == kCuOutOfMemory) {
+      return Error{ErrorCode::kOutOfMemory, fmt::format("no {} KiB of pinned memory can be had", (bytes + 1023) >> 10)};
+    }
+    note(result, "allocating pinned memory");
+    CARAT_CHECK(status());
+    pinned_.emplace(static_cast<uint8_t*>(memory), bytes);
     return memory;
   }
   void release_host(void* memory) override {
+    pinned_.erase(static_cast<uint8_t*>(memory));
+    if (!failure_.empty()) return;
     api_.cuCtxSetCurrent(context_);
     api_.cuMemFreeHost(memory);
   }
+  // A module is loaded with the first of its kernels that is asked for.
   Result<Kernel> find(std::string_view name) override {
-    const std::string key(name);
-    for (CuModule* module : modules_) {
-      CuFunction* function = nullptr;
-      if (api_.cuModuleGetFunction(&function, module, key.c_str()) == 0) return static_cast<Kernel>(function);
+    const auto at = module_of_.find(name);
+    if (at == module_of_.end()) {
+      return Error{ErrorCode::kUnsupported, fmt::format("this program was built without the kernel {}", name)};
     }
-    return Error{ErrorCode::kUnsupported, fmt::format("this program was built without the kernel {}", name)};
+    Module& module = modules_[at->second];
+    if (module.loaded == nullptr) {
+      CARAT_CHECK(checked(api_.cuModuleLoadData(&module.loaded, module.data), "loading the kernels"));
+    }
+    CuFunction* function = nullptr;
+    const std::string key(name);
+    CARAT_CHECK(checked(api_.cuModuleGetFunction(&function, module.loaded, key.c_str()), "finding a kernel"));
+    return static_cast<Kernel>(function);
   }
 
   void upload(void* to, const void* from, size_t bytes) override {
     if (bytes != 0) note(api_.cuMemcpyHtoDAsync_v2(pointer(to), from, bytes, stream_), "copying to the device");
   }
   void download(void* to, const void* from, size_t bytes) override {
-    if (bytes != 0) note(api_.cuMemcpyDtoHAsync_v2(to, pointer(from), bytes, stream_), "copying from the device");
+    // The driver would wait here for all that was asked for before, without a limit.
+    if (bytes == 0 || (!is_pinned(to) && !finish().ok())) return;
+    note(api_.cuMemcpyDtoHAsync_v2(to, pointer(from), bytes, stream_), "copying from the device");
   }
   void fill(void* to, uint8_t byte, size_t bytes) override {
     if (bytes != 0) note(api_.cuMemsetD8Async(pointer(to), byte, bytes, stream_), "filling device memory");
@@ -157,29 +234,29 @@ class DriverDevice final : public Device {
          "starting a kernel");
   }
   void mark(int index) override {
-    note(api_.cuEventRecord(events_[static_cast<size_t>(index)], stream_), "marking the time");
+    if (!failure_.empty()) return;
+    CuEvent*& event = events_[static_cast<size_t>(index)];
+    if (event == nullptr) note(api_.cuEventCreate(&event, 0), "marking the time");
+    note(api_.cuEventRecord(event, stream_), "marking the time");
+    marks_.push_back(event);
   }
 
   Status finish() override {
     CuEvent* end = events_.back();
-    note(api_.cuEventRecord(end, stream_), "waiting");
-    const auto begin = std::chrono::steady_clock::now();
-    while (failure_.empty()) {
-      const CuResult result = api_.cuEventQuery(end);
-      if (result == 0) break;
-      if (result != kCuNotReady) {
-        note(result, "computing");
-        break;
-      }
-      const auto waited = std::chrono::steady_clock::now() - begin;
-      if (waited > kPatience) {
-        failure_ = fmt::format("{}: a step has not ended after {} seconds", facts_.name, kPatience.count());
-      } else if (waited > kSpin) {
-        std::this_thread::sleep_for(std::chrono::microseconds(50));
-      }
-    }
-    if (failure_.empty()) return {};
-    return Error{ErrorCode::kIo, failure_};
+    if (failure_.empty()) note(api_.cuEventRecord(end, stream_), "waiting");
+    wait(end, {});
+    marks_.clear();
+    return status();
+  }
+  Status wait_for(int mark, const std::function<void()>& meanwhile) override {
+    CuEvent* end = events_[static_cast<size_t>(mark)];
+    wait(end, meanwhile);
+    const auto at = std::find(marks_.begin(), marks_.end(), end);
+    if (at != marks_.end()) marks_.erase(marks_.begin(), at + 1);
+    return status();
+  }
+  double silent_seconds() const override {
+    return std::chrono::duration<double>(Clock::now() - answered_.load()).count();
   }
   double seconds_between(int first, int second) override {
     float milliseconds = 0;
@@ -190,55 +267,85 @@ class DriverDevice final : public Device {
  private:
   static CuPointer pointer(const void* p) { return reinterpret_cast<CuPointer>(p); }
 
-  // Machine code of sm_XY runs on sm_XZ with Z >= Y, of the same X.
-  int best_arch() const {
-    int best = 0;
-    for (const Cubin& cubin : cubins()) {
-      if (cubin.arch / 10 == facts_.major && cubin.arch % 10 <= facts_.minor) best = std::max(best, cubin.arch);
+  void wait(CuEvent* end, const std::function<void()>& meanwhile) {
+    const auto begin = Clock::now();
+    while (failure_.empty()) {
+      const CuResult result = api_.cuEventQuery(end);
+      if (result == 0) break;
+      if (result != kCuNotReady) {
+        note(result, "computing");
+        break;
+      }
+      if (meanwhile) meanwhile();
+      if (Clock::now() - begin < kSpin) continue;
+      if (!marks_.empty() && api_.cuEventQuery(marks_.front()) == 0) {
+        marks_.pop_front();
+        answered_ = Clock::now();
+      } else if (Clock::now() - std::max(begin, answered_.load()) > std::chrono::duration<double>(patience_)) {
+        fail(fmt::format("{}: a step hangs: nothing of it has ended for {:.3g} seconds", facts_.name, patience_));
+      } else {
+        std::this_thread::sleep_for(std::chrono::microseconds(50));
+      }
     }
-    return best;
+    answered_ = Clock::now();
   }
-
-  std::string text_of(CuResult result) const {
-    const char* text = nullptr;
-    api_.cuGetErrorString(result, &text);
-    return text == nullptr ? fmt::format("error {}", result) : text;
+  bool is_pinned(const void* memory) const {
+    const auto* byte = static_cast<const uint8_t*>(memory);
+    const auto after = pinned_.upper_bound(byte);
+    return after != pinned_.begin() && byte < std::prev(after)->first + std::prev(after)->second;
   }
   Status checked(CuResult result, std::string_view what) const {
     if (result == 0) return {};
-    return Error{ErrorCode::kIo, fmt::format("{}: {}: {}", facts_.name, what, text_of(result))};
+    return Error{ErrorCode::kIo, fmt::format("{}: {}: {}", facts_.name, what, text_of(api_, result))};
+  }
+  Status status() const {
+    if (failure_.empty()) return {};
+    return Error{ErrorCode::kIo, failure_};
   }
   void note(CuResult result, std::string_view what) {
-    if (result != 0 && failure_.empty()) failure_ = fmt::format("{}: {}: {}", facts_.name, what, text_of(result));
+    answered_ = Clock::now();
+    if (result != 0) fail(fmt::format("{}: {}: {}", facts_.name, what, text_of(api_, result)));
+  }
+  void fail(std::string message) {
+    if (!failure_.empty()) return;
+    failure_ = std::move(message);
+    lose_device(failure_);
   }
 
+  struct Module {
+    const unsigned char* data;
+    CuModule* loaded = nullptr;
+  };
+
   const DriverApi& api_;
-  DeviceFacts facts_;
-  int device_ = 0;
+  const DeviceFacts facts_;
+  const int device_;
+  const double patience_;
   CuContext* context_ = nullptr;
   CuStream* stream_ = nullptr;
   std::array<CuEvent*, kMarks + 1> events_{};
-  std::vector<CuModule*> modules_;
+  std::deque<CuEvent*> marks_;  // that nobody has seen passed
+  std::vector<Module> modules_;
+  std::map<std::string_view, size_t> module_of_;  // by kernel
   std::unordered_map<Kernel, size_t> shared_bytes_;
+  std::map<const uint8_t*, size_t> pinned_;
   std::string failure_;  // sticky
+  std::atomic<Clock::time_point> answered_{Clock::now()};
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Device>> open_device() {
-  CARAT_TRY(const DriverApi* api, driver_api());
-  int count = 0;
-  if (api->cuDeviceGetCount(&count) != 0 || count == 0) {
-    return Error{ErrorCode::kUnsupported, "the NVIDIA driver finds no device"};
-  }
-  Error first{ErrorCode::kUnsupported, ""};
-  for (int ordinal = 0; ordinal < count; ++ordinal) {
-    auto device = std::make_unique<DriverDevice>(*api);
-    const Status opened = device->open(ordinal);
-    if (opened.ok()) return std::unique_ptr<Device>(std::move(device));
-    if (first.message.empty()) first = opened.error();
-  }
-  return first;
+Result<DeviceFacts> describe_driver_device(const DriverApi& api, std::span<const Cubin> kernels) {
+  CARAT_TRY(const Found found, find_device(api, kernels));
+  return found.facts;
+}
+
+Result<std::unique_ptr<Device>> open_driver_device(const DriverApi& api, std::span<const Cubin> kernels,
+                                                   double patience_seconds) {
+  CARAT_TRY(const Found found, find_device(api, kernels));
+  auto device = std::make_unique<DriverDevice>(api, found, patience_seconds);
+  CARAT_CHECK(device->open(found.arch, kernels));
+  return std::unique_ptr<Device>(std::move(device));
 }
 
 }  // namespace carat::cuda

@@ -35,6 +35,7 @@ Loaded load() {
   CARAT_LOAD(cuDevicePrimaryCtxRelease_v2);
   CARAT_LOAD(cuCtxSetCurrent);
   CARAT_LOAD(cuModuleLoadData);
+  CARAT_LOAD(cuModuleUnload);
   CARAT_LOAD(cuModuleGetFunction);
   CARAT_LOAD(cuFuncSetAttribute);
   CARAT_LOAD(cuMemGetInfo_v2);

@@ -46,6 +46,7 @@ struct DriverApi {
   CuResult (*cuDevicePrimaryCtxRelease_v2)(int device);
   CuResult (*cuCtxSetCurrent)(CuContext* context);
   CuResult (*cuModuleLoadData)(CuModule** module, const void* image);
+  CuResult (*cuModuleUnload)(CuModule* module);
   CuResult (*cuModuleGetFunction)(CuFunction** function, CuModule* module, const char* name);
   CuResult (*cuFuncSetAttribute)(CuFunction* function, int attribute, int value);
   CuResult (*cuMemGetInfo_v2)(size_t* free, size_t* total);
@@ -78,6 +79,7 @@ Result<const DriverApi*> driver_api();
 inline constexpr CuResult kCuOutOfMemory = 2;
 inline constexpr CuResult kCuNotReady = 600;
 inline constexpr int kCuMultiprocessorCount = 16;  // CU_DEVICE_ATTRIBUTE_...
+inline constexpr int kCuIntegrated = 18;
 inline constexpr int kCuSharedBytesOptin = 97;
 inline constexpr int kCuMajor = 75;
 inline constexpr int kCuMinor = 76;

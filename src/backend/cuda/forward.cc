@@ -14,6 +14,7 @@ constexpr int32_t kLeastTileRows = 4;  // of a sequence in a large step: so many
 constexpr size_t kPartialBytes = size_t{256} << 20;  // at most, of single rows' splits
 constexpr int64_t kMeasuredRows = 512;               // steps of so many rows have all marks
 constexpr uint32_t kMeasuredSteps = 32;              // and of others one in so many
+constexpr int kHalfMarks = 512;                      // points in time of one of two steps
 
 }  // namespace
 
@@ -209,8 +210,9 @@ void Forward::plan_attention(const Step& step) {
 }
 
 // Rows, page tables, wanted rows, page copies and embeddings: one copy into one buffer, which grows.
-void Forward::upload_step(const Step& step, std::span<const int32_t> tokens, std::span<const int32_t> logits_rows,
-                          std::span<const int32_t> hidden_rows) {
+// Errors: kOutOfMemory; what it had is gone then, and is asked for again with the next step.
+Status Forward::upload_step(const Step& step, std::span<const int32_t> tokens, const Wanted& asked) {
+  const auto logits_rows = asked.logits_rows, hidden_rows = asked.hidden_rows;
   const size_t T = step.rows.size();
   const size_t S = step.seqs.size();
   size_t page_words[2] = {};
@@ -231,19 +233,18 @@ void Forward::upload_step(const Step& step, std::span<const int32_t> tokens, std
   plan_attention(step);
   const size_t singles_at = layout.add<int32_t>(single_plan_.size());
   const size_t tiles_at = layout.add<int32_t>(tile_plan_.size());
+  const size_t specs_at = layout.add<DrawSpec>(asked.device_draws.size());
   const size_t embeddings_at = layout.add<float>(step.embeddings.size());
 
-  if (host_.bytes() < layout.bytes()) {
-    host_ = {};
+  DeviceMemory& host = now_->host;
+  if (host.bytes() < layout.bytes() || step_memory_.bytes() < layout.bytes()) {
+    host = {};
     step_memory_ = {};
     const size_t bytes = 2 * layout.bytes();
-    auto host = DeviceMemory::allocate_host(device_, bytes);
-    auto memory = DeviceMemory::allocate(device_, bytes, "a step");
-    if (!host.ok() || !memory.ok()) return;  // the device remembers the failure
-    host_ = std::move(*host);
-    step_memory_ = std::move(*memory);
+    CARAT_TRY(step_memory_, DeviceMemory::allocate(device_, bytes, "a step"));
+    CARAT_TRY(host, DeviceMemory::allocate_host(device_, bytes));
   }
-  uint8_t* to = host_.data();
+  uint8_t* to = host.data();
   const auto* base = step_memory_.data();
   auto* rows = reinterpret_cast<RowInfo*>(to + rows_at);
   int32_t used[2] = {};
@@ -276,6 +277,7 @@ void Forward::upload_step(const Step& step, std::span<const int32_t> tokens, std
   }
   std::copy(single_plan_.begin(), single_plan_.end(), reinterpret_cast<int32_t*>(to + singles_at));
   std::copy(tile_plan_.begin(), tile_plan_.end(), reinterpret_cast<int32_t*>(to + tiles_at));
+  std::copy(asked.device_draws.begin(), asked.device_draws.end(), reinterpret_cast<DrawSpec*>(to + specs_at));
   if (!step.embeddings.empty()) std::memcpy(to + embeddings_at, step.embeddings.data(), step.embeddings.size_bytes());
   device_.upload(step_memory_.data(), to, layout.bytes());
   rows_ = reinterpret_cast<const RowInfo*>(base + rows_at);
@@ -291,6 +293,8 @@ void Forward::upload_step(const Step& step, std::span<const int32_t> tokens, std
   single_count_ = single_plan_.size();
   tile_count_ = tile_plan_.size() / 2;
   embeddings_ = embeddings_at;
+  specs_ = reinterpret_cast<const DrawSpec*>(base + specs_at);
+  return {};
 }
 
 void Forward::copy_pages(const Step& step) {
@@ -449,11 +453,14 @@ void Forward::layer(size_t index, int64_t rows) {
 Status Forward::head(const Wanted& wanted, Results& results, bool computed) {
   const auto V = static_cast<size_t>(config_.vocabulary);
   const std::span<const int32_t> rows = wanted.logits_rows;
-  results.logits.resize(wanted.logits ? rows.size() * V : 0);
+  const auto is_whole = [](const RowDraw& draw) { return draw.row; };
+  const bool whole = std::any_of(wanted.draws.begin(), wanted.draws.end(), is_whole);
+  results.logits.resize(whole ? rows.size() * V : 0);
   results.best.resize(rows.size());
-  results.most.resize(wanted.top_k > 0 ? rows.size() : 0);
-  const bool keep = wanted.logits || wanted.top_k > 0;
-  keys_.resize(rows.size());
+  results.found.resize(wanted.draws.size());
+  const auto needs_row = [](const DrawSpec& draw) { return draw.top_k > 0; };
+  const bool keep =
+      !wanted.draws.empty() || std::any_of(wanted.device_draws.begin(), wanted.device_draws.end(), needs_row);
   for (size_t first = 0; first < rows.size(); first += kHeadRows) {
     const auto count = static_cast<int64_t>(std::min<size_t>(kHeadRows, rows.size() - first));
     const auto n = static_cast<uint32_t>(count);
@@ -473,21 +480,19 @@ Status Forward::head(const Wanted& wanted, Results& results, bool computed) {
       if (first != 0) device_.fill(best_, 0, kHeadRows * sizeof(uint64_t));
       launch(kernels_.find_best, BestParams{at<float>(logits_), best_, config_.vocabulary}, 32, n, 1, 256, 0);
     }
-    if (!computed) device_.download(keys_.data() + first, best_, static_cast<size_t>(count) * sizeof(uint64_t));
-    if (wanted.logits) {
-      device_.download(results.logits.data() + first * V, at<float>(logits_),
-                       static_cast<size_t>(count) * V * sizeof(float));
-    }
-    if (wanted.top_k > 0) CARAT_CHECK(take_top(wanted.top_k, std::span(results.most).subspan(first, n)));
+    if (!computed) device_.download(keys() + first, best_, static_cast<size_t>(count) * sizeof(uint64_t));
+    if (!wanted.draws.empty()) CARAT_CHECK(find_draws(wanted, first, n, results, computed));
+    if (!wanted.device_draws.empty() && (!computed || keep)) draw_on_device(wanted.device_draws, first, n);
   }
   return {};
 }
 
 void Forward::stage_done(Stage stage) {
-  const bool needed = measures_stages_ || marks_ == 0 || stage == Stage::kLogits;  // the first, the last
-  if (!needed || marks_ >= 1024) return;
-  device_.mark(marks_);
-  mark_of_.emplace_back(stage, marks_++);
+  const auto at = static_cast<int>(now_->mark_of.size());
+  const bool needed = now_->measures_stages || at == 0 || stage == Stage::kLogits;  // the first, the last
+  if (!needed || at >= kHalfMarks - 1) return;                                      // kHalfMarks - 1 is the end
+  device_.mark(now_->first_mark + at);
+  now_->mark_of.emplace_back(stage, now_->first_mark + at);
 }
 
 void Forward::embed(int64_t rows) {
@@ -507,6 +512,7 @@ void Forward::embed(int64_t rows) {
   embed.width = config_.width;
   embed.half = config_.head_size / 2;
   embed.from_slot = kFromSlot;
+  embed.slots = slots_;
   embed.image_row = kImageRow;
   embed.scale = config_.embedding_scale;
   embed.epsilon = config_.norm_epsilon;
@@ -514,10 +520,11 @@ void Forward::embed(int64_t rows) {
 }
 
 void Forward::take_stage_times(bool one_launch) {
+  const auto& mark_of = now_->mark_of;
   stage_seconds_ = {};
-  for (size_t i = 1; i < mark_of_.size(); ++i) {
-    stage_seconds_[static_cast<size_t>(mark_of_[i].first)] +=
-        device_.seconds_between(mark_of_[i - 1].second, mark_of_[i].second);
+  for (size_t i = 1; i < mark_of.size(); ++i) {
+    stage_seconds_[static_cast<size_t>(mark_of[i].first)] +=
+        device_.seconds_between(mark_of[i - 1].second, mark_of[i].second);
   }
   double all = 0;
   for (const double seconds : stage_seconds_) all += seconds;
@@ -526,22 +533,30 @@ void Forward::take_stage_times(bool one_launch) {
     double& head_seconds = stage_seconds_[static_cast<size_t>(Stage::kLogits)];
     for (size_t stage = 0; stage < static_cast<size_t>(Stage::kLogits); ++stage) head_seconds -= stage_seconds_[stage];
     head_seconds = std::max(head_seconds, 0.0);
-  } else if (!measures_stages_) {
+  } else if (!now_->measures_stages) {
     for (size_t stage = 0; stage < kStageCount; ++stage) stage_seconds_[stage] = all * shares_[stage];
   } else if (all > 0) {
     for (size_t stage = 0; stage < kStageCount; ++stage) shares_[stage] = stage_seconds_[stage] / all;
   }
 }
 
-Status Forward::run(const Step& step, std::span<const int32_t> tokens, const Wanted& wanted, Results& results) {
+Status Forward::begin(int half, const Step& step, std::span<const int32_t> tokens, const Wanted& wanted,
+                      Results& results) {
   device_.enter();
   const auto rows = static_cast<int64_t>(step.rows.size());
-  marks_ = 0;
-  mark_of_.clear();
-  measures_stages_ = rows == 1 || rows >= kMeasuredRows || unmeasured_steps_ == 0;
+  now_ = &half_steps_[half];
+  now_->mark_of.clear();
+  now_->first_mark = half * kHalfMarks;
+  const size_t key_bytes =
+      std::max<size_t>(kHeadRows, wanted.logits_rows.size()) * (sizeof(uint64_t) + sizeof(int32_t));
+  if (now_->keys.bytes() < key_bytes) {
+    now_->keys = {};
+    CARAT_TRY(now_->keys, DeviceMemory::allocate_host(device_, key_bytes));
+  }
+  now_->measures_stages = rows == 1 || rows >= kMeasuredRows || unmeasured_steps_ == 0;
   if (rows != 1 && rows < kMeasuredRows) unmeasured_steps_ = (unmeasured_steps_ + 1) % kMeasuredSteps;
-  upload_step(step, tokens, wanted.logits_rows, wanted.hidden_rows);
-  const bool one_launch = can_decode(step);
+  CARAT_CHECK(upload_step(step, tokens, wanted));
+  const bool one_launch = now_->one_launch = can_decode(step);
   if (single_count_ != 0 && !one_launch) {
     const auto splits = static_cast<size_t>(std::max(most_splits_[0], most_splits_[1]));
     const size_t bytes = single_count_ * static_cast<size_t>(config_.heads) * splits *
@@ -553,10 +568,13 @@ Status Forward::run(const Step& step, std::span<const int32_t> tokens, const Wan
   }
   stage_done(Stage::kSample);  // where the clock starts
   copy_pages(step);
-  const bool head_too = one_launch && wanted.logits_rows.size() == 1;
+  const bool head_too = now_->head_too = one_launch && wanted.logits_rows.size() == 1;
   if (!head_too) device_.fill(best_, 0, kHeadRows * sizeof(uint64_t));
   if (one_launch) {
-    decode(head_too && (wanted.logits || wanted.top_k > 0) ? at<float>(logits_) : nullptr, head_too ? best_ : nullptr);
+    const bool greedy = head_too && !wanted.device_draws.empty() && wanted.device_draws[0].top_k == 0;
+    const bool row = head_too && !greedy && !(wanted.draws.empty() && wanted.device_draws.empty());
+    decode_.slot = greedy ? wanted.device_draws[0].slot : -1;
+    decode(row ? at<float>(logits_) : nullptr, head_too ? best_ : nullptr);
   } else {
     embed(rows);
     stage_done(Stage::kEmbed);
@@ -578,14 +596,22 @@ Status Forward::run(const Step& step, std::span<const int32_t> tokens, const Wan
   }
   CARAT_CHECK(head(wanted, results, head_too));
   stage_done(Stage::kLogits);
-  if (one_launch) {
-    download_decoded();
-  }
-  CARAT_CHECK(device_.finish());
-  if (one_launch) take_decoded(head_too);
-  for (size_t i = 0; i < keys_.size(); ++i) {
-    const auto order = static_cast<uint32_t>(keys_[i] >> 32);  // order_of_logit
-    results.best[i] = {static_cast<int32_t>(~static_cast<uint32_t>(keys_[i])), order != ~0u && order > 0x007fffffu};
+  if (one_launch) download_decoded();
+  device_.mark(now_->first_mark + kHalfMarks - 1);
+  return {};
+}
+
+Status Forward::end(int half, const Wanted& wanted, Results& results, const std::function<void()>& meanwhile) {
+  CARAT_CHECK(device_.wait_for(half * kHalfMarks + kHalfMarks - 1, meanwhile));
+  now_ = &half_steps_[half];
+  const bool one_launch = now_->one_launch;
+  if (one_launch) take_decoded(now_->head_too);
+  take_best(0, wanted.logits_rows.size(), results);
+  results.drawn.resize(wanted.device_draws.size());
+  const auto* drawn = reinterpret_cast<const int32_t*>(keys() + std::max<size_t>(kHeadRows, wanted.logits_rows.size()));
+  for (size_t i = 0; i < results.drawn.size(); ++i) {
+    const bool greedy = wanted.device_draws[i].top_k == 0;
+    results.drawn[i] = greedy ? results.best[i].token : drawn[i];
   }
   take_stage_times(one_launch);
   return {};

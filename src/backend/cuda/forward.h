@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -35,24 +36,53 @@ class Forward {
   uint64_t kv_bytes() const { return kv_.bytes(); }
   Status reserve(const KvPlan& plan);
 
+  // What is to be found out of a row of logits, beside its best; and what is done to it before.
+  struct RowDraw {
+    bool row = false;                           // the whole row comes to the host, as it was computed
+    int32_t raw_top = 0;                        // as many of its best, at most kMostTop
+    bool raw_sums = false;                      // sums of its pieces
+    std::span<const Adjustment> adjustments{};  // then these are done to it,
+    std::span<const uint32_t> allowed{};        // and what is not among these is barred,
+    int32_t top = 0;                            // and as many of the best are found, at most kMostTop,
+    double below = 0;                           // or those that lie no further below the best (negative);
+    double temperature = 0;                     // sums of its pieces; 0: none
+    bool changes() const { return !adjustments.empty() || !allowed.empty(); }
+    bool any() const { return row || raw_top > 0 || raw_sums || changes() || top > 0 || below < 0 || temperature > 0; }
+  };
   // What a step is to leave on the host. The most probable tokens cost a few bytes, logits a megabyte each.
   struct Wanted {
     std::span<const int32_t> logits_rows, hidden_rows;
-    bool logits = true;  // false: only the best of each row,
-    int32_t top_k = 0;   // and its top_k best, if any draw asks for them: at most kMostTop
+    std::span<const RowDraw> draws{};  // [logits_rows], or empty: only the best of each row
+    std::span<const DrawSpec>
+        device_draws{};  // instead, [logits_rows]: the device draws, and keeps tokens in their slots
+    // Called when the results of logits_rows [first, first + count) are there, which still lie on the device then (fetch).
+    std::function<Status(size_t first, size_t count)> found{};
   };
   struct Best {
     int32_t token;
+    float logit;
     bool sound;  // every logit is finite or -inf, and one is finite
   };
   struct Results {
-    std::vector<float> logits, hidden;         // [logits_rows][V], [hidden_rows][D]
-    std::vector<Best> best;                    // [logits_rows]
-    std::vector<std::vector<Candidate>> most;  // [logits_rows] the top_k best of each, in any order, and maybe more
+    std::vector<float> logits, hidden;      // [logits_rows][V], [hidden_rows][D]
+    std::vector<Best> best;                 // [logits_rows]
+    struct Found {                          // of a row, as its RowDraw asks
+      std::vector<Candidate> raw_top, top;  // in any order, and maybe more
+      std::span<const double> raw_sums, sums;
+      std::span<const float> before;  // what the logits of the adjustments were
+      Candidate best{};               // after the changes; id -1: nothing is allowed
+    };
+    std::vector<Found> found;    // [draws]; spans are valid in Wanted::found only
+    std::vector<int32_t> drawn;  // [device_draws]
   };
-  // Computes a step whose tokens are ids or image rows (kFromSlot is resolved). The step was checked.
-  Status run(const Step& step, std::span<const int32_t> tokens, const Wanted& wanted, Results& results);
-  // Seconds of each stage of the last step.
+  // A step in two parts, so that the next one, with the other half, may begin before this one ends. The step was checked;
+  // its tokens are ids, image rows, or kFromSlot of what a step that has begun draws on the device. Where `draws` or
+  // hidden_rows are wanted, begin() waits for everything.
+  Status begin(int half, const Step& step, std::span<const int32_t> tokens, const Wanted& wanted, Results& results);
+  Status end(int half, const Wanted& wanted, Results& results, const std::function<void()>& meanwhile);
+  // In Wanted::found: logits [begin, begin + out.size()) of one of its rows, after the changes.
+  Status fetch(size_t row, size_t begin, std::span<float> out);
+  // Seconds of each stage of the step that has ended last.
   const std::array<double, kStageCount>& stage_seconds() const { return stage_seconds_; }
 
  private:
@@ -77,8 +107,7 @@ class Forward {
   Status find_kernels();
   RoundedPlace place(DeviceLayout& layout, int64_t rows, int64_t columns, bool integers, bool floats) const;
   Rounded rounded(const RoundedPlace& at, int64_t rows) const;
-  void upload_step(const Step& step, std::span<const int32_t> tokens, std::span<const int32_t> logits_rows,
-                   std::span<const int32_t> hidden_rows);
+  Status upload_step(const Step& step, std::span<const int32_t> tokens, const Wanted& wanted);
   void plan_attention(const Step& step);
   // On tensor cores; none for other head sizes, and where the definition's is asked for.
   Device::Kernel fast_attention() const;
@@ -109,7 +138,11 @@ class Forward {
   void round_step(const RoundParams& params, bool sums, int64_t rows);
   void embed(int64_t rows);
   Status head(const Wanted& wanted, Results& results, bool computed);
-  Status take_top(int32_t k, std::span<std::vector<Candidate>> rows);
+  Status find_draws(const Wanted& wanted, size_t first, size_t count, Results& results, bool computed);
+  Status take_top(int32_t k, const uint64_t* best, std::span<const double> below,
+                  std::span<std::vector<Candidate>* const> rows);
+  Status change_rows(std::span<const RowDraw> draws, std::span<Results::Found> found);
+  void sum_rows(const uint64_t* best, std::span<const double> temperatures, double* sums);
   // One row in one launch.
   struct DecodePieces {
     std::vector<uint64_t> pieces;  // as DecodeParams has them
@@ -123,13 +156,17 @@ class Forward {
   void charge_decode();
   void download_decoded();
   void take_decoded(bool head_too);
+  uint64_t* keys() const { return reinterpret_cast<uint64_t*>(now_->keys.data()); }
+  void take_best(size_t first, size_t count, Results& results) const;
+  void draw_on_device(std::span<const DrawSpec> draws, size_t first, size_t count);
+  void launch_top(int32_t k, const uint64_t* best, bool below, uint32_t rows);
   void head_row(int32_t row, float* logits, uint64_t* best);
   void stage_done(Stage stage);
   template <class Params>
   void launch(Device::Kernel kernel, const Params& params, uint32_t x, uint32_t y, uint32_t z, uint32_t threads,
               size_t shared_bytes, bool early = false) {
     Launch how;
-    how.early = early && !measures_stages_;
+    how.early = early && !now_->measures_stages;
     how.grid[0] = x;
     how.grid[1] = y;
     how.grid[2] = z;
@@ -147,7 +184,7 @@ class Forward {
   Kernels kernels_;
   CudaWeights weights_;
   KvPlan plan_;
-  DeviceMemory kv_, buffers_, host_, partials_;
+  DeviceMemory kv_, buffers_, partials_;
   std::vector<uint16_t*> k_cache_, v_cache_;  // [layer]
   size_t page_bytes_ = 0;                     // of K, and of V, of a layer
   RoundedPlace norm_, attended_, gated_, last_;
@@ -157,7 +194,17 @@ class Forward {
 
   DeviceMemory top_memory_, top_landing_;  // top_landing_: of the host
   TopParams top_{};
-  DeviceMemory decode_tables_, decode_memory_, landing_;  // landing_: of the host
+  struct DrawPlaces {  // of kHeadRows rows, on the device and, at the same offsets from `best`, in top_landing_
+    uint64_t* best = nullptr;
+    double *raw_sums = nullptr, *sums = nullptr, *per_row = nullptr;
+  } draw_{};
+  const uint8_t* landed_ = nullptr;              // where on the device begins what comes to top_landing_
+  size_t landed_bytes_ = 0, pieces_ = 0;         // pieces_: of a row
+  int32_t *drawn_ = nullptr, *slots_ = nullptr;  // [kHeadRows]; [slots] what they sampled
+  std::vector<float> row_;
+  DeviceMemory changes_memory_, changes_;  // changes_: of the host; they grow
+  size_t found_first_ = 0;                 // the row that lies first in logits_
+  DeviceMemory decode_tables_, decode_memory_;
   DecodeParams decode_{};
   Device::Kernel decode_kernel_ = nullptr;
   size_t decode_shared_bytes_ = 0;  // 0: the model does not fit the kernel
@@ -179,16 +226,20 @@ class Forward {
   int32_t most_splits_[2] = {};  // of any single row
   DeviceMemory step_memory_;     // grows
   std::vector<int32_t> single_plan_, tile_plan_;
-  std::vector<uint64_t> keys_;
   std::array<uint64_t, kDecodeStages> stage_nanoseconds_{}, charged_nanoseconds_{};
   // A mark between two kernels costs as much as a small kernel: of steps of few rows one in kMeasuredSteps has them, and the others'
   // time is shared out as that one's was.
   void take_stage_times(bool one_launch);
-  bool measures_stages_ = true;
   uint32_t unmeasured_steps_ = 0;
   std::array<double, kStageCount> shares_{};
-  int marks_ = 0;
-  std::vector<std::pair<Stage, int>> mark_of_;
+  struct HalfStep {                    // of two steps that are on their way
+    DeviceMemory host, landing, keys;  // of the host: what goes up; what one launch left; [L] best, [L] drawn
+    std::vector<std::pair<Stage, int>> mark_of;
+    int first_mark = 0;
+    bool one_launch = false, head_too = false, measures_stages = true;
+  } half_steps_[2];
+  HalfStep* now_ = half_steps_;
+  const DrawSpec* specs_ = nullptr;
   std::array<double, kStageCount> stage_seconds_{};
 };
 

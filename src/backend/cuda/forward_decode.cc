@@ -118,14 +118,14 @@ Status Forward::prepare_decode() {
   const size_t gated = layout.add<uint64_t>(F / 32 * 14 + 14);
   const size_t gated_values = layout.add<uint64_t>(F + 32);
   const size_t meeting = layout.add<uint64_t>(2);
-  const size_t slots = layout.add<int32_t>(static_cast<size_t>(std::max(1, plan_.slots)));
   const size_t best = layout.add<uint64_t>(static_cast<size_t>(kHeadRows) + kDecodeStages);
   const size_t stages = best + static_cast<size_t>(kHeadRows) * sizeof(uint64_t);  // come to the host with the best
   decode_memory_ = {};
   decode_tables_ = {};
-  if (landing_.bytes() == 0) {
-    CARAT_TRY(landing_, DeviceMemory::allocate_host(
-                            device_, (static_cast<size_t>(kHeadRows) + kDecodeStages) * sizeof(uint64_t)));
+  for (HalfStep& half : half_steps_) {
+    if (half.landing.bytes() != 0) continue;
+    CARAT_TRY(half.landing, DeviceMemory::allocate_host(
+                                device_, (static_cast<size_t>(kHeadRows) + kDecodeStages) * sizeof(uint64_t)));
   }
   CARAT_TRY(decode_memory_, DeviceMemory::allocate(device_, layout.bytes(), "decoding"));
   device_.fill(decode_memory_.data(), 0, decode_memory_.bytes());
@@ -174,7 +174,7 @@ Status Forward::prepare_decode() {
   p.gated_values = words(gated_values);
   p.stage_nanoseconds = words(stages);
   p.meeting = words(meeting);
-  p.slots = reinterpret_cast<int32_t*>(decode_memory_.data() + slots);
+  p.slots = slots_;
   p.epoch = 1;
   p.hidden = at<float>(hidden_);
   p.layer_count = config_.layers;
@@ -292,10 +292,10 @@ void Forward::charge_decode() {
 }
 
 // What a launch left, in one copy.
-void Forward::download_decoded() { device_.download(landing_.data(), best_, landing_.bytes()); }
+void Forward::download_decoded() { device_.download(now_->landing.data(), best_, now_->landing.bytes()); }
 void Forward::take_decoded(bool head_too) {
-  const auto* words = reinterpret_cast<const uint64_t*>(landing_.data());
-  if (head_too) keys_[0] = words[0];
+  const auto* words = reinterpret_cast<const uint64_t*>(now_->landing.data());
+  if (head_too) keys()[0] = words[0];
   std::copy_n(words + kHeadRows, kDecodeStages, stage_nanoseconds_.begin());
 }
 

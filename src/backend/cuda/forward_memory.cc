@@ -32,7 +32,11 @@ MemoryNeed Forward::memory_need(const ModelConfig& config, const Weights& weight
   const uint64_t pieces = need.weights / (kPieceTiles * 576) * sizeof(uint64_t);
   need.activations =
       pieces + static_cast<uint64_t>(max_rows) * row + static_cast<uint64_t>(kHeadRows) * V * sizeof(float);
-  need.activations += static_cast<uint64_t>(kHeadRows) * (kTopGroups + 1 + 2 * (kTopTaken + 1)) * sizeof(uint32_t);
+  // What draws find, their pieces' sums, masks of a grammar for every row; and words that blocks tell each other.
+  constexpr uint64_t kWords = 4 << 20;
+  const uint64_t found = kTopGroups * sizeof(uint32_t) + (kTopTaken + 8) * sizeof(uint64_t) +
+                         2 * (V / kPieceLogits + 1) * sizeof(double) + 2 * V / 8;
+  need.activations += static_cast<uint64_t>(kHeadRows) * found + kWords;
   need.logits_row = V * sizeof(float);
   return need;
 }

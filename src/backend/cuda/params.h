@@ -3,6 +3,8 @@
 #pragma once
 
 #include "backend/cuda/tile_format.h"
+#include "sampling/adjustment.h"
+#include "sampling/exp_double.h"
 #if !defined(__CUDACC_RTC__)
 #include <cstdint>
 #endif
@@ -221,12 +223,60 @@ inline constexpr int kTopGroups = 2048;  // logit i is of group i % kTopGroups
 inline constexpr int kMostTop = 256;     // the largest k
 inline constexpr int kTopTaken = 1024;   // places for a row
 struct TopParams {
-  const float* logits;  // [L][V]
-  uint32_t* largest;    // [L][kTopGroups], as order_of_logit orders them
+  const float* logits;   // [L][V]
+  const uint64_t* best;  // [L], as find_best left them
+  const double* below;   // [L]: negative: all that lie no further below the best, instead of the k best; else 0
+  uint32_t* largest;     // [L][kTopGroups], as order_of_logit orders them
   uint32_t* least;      // [L]
   uint64_t* count;      // [L]: 0 before, then how many there are; more than kTopTaken are not all taken
   uint64_t* taken;      // [L][kTopTaken]: order_of_logit, in any order
   int32_t vocabulary, k;
+};
+
+// Bias, penalties, stop rules and a grammar's mask, done to rows where they lie.
+struct AdjustParams {
+  float* logits;            // [L][V]
+  const Adjustment* list;   // of row r: [begin[r], begin[r + 1])
+  float* before;            // what those logits were
+  const int32_t* begin;     // [L + 1]
+  const uint32_t* allowed;  // bit id % 32 of word id / 32, mask_words a mask
+  const int32_t* mask;      // [L]: which one; -1: none
+  int32_t vocabulary, mask_words;
+};
+
+// The sums of weights of every piece of kPieceLogits logits.
+inline constexpr int kSumThreads = 256;
+struct SumParams {
+  const float* logits;         // [L][V]
+  const uint64_t* best;        // [L], as find_best left them: what is subtracted from every logit
+  const double* temperatures;  // [L]; 0: no sums of that row
+  double* sums;                // [L][pieces]
+  int32_t vocabulary, pieces;
+};
+
+// A draw that the device makes itself: the first of a row, or one of its top_k best, as they are.
+struct DrawSpec {
+  int32_t slot;   // where the token goes for later steps; -1: nowhere
+  int32_t top_k;  // 0: the first; at most kMostTop
+  float temperature, top_p;
+  double below;    // of min_p, as in TopParams
+  double uniform;  // the draw
+};
+inline constexpr int kDrawThreads = kMostTop;
+struct DrawParams {
+  const float* logits;
+  const uint64_t* best;             // as find_best left them
+  const uint64_t *count, *taken;    // of TopParams, where any draw has a top_k
+  const DrawSpec* specs;            // [L]
+  int32_t* slots;
+  int32_t* drawn;  // [L]
+  int32_t vocabulary;
+};
+
+struct ReadParams {
+  const void* data;
+  int64_t words;  // of 16 bytes
+  uint32_t* sink;
 };
 
 // The persistent kernel for one row: everything of a layer that does not change from step to step.
@@ -391,6 +441,10 @@ inline constexpr const char* kTileTypeNames[] = {
   X(find_best, BestParams)            \
   X(top_largest, TopParams)           \
   X(top_least, TopParams)             \
-  X(top_taken, TopParams)
+  X(top_taken, TopParams)             \
+  X(adjust_rows, AdjustParams)        \
+  X(sum_pieces, SumParams)            \
+  X(draw_rows, DrawParams)            \
+  X(read_memory, ReadParams)
 
 }  // namespace carat::cuda

@@ -84,7 +84,7 @@ void Repl::run() {
   while (!ended_) {
     const InterruptGuard interrupt;  // from before the line to the end of its answer: no Ctrl-C falls in between
     const auto line = read_line(">>> ", "Send a message (/? for help)");
-    if (line && !handle(*line)) return;
+    if ((line && !handle(*line)) || lost_device()) return;
   }
 }
 

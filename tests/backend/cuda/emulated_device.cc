@@ -10,8 +10,10 @@
 #include "backend/cuda/attend_fast.cu"
 #include "backend/cuda/attend_tiles.cu"
 #include "backend/cuda/attention.cu"
+#include "backend/cuda/bandwidth.cu"
 #include "backend/cuda/decode.cu"
 #include "backend/cuda/decode_one.cu"
+#include "backend/cuda/draw.cu"
 #include "backend/cuda/exact_gemm.cu"
 #include "backend/cuda/few.cu"
 #include "backend/cuda/gemm.cu"
@@ -77,20 +79,24 @@ class EmulatedDevice final : public cuda::Device {
   Result<void*> allocate_host(size_t bytes) override { return allocate(bytes, ""); }
   void release_host(void* memory) override { std::free(memory); }
   Result<Kernel> find(std::string_view name) override {
-    const auto found = kernels().find(name);
-    if (found == kernels().end()) return Error{ErrorCode::kUnsupported, "no kernel " + std::string(name)};
-    return reinterpret_cast<Kernel>(found->second);
+    const Kernel found = emulated_kernel(name);
+    if (found == nullptr) return Error{ErrorCode::kUnsupported, "no kernel " + std::string(name)};
+    return found;
   }
   void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void fill(void* to, uint8_t byte, size_t bytes) override { std::memset(to, byte, bytes); }
   void launch(Kernel kernel, const cuda::Launch& how, const void* params, size_t) override {
-    cuda::emulator::launch(reinterpret_cast<Function>(const_cast<void*>(kernel)),
-                           {how.grid[0], how.grid[1], how.grid[2]}, {how.threads, 1, 1}, how.shared_bytes, params,
-                           how.together);
+    launch_emulated(kernel, {how.grid[0], how.grid[1], how.grid[2]}, how.threads, how.shared_bytes, params,
+                    how.together);
   }
   void mark(int) override {}
   Status finish() override { return {}; }
+  Status wait_for(int, const std::function<void()>& meanwhile) override {
+    if (meanwhile) meanwhile();
+    return {};
+  }
+  double silent_seconds() const override { return 0; }
   double seconds_between(int, int) override { return 0; }
 
  private:
@@ -98,6 +104,23 @@ class EmulatedDevice final : public cuda::Device {
 };
 
 }  // namespace
+
+cuda::Device::Kernel emulated_kernel(std::string_view name) {
+  const auto found = kernels().find(name);
+  return found == kernels().end() ? nullptr : reinterpret_cast<cuda::Device::Kernel>(found->second);
+}
+
+std::vector<std::string> emulated_kernel_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, function] : kernels()) names.push_back(name);
+  return names;
+}
+
+void launch_emulated(cuda::Device::Kernel kernel, std::array<uint32_t, 3> grid, uint32_t threads, size_t shared_bytes,
+                     const void* params, bool together) {
+  cuda::emulator::launch(reinterpret_cast<Function>(const_cast<void*>(kernel)), {grid[0], grid[1], grid[2]},
+                         {threads, 1, 1}, shared_bytes, params, together);
+}
 
 std::unique_ptr<cuda::Device> emulated_device(int major, int multiprocessors) {
   return std::make_unique<EmulatedDevice>(major, multiprocessors);

@@ -67,6 +67,16 @@ CARAT_DEVICE uint32_t float_bits(float a) {
   std::memcpy(&bits, &a, 4);
   return bits;
 }
+CARAT_DEVICE double bits_to_double(uint64_t bits) {
+  double value;
+  std::memcpy(&value, &bits, 8);
+  return value;
+}
+CARAT_DEVICE uint64_t double_bits(double a) {
+  uint64_t bits;
+  std::memcpy(&bits, &a, 8);
+  return bits;
+}
 CARAT_DEVICE float half_to_float(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
   const uint32_t exponent = (half >> 10) & 0x1fu;

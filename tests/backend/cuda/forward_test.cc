@@ -140,6 +140,74 @@ std::vector<int32_t> draws(Backend& backend, int32_t rows, int32_t top_k, bool l
   return sampled;
 }
 
+// Everything that a request may ask of its draws, several in one step, with a mask, a history and log-probabilities.
+std::vector<Sampled> varied_draws(Backend& backend, int32_t rows, int32_t vocabulary) {
+  const auto tokens = random_tokens(static_cast<size_t>(rows), 5);
+  const std::vector<int32_t> pages{0, 1, 2, 3}, history = random_tokens(40, 6), ends{3, 4, 5};
+  const SeqRows seq{0, rows, 0, pages, pages};
+  test::TextStep text(tokens, {&seq, 1}, {});
+  std::vector<uint32_t> mask(static_cast<size_t>(div_ceil(vocabulary, 32))), nothing(mask.size());
+  std::mt19937 random(7);
+  for (uint32_t& word : mask) word = static_cast<uint32_t>(random() & random() & random());
+  std::vector<SamplingParams> params(static_cast<size_t>(rows));
+  for (int32_t row = 0; row < rows; ++row) {
+    SamplingParams& p = params[static_cast<size_t>(row)];
+    const int32_t kind = row % 9, change = row / 9 % 5;
+    p.temperature = kind == 0 || kind == 1 ? 0 : kind == 2 ? 0.7f : 1;
+    p.top_k = kind <= 1 ? 64 : kind <= 3 ? 7 : kind == 4 ? 300 : 0;
+    p.top_p = kind == 3 || kind == 5 ? 0.9f : 1;
+    p.min_p = kind == 6 || kind == 3 ? 0.02f : 0;
+    p.typical_p = kind == 7 ? 0.5f : 1;
+    p.logprobs = row % 2 == 1;
+    p.top_logprobs = row % 4 == 1 ? 5 : 0;
+    if (change == 1 || change == 4) p.logit_bias = {{3, 2.0f}, {100, -3.5f}, {tokens[static_cast<size_t>(row)], 1}};
+    if (change == 2 || change == 4) p.repetition_penalty = 1.3f, p.frequency_penalty = 0.25f;
+    if (change == 3) p.min_tokens = 5;
+    SampleSpec spec{.params = &p, .generated = row % 7, .seed = static_cast<uint64_t>(row)};
+    if (p.has_penalty()) spec.history = history;
+    spec.end_ids = ends;
+    if (row % 5 == 3) spec.allowed = mask;
+    if (row == 17) spec.allowed = nothing;
+    text.outputs().push_back({row, OutputKind::kSample, -1, spec});
+    if (row % 11 == 6) text.outputs().push_back({row, OutputKind::kLogits, -1, {}});
+    if (row % 13 == 12) text.outputs().push_back({row, OutputKind::kSample, -1, spec});
+  }
+  const auto result = backend.wait(backend.submit(text.step()).value());
+  EXPECT_TRUE(result.ok());
+  return {result->samples.begin(), result->samples.end()};
+}
+
+void expect_the_varied_draws_of_the_cpu(const RandomModel& model, Backend& device) {
+  const auto cpu = portable(model);
+  for (const int32_t rows : {1, 2, 9, 90}) {
+    const auto expected = varied_draws(*cpu, rows, model.config.vocabulary);
+    const auto actual = varied_draws(device, rows, model.config.vocabulary);
+    ASSERT_EQ(actual.size(), expected.size());
+    for (size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_EQ(actual[i].token, expected[i].token) << rows << " rows, sample " << i;
+      EXPECT_EQ(actual[i].fault, expected[i].fault) << rows << " rows, sample " << i;
+      EXPECT_EQ(actual[i].logprob, expected[i].logprob) << rows << " rows, sample " << i;
+      ASSERT_EQ(actual[i].top.size(), expected[i].top.size()) << rows << " rows, sample " << i;
+      for (size_t j = 0; j < expected[i].top.size(); ++j) {
+        EXPECT_EQ(actual[i].top[j].id, expected[i].top[j].id);
+        EXPECT_EQ(actual[i].top[j].logprob, expected[i].top[j].logprob);
+      }
+    }
+  }
+}
+
+TEST(EmulatedSamplingTest, DrawsTheCpusWhateverIsAskedOfThem) {
+  const RandomModel model = random_model(DType::kQ8_0, 3, 512, 5000);  // three pieces, more than there are places for
+  expect_the_varied_draws_of_the_cpu(model, *emulated(model));
+}
+
+TEST(CudaSamplingTest, DrawsTheCpusWhateverIsAskedOfThem) {
+  if (const auto device = cuda::describe_device(); !device.ok()) GTEST_SKIP() << device.error().message;
+  const RandomModel model = random_model(DType::kQ8_0, 3, 512, 30000);
+  expect_the_varied_draws_of_the_cpu(
+      model, *ready(create_backend({"cuda", 0, Precision::kExact}, model.config, model.weights)));
+}
+
 void expect_the_draws_of_the_cpu(const RandomModel& model, Backend& device) {
   const auto cpu = portable(model);
   for (const int32_t rows : {1, 5, 70}) {  // one launch; a few; more than the head takes at once

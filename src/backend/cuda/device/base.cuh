@@ -47,6 +47,8 @@ CARAT_DEVICE float sqrt_rn(float a) { return __fsqrt_rn(a); }
 CARAT_DEVICE int round_to_int(float a) { return __float2int_rn(a); }  // nearest, ties to even
 CARAT_DEVICE float bits_to_float(uint32_t bits) { return __uint_as_float(bits); }
 CARAT_DEVICE uint32_t float_bits(float a) { return __float_as_uint(a); }
+CARAT_DEVICE double bits_to_double(uint64_t bits) { return __longlong_as_double(static_cast<long long>(bits)); }
+CARAT_DEVICE uint64_t double_bits(double a) { return static_cast<uint64_t>(__double_as_longlong(a)); }
 CARAT_DEVICE float half_to_float(uint16_t half) {
   float value;
   asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(half));

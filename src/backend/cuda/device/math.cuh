@@ -55,12 +55,26 @@ CARAT_DEVICE float inverse_rms(float squares, int count, float epsilon) {
 }
 
 // A logit and its token as a number: the larger the better, the lower id first among equals. NaN and +inf, which no sound
-// model computes, beat everything and so cannot be missed; 0 is less than any.
+// model computes, beat everything and so cannot be missed; 0 is less than any. Both zeros are one.
 CARAT_DEVICE uint64_t order_of_logit(float logit, int id) {
-  const uint32_t bits = float_bits(logit);
+  const uint32_t bits = float_bits(logit + 0.0f);
   const bool broken = (bits & 0x7fffffffu) > 0x7f800000u || bits == 0x7f800000u;
   const uint32_t ordered = broken ? ~0u : (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
   return static_cast<uint64_t>(ordered) << 32 | static_cast<uint32_t>(~id);
+}
+
+inline constexpr uint32_t kOrderOfNothing = 0x007fffffu;  // of -inf: what is not above cannot be chosen
+
+// The logit of an order.
+CARAT_DEVICE float logit_of_order(uint64_t order) {
+  const auto ordered = static_cast<uint32_t>(order >> 32);
+  return bits_to_float((ordered >> 31) != 0 ? ordered & 0x7fffffffu : ~ordered);
+}
+
+// e^((logit - peak) / temperature), the sampler's weight.
+CARAT_DEVICE double weight_of(float logit, double peak, double temperature) {
+  const double weight = exp_nonpositive_by((static_cast<double>(logit) - peak) / temperature, double_bits, bits_to_double);
+  return float_bits(logit) == 0xff800000u ? 0.0 : weight;
 }
 
 CARAT_DEVICE uint16_t to_bf16(float value) {  // to nearest even; NaN stays one
