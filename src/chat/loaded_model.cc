@@ -47,7 +47,7 @@ Status LoadedModel::ensure_loaded() {
   if (backend_) return {};
   const ModelFile& file = model_->file;
   CARAT_TRY(need_, memory_need(options_.backend, file.config, file.weights, options_.chunk));
-  CARAT_TRY(budget_, memory_budget(options_.memory));
+  CARAT_TRY(budget_, memory_budget(options_.memory, options_.backend));
   const int32_t least = std::min(kSmallest, file.config.context_length);
   CARAT_TRY(plan_, plan_memory(need_, file.config, engine_options(options_, least), least, budget_));
   auto backend = with_memory([&] { return create_backend(options_.backend, file.config, file.weights); });

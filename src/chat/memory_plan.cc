@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <charconv>
 
-#include "base/topology.h"
 #include "chat/human.h"
 
 namespace carat::chat {
@@ -62,8 +61,9 @@ Result<uint64_t> parse_bytes(const std::string& text) {
   return static_cast<uint64_t>(bytes);
 }
 
-Result<MemoryBudget> memory_budget(const std::string& flag) {
-  MemoryBudget budget{usable_memory_bytes(), "this machine"};
+Result<MemoryBudget> memory_budget(const std::string& flag, const BackendOptions& backend) {
+  CARAT_TRY(const FreeMemory free, free_memory(backend));
+  MemoryBudget budget{free.bytes, free.whose};
   if (flag.empty()) return budget;
   CARAT_TRY(const uint64_t asked, parse_bytes(flag));
   if (asked < budget.bytes) budget = {asked, "--memory"};

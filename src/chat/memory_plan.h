@@ -32,9 +32,9 @@ struct MemoryBudget {
 // "2G", "512MiB", "1500M", "800000k" or bytes. Errors: kInvalidArgument.
 Result<uint64_t> parse_bytes(const std::string& text);
 
-// --memory where it was given, but never more than the machine and this process's cgroup have. Errors: those of
-// parse_bytes.
-Result<MemoryBudget> memory_budget(const std::string& flag);
+// --memory where it was given, but never more than is free where the backend computes: on the device, or on the machine,
+// within this process's cgroup. Errors: those of parse_bytes and of opening the device.
+Result<MemoryBudget> memory_budget(const std::string& flag, const BackendOptions& backend);
 
 // What is wanted, or less: first the prefix cache's pages go, then rows of logits, then (of what many sequences share)
 // whole contexts and all sequences but eight, then sequences, then (from `least_context` on) the context. Errors: kOutOfMemory, saying what was asked, what there is and what would fit.

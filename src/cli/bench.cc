@@ -1,5 +1,5 @@
 // carat bench MODEL: prefill and decode, in tokens a second and as a fraction of what the memory can deliver, which is
-// measured between the repetitions. It drives the backend itself, so that sampling and text are not part of the figure.
+// measured between the repetitions. It drives the backend itself, greedily: draws and text are not part of the figure.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -56,11 +56,12 @@ class Sequence {
         local_(static_cast<size_t>(plan.local_pages)) {
     std::iota(global_.begin(), global_.end(), 0);
     std::iota(local_.begin(), local_.end(), 0);
+    greedy_.temperature = 0;
   }
 
   void rewind(int32_t past) { past_ = past; }
 
-  // Seconds to compute `count` tokens, at most `chunk` a step, logits for the last one only. As the engine does it,
+  // Seconds to compute `count` tokens, at most `chunk` a step, and which is the most probable after the last one. As the engine does it,
   // a step is submitted while the one before it is computed.
   Result<double> feed(int32_t count, int32_t chunk) {
     const auto start = std::chrono::steady_clock::now();
@@ -73,9 +74,9 @@ class Sequence {
       step.rows.clear();
       for (int32_t i = 0; i < rows; ++i) step.rows.push_back({next_token(), past_ + i});
       step.seq = {0, rows, past_, global_, local_};
-      step.logits = {rows - 1, OutputKind::kLogits};
-      const bool wants_logits = done + rows == count || chunk == 1;
-      const auto ticket = backend_.submit({step.rows, {&step.seq, 1}, {&step.logits, wants_logits ? 1u : 0u}});
+      step.best = {rows - 1, OutputKind::kSample, -1, {.params = &greedy_}};
+      const bool wants_best = done + rows == count || chunk == 1;
+      const auto ticket = backend_.submit({step.rows, {&step.seq, 1}, {&step.best, wants_best ? 1u : 0u}});
       if (!ticket.ok()) failed = ticket.error();
       if (before) failed = waited(*before, failed);
       before = ticket.ok() ? std::optional(*ticket) : std::nullopt;
@@ -93,7 +94,7 @@ class Sequence {
   struct InFlight {  // what a step's spans point to
     std::vector<Row> rows;
     SeqRows seq;
-    Output logits;
+    Output best;
   };
 
   // The first of two failures.
@@ -114,6 +115,7 @@ class Sequence {
   uint32_t random_ = 1;
   std::vector<int32_t> global_, local_;
   InFlight in_flight_[2];
+  SamplingParams greedy_;
 };
 
 struct Measurement {
@@ -125,6 +127,9 @@ struct Measurement {
 
   double microseconds(int stage) const {  // of a token
     return stages[static_cast<size_t>(stage)].seconds * 1e6 / tokens / repetitions;
+  }
+  double bytes(int stage) const {  // of weights, that a token reads
+    return static_cast<double>(stages[static_cast<size_t>(stage)].weight_bytes) / tokens / repetitions;
   }
 };
 
@@ -141,21 +146,36 @@ nlohmann::ordered_json to_json(const Measurement& m, double bandwidth) {
     out["stages"][std::string(kStageNames[i])] = {{"seconds", stage.seconds},
                                                   {"weight_bytes", stage.weight_bytes},
                                                   {"microseconds_per_token", m.microseconds(i)}};
+    if (m.what == "decode" && stage.weight_bytes > 0 && stage.seconds > 0) {
+      const double rate = static_cast<double>(stage.weight_bytes) / stage.seconds;
+      out["stages"][std::string(kStageNames[i])]["gigabytes_per_second"] = rate / 1e9;
+      out["stages"][std::string(kStageNames[i])]["fraction_of_read_bandwidth"] = rate / bandwidth;
+    }
   }
   return out;
 }
 
-// What the memory delivers, measured again and again; the buffer for it is not counted as the model's memory.
+// What the memory delivers that the backend computes in, measured again and again; the buffer for it is not counted as the
+// model's memory.
 struct Bandwidth {
-  Team& team;
+  const BackendOptions& backend;
+  std::unique_ptr<Team> team;  // null: it is a device's
   std::vector<double> values;
   uint64_t peak_resident = 0;  // of everything else
 
-  void measure(size_t bytes) {
+  Status measure(size_t bytes) {
+    if (!team) {
+      auto of_device = device_read_bandwidth(backend);
+      CARAT_ASSERT(of_device.has_value());
+      CARAT_TRY(const double value, std::move(*of_device));
+      values.push_back(value);
+      return {};
+    }
     const uint64_t before = peak_resident_bytes();
-    values.push_back(measure_read_bandwidth(team, bytes));
+    values.push_back(measure_read_bandwidth(*team, bytes));
     peak_resident = std::max(peak_resident, before);
     forget_peak_resident();
+    return {};
   }
 };
 
@@ -174,7 +194,7 @@ Result<Measurement> measure(const BenchFlags& flags, Backend& backend, Sequence&
       continue;
     }
     rates.push_back(tokens / seconds);
-    if (what == "decode") bandwidth.measure(size_t{256} << 20);
+    if (what == "decode") CARAT_CHECK(bandwidth.measure(size_t{256} << 20));
   }
   Measurement m{what, tokens, depth, flags.repetitions, spread_of(rates), 0, backend.stage_times()};
   if (what == "decode") m.bytes_rate = m.rate.median * static_cast<double>(backend.info().decode_bytes);
@@ -193,8 +213,14 @@ void print_row(const Measurement& m, double bandwidth, bool stages) {
   for (const StageTime& stage : m.stages) total += stage.seconds;
   for (int i = 0; i < kStageCount; ++i) {
     const StageTime& stage = m.stages[static_cast<size_t>(i)];
-    say("  {:<9} {:>5.1f}%  {:>8.1f} us a token  {:>6.1f} GB/s\n", kStageNames[i], 100 * stage.seconds / total,
-        m.microseconds(i), stage.seconds > 0 ? static_cast<double>(stage.weight_bytes) / stage.seconds / 1e9 : 0);
+    std::string told = fmt::format("  {:<9} {:>5.1f}%  {:>8.1f} us a token", kStageNames[i],
+                                   total > 0 ? 100 * stage.seconds / total : 0, m.microseconds(i));
+    if (m.what == "decode" && stage.weight_bytes > 0 && stage.seconds > 0) {
+      const double rate = static_cast<double>(stage.weight_bytes) / stage.seconds;
+      told +=
+          fmt::format("  {:>8.2f} MB  {:>7.1f} GB/s  {:>4.0f}%", m.bytes(i) / 1e6, rate / 1e9, 100 * rate / bandwidth);
+    }
+    say("{}\n", told);
   }
 }
 
@@ -211,7 +237,7 @@ Status bench(const BenchFlags& flags) {
                  fmt::format("{} tokens are asked for; the model's context has {}", context, config.context_length)};
   }
   CARAT_TRY(const MemoryNeed need, memory_need(flags.loading.backend, config, model.file.weights, flags.loading.chunk));
-  CARAT_TRY(const chat::MemoryBudget budget, chat::memory_budget(flags.loading.memory));
+  CARAT_TRY(const chat::MemoryBudget budget, chat::memory_budget(flags.loading.memory, flags.loading.backend));
   EngineOptions sizes{.context = static_cast<int32_t>(context), .max_rows = flags.loading.chunk, .cache_pages = 1};
   CARAT_TRY([[maybe_unused]] const chat::MemoryPlan planned,
             chat::plan_memory(need, config, sizes, sizes.context, budget));
@@ -223,10 +249,13 @@ Status bench(const BenchFlags& flags) {
 
   const BackendInfo info = backend->info();
   if (!info.note.empty()) note("note: {}\n", info.note);
-  CARAT_TRY(const auto team_owner, Team::create(info.threads));
-  team_owner->insist();
-  Bandwidth bandwidths{*team_owner, {}};
-  bandwidths.measure(size_t{512} << 20);
+  const bool device = !info.device.empty();
+  Bandwidth bandwidths{flags.loading.backend, nullptr, {}};
+  if (!device) {
+    CARAT_TRY(bandwidths.team, Team::create(info.threads));
+    bandwidths.team->insist();
+  }
+  CARAT_CHECK(bandwidths.measure(size_t{512} << 20));
   Sequence sequence(*backend, config, plan, flags.loading.chunk);
   std::vector<Measurement> measurements;
   for (int32_t depth : flags.depths) {
@@ -247,13 +276,14 @@ Status bench(const BenchFlags& flags) {
                                {"parameters", model.file.parameters},
                                {"backend", info.name},
                                {"precision", flags.loading.backend.precision == Precision::kFast ? "fast" : "exact"},
-                               {"threads", info.threads},
+                               {device ? "multiprocessors" : "threads", info.threads},
                                {"weight_bytes", info.weight_bytes},
                                {"kv_bytes", info.kv_bytes},
                                {"bytes_per_decoded_token", info.decode_bytes},
                                {"load_seconds", load_seconds},
                                {"read_bandwidth", bandwidth},
                                {"peak_resident_bytes", std::max(bandwidths.peak_resident, peak_resident_bytes())}};
+    if (device) out["device"] = info.device;
     for (const Measurement& m : measurements) {
       const nlohmann::ordered_json json = to_json(m, bandwidth);
       const std::string key = m.what + "_tokens_per_second";
@@ -263,10 +293,12 @@ Status bench(const BenchFlags& flags) {
     say("{}\n", json_text(out, 2));
     return {};
   }
-  say("{}: {}, {:.0f} MB of packed weights, loaded in {:.2f} s; {} with {} thread{}; this memory reads {:.1f} GB/s\n",
-      flags.model, model.file.quantisation, static_cast<double>(info.weight_bytes) / 1e6, load_seconds, info.name,
-      info.threads, info.threads == 1 ? "" : "s", bandwidth / 1e9);
-  for (const Measurement& m : measurements) print_row(m, bandwidth, flags.stages);
+  const std::string on =
+      device ? fmt::format("{} on {}, {} multiprocessors", info.name, info.device, info.threads)
+             : fmt::format("{} with {} thread{}", info.name, info.threads, info.threads == 1 ? "" : "s");
+  say("{}: {}, {:.0f} MB of packed weights, loaded in {:.2f} s; {}; this memory reads {:.1f} GB/s\n", flags.model,
+      model.file.quantisation, static_cast<double>(info.weight_bytes) / 1e6, load_seconds, on, bandwidth / 1e9);
+  for (const Measurement& m : measurements) print_row(m, bandwidth, flags.stages || device);
   return {};
 }
 

@@ -79,8 +79,8 @@ void print_notes(const ModelFile& file) {
 }
 
 // The tower comes and goes before the model is loaded.
-Status check_tower_fits(const chat::PictureEncoder& pictures, const std::string& memory) {
-  CARAT_TRY(const chat::MemoryBudget budget, chat::memory_budget(memory));
+Status check_tower_fits(const chat::PictureEncoder& pictures, const chat::LoadOptions& loading) {
+  CARAT_TRY(const chat::MemoryBudget budget, chat::memory_budget(loading.memory, loading.backend));
   CARAT_TRY(const uint64_t needed, pictures.needed_bytes());
   if (needed <= budget.bytes) return {};
   return Error{ErrorCode::kOutOfMemory,
@@ -150,7 +150,7 @@ Status run(const RunFlags& flags, bool& interrupted) {
     if (!pictures) {
       CARAT_TRY(pictures, chat::PictureEncoder::of(model, flags.loading.backend, flags.mmproj));
       pictures->take_ids_of(tokenizer);
-      CARAT_CHECK(check_tower_fits(*pictures, flags.loading.memory));
+      CARAT_CHECK(check_tower_fits(*pictures, flags.loading));
     }
     note("Added image '{}'\n", path);
     const InterruptGuard interrupt;

@@ -311,7 +311,7 @@ Result<MemoryNeed> Models::open_eyes(ServedModel& served, MemoryNeed need) const
 
 // What is left for one more model. The machine knows itself what the others took; --memory has to be told.
 Result<chat::MemoryBudget> Models::budget() const {
-  CARAT_TRY(chat::MemoryBudget budget, chat::memory_budget(options_.memory));
+  CARAT_TRY(chat::MemoryBudget budget, chat::memory_budget(options_.memory, options_.backend));
   if (options_.memory.empty()) return budget;
   const std::lock_guard lock(mutex_);
   for (const auto& [name, entry] : loaded_) {
