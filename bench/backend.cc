@@ -1,6 +1,6 @@
 // Times a backend without a model's files: random weights of a real shape, decode, prefill and batches, and the time of
 // each stage. With check= it first compares tokens with another backend, bit for bit.
-//   backend_bench SHAPE TYPE BACKEND [threads=N,..] [precision=fast] [check=BACKEND] [prefill=2048,8192] [decode=0,4096] [batch=8,64]
+//   backend_bench SHAPE TYPE BACKEND [threads=N,..] [precision=fast] [check=BACKEND] [prefill=2048,8192] [decode=0,4096] [batch=8,64] [stress=600]
 #include "backend/backend.h"
 
 #include <fmt/format.h>
@@ -17,6 +17,7 @@
 #include "formats/random_blocks.h"
 #include "formats/synth.h"
 #include "model/tensors.h"
+#include "stress.h"
 
 using namespace carat;
 
@@ -238,7 +239,7 @@ int main(int argc, char** argv) {
     fmt::print(
         "usage: backend_bench SHAPE TYPE BACKEND [threads=N,..] [precision=fast] [check=BACKEND] [prefill=N,..] "
         "[decode=DEPTH,..] "
-        "[batch=N,..]\n");
+        "[batch=N,..] [stress=SECONDS]\n");
     return 2;
   }
   const auto shape = synth_shape(argv[1]);
@@ -257,7 +258,12 @@ int main(int argc, char** argv) {
   bool same = true;
   for (const int32_t count : threads) {
     begin = now();
-    auto backend = must(create_backend({argv[3], count, precision}, model.config, model.weights));
+    auto made = create_backend({argv[3], count, precision}, model.config, model.weights);
+    if (!made.ok() && made.error().code == ErrorCode::kUnsupported) {
+      fmt::print("{}\n", made.error().message);
+      return 77;  // as ctest has it: skipped
+    }
+    const auto backend = must(std::move(made));
     fmt::print("{}: {} threads, loaded in {:.2f} s, {} MB a token\n", backend->info().name, backend->info().threads,
                now() - begin, backend->info().decode_bytes / 1000000);
     for (int i = 4; i < argc; ++i) {
@@ -267,6 +273,7 @@ int main(int argc, char** argv) {
       if (what == "decode") {
         for (const int32_t n : numbers(value)) decode(*backend, model.config, n);
       }
+      if (what == "stress") same = stress(*backend, model.config, std::atof(value)) && same;
       if (what == "prefill") {
         for (const int32_t n : numbers(value)) prefill(*backend, model.config, n);
       }

@@ -129,5 +129,15 @@ TEST(Golden, TheCpuBackendGivesEveryGreedyId) {
       << deviation.other_ids.size() << ", the first " << deviation.other_ids.front();
 }
 
+// The device has the CPU's bits (backend_cuda_test), so the same ids; here the whole texts on the real weights.
+TEST(Golden, TheDeviceGivesEveryGreedyId) {
+  if (const auto device = describe_gpu(); !device.ok()) GTEST_SKIP() << device.error().message;
+  if (!real_model()) GTEST_SKIP() << "no real model: carat pull gemma3:270m-pt";
+  const Deviation deviation = run_backend({.name = "cuda"}, 2000, 64);
+  EXPECT_EQ(deviation.positions, golden_prompts().size() * 64);
+  EXPECT_TRUE(deviation.other_ids.empty())
+      << deviation.other_ids.size() << ", the first " << deviation.other_ids.front();
+}
+
 }  // namespace
 }  // namespace carat::test

@@ -238,6 +238,7 @@ Status Forward::upload_step(const Step& step, std::span<const int32_t> tokens, c
 
   DeviceMemory& host = now_->host;
   if (host.bytes() < layout.bytes() || step_memory_.bytes() < layout.bytes()) {
+    CARAT_CHECK(device_.finish());  // the step before this one may still read it
     host = {};
     step_memory_ = {};
     const size_t bytes = 2 * layout.bytes();
@@ -562,6 +563,7 @@ Status Forward::begin(int half, const Step& step, std::span<const int32_t> token
     const size_t bytes = single_count_ * static_cast<size_t>(config_.heads) * splits *
                          (static_cast<size_t>(config_.head_size) + 2) * sizeof(float);
     if (partials_.bytes() < bytes && bytes <= kPartialBytes) {
+      CARAT_CHECK(device_.finish());
       partials_ = {};
       CARAT_TRY(partials_, DeviceMemory::allocate(device_, std::min(2 * bytes, kPartialBytes), "attention"));
     }
