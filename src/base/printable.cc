@@ -50,8 +50,8 @@ std::string shown(std::string_view text, bool on_one_line, size_t most) {
 
 }  // namespace
 
-std::string visible(std::string_view text) { return shown(text, false, text.npos); }
-std::string one_line(std::string_view text) { return shown(text, true, text.npos); }
+std::string visible(std::string_view text) { return shown(text, false, std::string_view::npos); }
+std::string one_line(std::string_view text) { return shown(text, true, std::string_view::npos); }
 std::string escaped(std::string_view text, size_t most) { return shown(text, true, most); }
 
 }  // namespace carat
