@@ -42,7 +42,9 @@ extern "C" {
 int cuInit(unsigned) { return static_cast<int>(setting("init", 0)); }
 int cuDriverGetVersion(int* version) { return *version = static_cast<int>(setting("version", 13000)), 0; }
 int cuGetErrorString(int error, const char** text) {
-  *text = error == 719 ? "unspecified launch failure" : error == 803 ? "system has unsupported display driver" : "no words";
+  *text = error == 719   ? "unspecified launch failure"
+          : error == 803 ? "system has unsupported display driver"
+                         : "no words";
   return 0;
 }
 int cuDeviceGetCount(int* count) { return *count = static_cast<int>(setting("devices", 1)), 0; }
@@ -91,11 +93,13 @@ int cuEventDestroy_v2(void*) { return outcome; }
 int cuEventRecord(void*, void*) { return outcome; }
 int cuEventQuery(void*) { return outcome; }
 int cuEventElapsedTime(float* milliseconds, void*, void*) { return *milliseconds = 1, 0; }
-int cuLaunchKernel(void* function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**) {
+int cuLaunchKernel(void* function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**,
+                   void**) {
   return launch(function);
 }
 int cuLaunchKernelEx(const void*, void* function, void**, void**) { return launch(function); }
-int cuLaunchCooperativeKernel(void* function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**) {
+int cuLaunchCooperativeKernel(void* function, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
+                              void*, void**) {
   return launch(function);
 }
 }

@@ -10,25 +10,30 @@
 namespace carat::cuda {
 
 inline constexpr int kExactRows = 72, kExactRowGroups = kExactRows / 8;
-inline constexpr int kExactGroups = 16;                           // of 8 outputs, of a block: 64 for each of two warpgroups
-inline constexpr int kExactPlane = kExactRowGroups * 1024;         // bytes
-inline constexpr int kExactScales = 4 * kExactPlane;               // where they begin
+inline constexpr int kExactGroups = 16;                     // of 8 outputs, of a block: 64 for each of two warpgroups
+inline constexpr int kExactPlane = kExactRowGroups * 1024;  // bytes
+inline constexpr int kExactScales = 4 * kExactPlane;        // where they begin
 inline constexpr int kExactSumsAt = kExactScales + 4 * kExactRows * 4;
 inline constexpr int kExactTileBytes = kExactSumsAt + 8 * kExactRows * 4;
-inline constexpr int kExactThreads = 384;                     // eight warps that multiply, four that copy
-inline constexpr int kExactGatedBytes = 2 * (2 * kExactRowGroups * 512 + 9 * kExactRows * 4);  // where gated results are put together
-inline constexpr int64_t kLeastExactRows = 256;                   // more go this way
+inline constexpr int kExactThreads = 384;  // eight warps that multiply, four that copy
+inline constexpr int kExactGatedBytes =
+    2 * (2 * kExactRowGroups * 512 + 9 * kExactRows * 4);  // where gated results are put together
+inline constexpr int64_t kLeastExactRows = 256;            // more go this way
 
 constexpr int exact_row_tiles(int rows16) { return (rows16 + kExactRows - 1) / kExactRows; }
 
 // Bytes of a stage in shared memory: 128 columns.
 constexpr int exact_x_bytes(TileType type) { return tile_format(type).min ? kExactTileBytes : kExactSumsAt; }
-constexpr int exact_stage_bytes(TileType type) { return exact_x_bytes(type) + kExactGroups * tile_format(type).tile_bytes(); }
+constexpr int exact_stage_bytes(TileType type) {
+  return exact_x_bytes(type) + kExactGroups * tile_format(type).tile_bytes();
+}
 constexpr int exact_stages(TileType type) {
   const int fit = (226 * 1024 - kExactGatedBytes) / exact_stage_bytes(type);
   return fit < 4 ? fit : 4;
 }
-constexpr int exact_shared_bytes(TileType type) { return exact_stages(type) * exact_stage_bytes(type) + kExactGatedBytes + 128; }
+constexpr int exact_shared_bytes(TileType type) {
+  return exact_stages(type) * exact_stage_bytes(type) + kExactGatedBytes + 128;
+}
 
 struct ExactParams {
   TileMatrix matrix;
@@ -55,10 +60,10 @@ struct ManyRoundParams {
 };
 
 // Those that are no exact_gemm_TYPE or exact_gated_TYPE.
-#define CARAT_CUDA_MANY_KERNELS(X)   \
-  X(close_many_40, ManyCloseParams)  \
-  X(close_many_80, ManyCloseParams)  \
-  X(round_many_40, ManyRoundParams)  \
+#define CARAT_CUDA_MANY_KERNELS(X)  \
+  X(close_many_40, ManyCloseParams) \
+  X(close_many_80, ManyCloseParams) \
+  X(round_many_40, ManyRoundParams) \
   X(round_many_80, ManyRoundParams)
 
 }  // namespace carat::cuda

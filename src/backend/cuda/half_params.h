@@ -53,7 +53,7 @@ struct RowsOut {
 struct VisionHeads {
   uint8_t *queries, *keys;
   int64_t query_plane, key_plane;  // bytes from the first pieces to the second ones
-  int32_t planes, cores;  // cores: whether keys and values are cores
+  int32_t planes, cores;           // cores: whether keys and values are cores
   int32_t heads, patches, padded;  // patches: that there are; padded: with those that are not
   float query_scale;               // includes log2(e)
   float key_scale;                 // of keys and values: a power of two

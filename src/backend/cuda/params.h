@@ -73,13 +73,13 @@ struct Rounded {
   float* factors;  // [T]: what the product's result is multiplied by (1 / rms, or 1)
   int32_t chunks;  // of 128 columns, the last one filled with zeros
   int32_t columns;
-  int32_t rows16;            // T16: T rounded up to whole fragments
-  int32_t fragments;         // 4: halves (exact_params.h); 3: columns; 2: fragments, floats as cores; 1: fragments; 0: rows
+  int32_t rows16;     // T16: T rounded up to whole fragments
+  int32_t fragments;  // 4: halves (exact_params.h); 3: columns; 2: fragments, floats as cores; 1: fragments; 0: rows
   int32_t integers, floats;  // which of the two forms are wanted
   int32_t core_planes;       // 2, or 1 where high pieces are enough
 };
 inline constexpr int kColumnsForm = 3, kExactForm = 4;  // of `fragments`
-inline constexpr int kCoreRows = 256;   // that cores are filled up to
+inline constexpr int kCoreRows = 256;                   // that cores are filled up to
 constexpr int core_groups(int rows16) { return (rows16 + kCoreRows - 1) / kCoreRows * (kCoreRows / 8); }
 
 struct RowInfo {
@@ -227,9 +227,9 @@ struct TopParams {
   const uint64_t* best;  // [L], as find_best left them
   const double* below;   // [L]: negative: all that lie no further below the best, instead of the k best; else 0
   uint32_t* largest;     // [L][kTopGroups], as order_of_logit orders them
-  uint32_t* least;      // [L]
-  uint64_t* count;      // [L]: 0 before, then how many there are; more than kTopTaken are not all taken
-  uint64_t* taken;      // [L][kTopTaken]: order_of_logit, in any order
+  uint32_t* least;       // [L]
+  uint64_t* count;       // [L]: 0 before, then how many there are; more than kTopTaken are not all taken
+  uint64_t* taken;       // [L][kTopTaken]: order_of_logit, in any order
   int32_t vocabulary, k;
 };
 
@@ -265,9 +265,9 @@ struct DrawSpec {
 inline constexpr int kDrawThreads = kMostTop;
 struct DrawParams {
   const float* logits;
-  const uint64_t* best;             // as find_best left them
-  const uint64_t *count, *taken;    // of TopParams, where any draw has a top_k
-  const DrawSpec* specs;            // [L]
+  const uint64_t* best;           // as find_best left them
+  const uint64_t *count, *taken;  // of TopParams, where any draw has a top_k
+  const DrawSpec* specs;          // [L]
   int32_t* slots;
   int32_t* drawn;  // [L]
   int32_t vocabulary;
