@@ -29,6 +29,8 @@ double sum(std::span<const double> weights) {
   return total;
 }
 
+double uniform_of(const SampleSpec& spec) { return uniform_draw(spec.seed, static_cast<uint64_t>(spec.generated)); }
+
 bool bars_end(const SampleSpec& spec) { return spec.generated < spec.params->min_tokens && !spec.end_ids.empty(); }
 
 }  // namespace
@@ -136,22 +138,24 @@ int32_t Sampler::choose(std::span<const float> row, const SampleSpec& spec) {
     const double peak = largest_logit(row);
     if (!(peak > kMinusInfinity)) return -1;
     weights_.clear();
-    for (size_t first = 0; first < row.size(); first += kPieceLogits) {
-      weights_.push_back(sum_of_piece(row.subspan(first, std::min<size_t>(kPieceLogits, row.size() - first)), peak,
-                                      params.temperature));
+    for (size_t number = 0; number * kPieceLogits < row.size(); ++number) {
+      weights_.push_back(sum_of_piece(piece_of(row, number), peak, params.temperature));
     }
     const Piece piece = choose_piece(weights_, spec);
-    const size_t first = piece.number * kPieceLogits;
-    return choose_in_piece(row.subspan(first, std::min<size_t>(kPieceLogits, row.size() - first)), piece, peak, spec);
+    return choose_in_piece(piece_of(row, piece.number), piece, peak, spec);
   }
   collect(row, params);
-  return draw(params.temperature, uniform_draw(spec.seed, static_cast<uint64_t>(spec.generated)));
+  return draw(params.temperature, uniform_of(spec));
+}
+
+void Sampler::take_candidates(std::span<const Candidate> most) {
+  candidates_.assign(most.begin(), most.end());
+  std::erase_if(candidates_, [](const Candidate& c) { return !(c.logit > kMinusInfinity); });
 }
 
 int32_t Sampler::choose_of_most(std::span<const Candidate> most, const SampleSpec& spec) {
   const SamplingParams& params = *spec.params;
-  candidates_.assign(most.begin(), most.end());
-  std::erase_if(candidates_, [](const Candidate& c) { return !(c.logit > kMinusInfinity); });
+  take_candidates(most);
   if (params.top_k > 0) {
     std::sort(candidates_.begin(), candidates_.end(), ranks_before);
     if (candidates_.size() > static_cast<size_t>(params.top_k)) candidates_.resize(static_cast<size_t>(params.top_k));
@@ -159,24 +163,23 @@ int32_t Sampler::choose_of_most(std::span<const Candidate> most, const SampleSpe
     std::sort(candidates_.begin(), candidates_.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
   }
   filter(params);
-  return draw(params.temperature, uniform_draw(spec.seed, static_cast<uint64_t>(spec.generated)));
+  return draw(params.temperature, uniform_of(spec));
 }
 
 std::optional<int32_t> Sampler::choose_of_nucleus(std::span<const Candidate> most, double peak,
                                                   std::span<const double> sums, const SampleSpec& spec) {
   const SamplingParams& params = *spec.params;
-  candidates_.assign(most.begin(), most.end());
-  std::erase_if(candidates_, [](const Candidate& c) { return !(c.logit > kMinusInfinity); });
+  take_candidates(most);
   std::sort(candidates_.begin(), candidates_.end(), ranks_before);
   if (candidates_.empty()) return -1;
   if (!hold_nucleus(params.top_p, log_of_sums(peak, sums))) return std::nullopt;
   if (params.min_p > 0) keep_min_p(params.min_p);
-  return draw(params.temperature, uniform_draw(spec.seed, static_cast<uint64_t>(spec.generated)));
+  return draw(params.temperature, uniform_of(spec));
 }
 
 Sampler::Piece Sampler::choose_piece(std::span<const double> sums, const SampleSpec& spec) {
   Piece piece;
-  piece.target = uniform_draw(spec.seed, static_cast<uint64_t>(spec.generated)) * sum(sums);
+  piece.target = uniform_of(spec) * sum(sums);
   double passed = 0;
   for (size_t i = 0; i < sums.size(); ++i) {
     if (sums[i] == 0) continue;

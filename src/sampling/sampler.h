@@ -100,6 +100,7 @@ class Sampler {
 
  private:
   void collect_window(const SampleSpec& spec, int32_t own_token);
+  void take_candidates(std::span<const Candidate> most);
   bool hold_nucleus(float top_p, double log_total);
   void collect(std::span<const float> logits, const SamplingParams& params);
   void filter(const SamplingParams& params);

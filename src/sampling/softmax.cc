@@ -79,8 +79,8 @@ double log_of_sums(double peak, std::span<const double> sums_of_pieces) {
 double log_sum_exp(std::span<const float> logits) {
   const double peak = largest_logit(logits);
   double total = 0;
-  for (size_t first = 0; first < logits.size(); first += kPieceLogits) {
-    total += sum_of_piece(logits.subspan(first, std::min<size_t>(kPieceLogits, logits.size() - first)), peak, 1);
+  for (size_t number = 0; number * kPieceLogits < logits.size(); ++number) {
+    total += sum_of_piece(piece_of(logits, number), peak, 1);
   }
   return log_of_sums(peak, {&total, 1});
 }

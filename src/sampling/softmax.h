@@ -3,6 +3,7 @@
 // contraction).
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <span>
@@ -19,6 +20,12 @@ inline double exp_nonpositive(double x) {
 
 // Natural logarithm of a positive normal number, absolute error below 1e-15 near 1 and relative below 4e-16 elsewhere.
 double log_positive(double x);
+
+// Piece `number` of a row, which begins in it.
+inline std::span<const float> piece_of(std::span<const float> logits, size_t number) {
+  const std::span<const float> rest = logits.subspan(number * kPieceLogits);
+  return rest.first(std::min<size_t>(kPieceLogits, rest.size()));
+}
 
 // The sum of e^((logit - peak) / temperature) of at most kPieceLogits logits; -inf counts nothing.
 double sum_of_piece(std::span<const float> piece, double peak, double temperature);
