@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "formats/random_blocks.h"
-#include "formats/synth.h"
+#include "model/synth_config.h"
 #include "model/tensors.h"
 #include "stress.h"
 
@@ -45,21 +45,7 @@ void must(const Status& status) {
 
 Model random_model(const SynthShape& shape, WeightRecipe recipe) {
   Model m;
-  ModelConfig& c = m.config;
-  c.name = shape.name;
-  c.layers = shape.layers;
-  c.width = shape.width;
-  c.ffn_width = shape.ffn_width;
-  c.heads = shape.heads;
-  c.kv_heads = shape.kv_heads;
-  c.head_size = shape.head_size;
-  c.vocabulary = shape.vocabulary;
-  c.context_length = shape.context_length;
-  c.window = shape.window;
-  c.query_scale = shape.head_size == 128 ? 0.0771516749810459548f : 0.0625f;
-  c.rope_factor_global = static_cast<float>(shape.rope_factor);
-  c.embedding_scale = embedding_scale(shape.width);
-  c.is_global = global_layers(shape.layers, 6);
+  m.config = config_of(shape);
   std::vector<TensorView> views;
   uint64_t seed = 1;
   for (const SynthTensor& t : synth_tensors(shape, recipe)) {
@@ -74,7 +60,7 @@ Model random_model(const SynthShape& shape, WeightRecipe recipe) {
     }
     views.push_back({t.name, t.type, t.rows, t.columns, data});
   }
-  m.weights = must(bind_tensors(c, views, TensorNaming::kGguf, "random"));
+  m.weights = must(bind_tensors(m.config, views, TensorNaming::kGguf, "random"));
   return m;
 }
 

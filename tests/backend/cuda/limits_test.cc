@@ -11,7 +11,7 @@
 #include "backend/cuda/cuda_backend.h"
 #include "backend/cuda/dry_device.h"
 #include "backend/cuda/forward.h"
-#include "formats/synth.h"
+#include "model/synth_config.h"
 #include "model/tensors.h"
 
 namespace carat {
@@ -33,27 +33,15 @@ Shaped shaped(std::string_view name, std::string_view type, int layers, int voca
   shape.layers = std::min(layers, shape.layers);
   shape.vocabulary = std::min(vocabulary, shape.vocabulary);
   Shaped m;
-  ModelConfig& c = m.config;
-  c.name = name;
-  c.layers = shape.layers;
-  c.width = shape.width;
-  c.ffn_width = shape.ffn_width;
-  c.heads = shape.heads;
-  c.kv_heads = shape.kv_heads;
-  c.head_size = shape.head_size;
-  c.vocabulary = shape.vocabulary;
-  c.context_length = shape.context_length;
-  c.window = shape.window;
-  c.query_scale = 0.0625f;
-  c.embedding_scale = embedding_scale(shape.width);
-  c.is_global = global_layers(shape.layers, shape.layers == 2 ? 2 : 6);
+  m.config = config_of(shape);
+  m.config.is_global = global_layers(shape.layers, shape.layers == 2 ? 2 : 6);
   std::vector<TensorView> views;
   for (const SynthTensor& t : synth_tensors(shape, *weight_recipe(type))) {
     const size_t bytes = *dtype_bytes(t.type, static_cast<uint64_t>(t.rows * t.columns));
     EXPECT_LE(bytes, kZeros);
     views.push_back({t.name, t.type, t.rows, t.columns, {static_cast<const std::byte*>(zeros), bytes}});
   }
-  auto bound = bind_tensors(c, views, TensorNaming::kGguf, "zeros");
+  auto bound = bind_tensors(m.config, views, TensorNaming::kGguf, "zeros");
   EXPECT_TRUE(bound.ok()) << bound.error().message;
   m.weights = std::move(*bound);
   return m;
