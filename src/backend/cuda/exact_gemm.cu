@@ -178,14 +178,7 @@ CARAT_DEVICE void exact_gemm(const ExactParams& p) {
     auto* full = reinterpret_cast<uint64_t*>(shared + kStages * kStage + kExactGatedBytes);
     uint64_t* empty = full + kStages;
     const int warp = warp_index(), lane = lane_index(), g = lane >> 2, t = lane & 3;
-    if (thread_index() == 0) {
-      for (int i = 0; i < kStages; ++i) {
-        arrival_init(full + i, 1);
-        arrival_init(empty + i, kConsumers);
-      }
-      arrival_fence();
-    }
-    block_barrier();
+    begin_stages(full, empty, kStages, kConsumers);
     const int chunks = p.matrix.chunks, tiles = p.row_tiles * p.output_tiles, blocks = static_cast<int>(gridDim.x);
     int slot = 0, phase = 0;
     if (warp >= kConsumers) {

@@ -10,6 +10,18 @@ namespace {
 constexpr int64_t kNarrowProductRows =
     192;  // more than kFewRows, up to these, go through shared memory only where that fills the device
 
+// Where the outputs of a part go, and of how many rows: what every kernel of products is told.
+template <class Params>
+Params placed(const ProductPart& part, float* out, int64_t out_stride, int64_t rows) {
+  Params p{};
+  p.out = out;
+  p.out_stride = static_cast<int32_t>(out_stride);
+  p.group_step = part.group_step;
+  p.group_first = part.group_first;
+  p.rows = static_cast<int32_t>(rows);
+  return p;
+}
+
 }  // namespace
 
 // Of few rows: how many groups of 8 outputs a block has, how many chunks of them at a time, how many tiles of 8 rows.
@@ -56,14 +68,9 @@ Forward::FewShape Forward::few_shape(const TileMatrix& matrix, int64_t rows, boo
 void Forward::few_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
                           const Rounded* gated) {
   const FewShape shape = few_shape(part.matrix, rows, gated != nullptr, gated != nullptr && gated->integers != 0);
-  FewParams p{};
+  auto p = placed<FewParams>(part, out, out_stride, rows);
   p.matrix = part.matrix;
   p.x = x;
-  p.out = out;
-  p.out_stride = static_cast<int32_t>(out_stride);
-  p.group_step = part.group_step;
-  p.group_first = part.group_first;
-  p.rows = static_cast<int32_t>(rows);
   p.groups = shape.groups;
   p.round = shape.round;
   p.tiles = shape.tiles;
@@ -81,26 +88,16 @@ void Forward::few_product(const ProductPart& part, const Rounded& x, float* out,
 
 void Forward::product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows) {
   if (x.fragments == kColumnsForm) return few_product(part, x, out, out_stride, rows, nullptr);
-  ProductParams p{};
-  p.matrix = part.matrix;
-  p.x = x;
-  p.out = out;
-  p.out_stride = static_cast<int32_t>(out_stride);
-  p.group_step = part.group_step;
-  p.group_first = part.group_first;
-  p.rows = static_cast<int32_t>(rows);
-  const auto type = static_cast<size_t>(part.matrix.type);
-  const int32_t rounds = div_ceil(part.matrix.chunks, 16);
-  const auto warps = static_cast<uint32_t>(std::max(4, div_ceil(part.matrix.chunks, rounds)));
-  const auto groups = static_cast<uint32_t>(part.matrix.groups);
   if (x.fragments == 2 && !is_quantised(part.matrix)) {
     core_product(part, x, out, out_stride, rows, 1, nullptr);
     return;
   }
-  if (x.fragments == kExactForm) {
-    exact_product(part, x, out, out_stride, rows, nullptr, false);
-    return;
-  }
+  if (x.fragments == kExactForm) return exact_product(part, x, out, out_stride, rows, nullptr, false);
+  auto p = placed<ProductParams>(part, out, out_stride, rows);
+  p.matrix = part.matrix;
+  p.x = x;
+  const auto type = static_cast<size_t>(part.matrix.type);
+  const auto groups = static_cast<uint32_t>(part.matrix.groups);
   const uint32_t whole_tiles = groups / kGemmGroups * static_cast<uint32_t>(div_ceil<int64_t>(rows, 64));
   if (rows > kNarrowProductRows || whole_tiles >= multiprocessors_) {
     const bool quantised = is_quantised(part.matrix);
@@ -109,6 +106,8 @@ void Forward::product(const ProductPart& part, const Rounded& x, float* out, int
            static_cast<uint32_t>(div_ceil<int64_t>(rows, tall)), 1, quantised ? kGemmThreads : kFloatThreads,
            static_cast<size_t>(gemm_shared_bytes(part.matrix.type)));
   } else {
+    const int32_t rounds = div_ceil(part.matrix.chunks, 16);
+    const auto warps = static_cast<uint32_t>(std::max(4, div_ceil(part.matrix.chunks, rounds)));
     const bool wide = groups >= 8 * multiprocessors_;  // four groups a block read the rows once
     launch(wide ? kernels_.product_wide[type] : kernels_.product_fragments[type], p,
            wide ? div_ceil(groups, 4u) : groups, static_cast<uint32_t>(div_ceil<int64_t>(rows, 64)), 1, warps * 32,
@@ -126,7 +125,7 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
                               int32_t most_splits, const Rounded* gated) {
   constexpr double kShortCost = 0.58;  // of a block of 128 rows, in blocks of 256
   constexpr int32_t kLeastStages = 6;  // of a part
-  HalfGemmParams p{};
+  auto p = placed<HalfGemmParams>(part, out, out_stride, rows);
   p.x = reinterpret_cast<const uint16_t*>(x.pieces);
   p.x_groups = core_groups(x.rows16);
   p.x_plane = static_cast<int64_t>(p.x_groups) * x.chunks * kTileColumns * kTileRows;
@@ -134,12 +133,7 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
   p.w_groups = part.matrix.groups;
   p.stages = 2 * part.matrix.chunks;
   p.passes = x.core_planes;
-  p.rows = static_cast<int32_t>(rows);
   p.outputs = part.matrix.rows;
-  p.out = out;
-  p.out_stride = static_cast<int32_t>(out_stride);
-  p.group_step = part.group_step;
-  p.group_first = part.group_first;
   p.splits = std::max(1, std::min(most_splits, p.stages * p.passes / kLeastStages));
   p.output_tiles = div_ceil(part.matrix.groups, kHalfGroups);
   const auto turns = [&](int32_t tall) {
@@ -159,14 +153,9 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
 
 void Forward::exact_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
                             const Rounded* gated, bool sums) {
-  ExactParams p{};
+  auto p = placed<ExactParams>(part, out, out_stride, rows);
   p.matrix = part.matrix;
   p.x = x;
-  p.out = out;
-  p.out_stride = static_cast<int32_t>(out_stride);
-  p.group_step = part.group_step;
-  p.group_first = part.group_first;
-  p.rows = static_cast<int32_t>(rows);
   p.row_tiles = exact_row_tiles(x.rows16);
   p.output_tiles = div_ceil(part.matrix.groups, kExactGroups);
   p.sums = sums ? 1 : 0;

@@ -11,8 +11,6 @@
 namespace carat::cuda {
 namespace {
 
-constexpr uint32_t kNothing = 0x007fffffu;  // the order of -inf
-
 // order_of_logit, taken apart.
 Candidate candidate_of(uint64_t key) {
   const auto order = static_cast<uint32_t>(key >> 32);
@@ -65,7 +63,7 @@ void Forward::take_best(size_t first, size_t count, Results& results) const {
   for (size_t i = first; i < first + count; ++i) {
     const auto order = static_cast<uint32_t>(keys()[i] >> 32);
     const Candidate best = candidate_of(keys()[i]);
-    results.best[i] = {best.id, best.logit, order != ~0u && order > kNothing};
+    results.best[i] = {best.id, best.logit, order != ~0u && order > kOrderOfNothing};
   }
 }
 
@@ -124,10 +122,10 @@ Status Forward::find_draws(const Wanted& wanted, size_t first, size_t count, Res
   if (sums) sum_rows(best, temperatures, draw_.sums);
   const bool takes = top > 0 || below;
   if (takes) CARAT_CHECK(take_top(top, best, belows, tops));
+  const auto at_host = [&](const void* device) {
+    return top_landing_.data() + (static_cast<const uint8_t*>(device) - landed_);
+  };
   if (raw_sums || sums || changes) {
-    const auto at_host = [&](const void* device) {
-      return top_landing_.data() + (static_cast<const uint8_t*>(device) - landed_);
-    };
     device_.download(at_host(draw_.best), draw_.best,
                      landed_bytes_ - static_cast<size_t>(at_host(draw_.best) - top_landing_.data()));
     for (size_t i = 0; i < count; ++i) {
@@ -142,11 +140,9 @@ Status Forward::find_draws(const Wanted& wanted, size_t first, size_t count, Res
   if (computed) take_decoded(true);
   take_best(first, count, results);
   for (size_t i = 0; i < count; ++i) {
-    const uint64_t key = changes ? reinterpret_cast<const uint64_t*>(
-                                       top_landing_.data() + (reinterpret_cast<uint8_t*>(draw_.best) - landed_))[i]
-                                 : keys()[first + i];
+    const uint64_t key = changes ? reinterpret_cast<const uint64_t*>(at_host(draw_.best))[i] : keys()[first + i];
     found[i].best = candidate_of(key);
-    if (static_cast<uint32_t>(key >> 32) <= kNothing) found[i].best.id = -1;
+    if (static_cast<uint32_t>(key >> 32) <= kOrderOfNothing) found[i].best.id = -1;
     if (same && draws[i].raw_top > 0) found[i].raw_top = found[i].top;
   }
   return wanted.found ? wanted.found(first, count) : Status();

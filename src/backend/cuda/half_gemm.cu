@@ -31,14 +31,7 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p) {
     auto* full = reinterpret_cast<uint64_t*>(shared + kStages * kStage);
     uint64_t* empty = full + kStages;
     const int warp = warp_index(), lane = lane_index();
-    if (thread_index() == 0) {
-      for (int i = 0; i < kStages; ++i) {
-        arrival_init(full + i, 1);
-        arrival_init(empty + i, kConsumers);
-      }
-      arrival_fence();
-    }
-    block_barrier();
+    begin_stages(full, empty, kStages, kConsumers);
     const int splits = kKind == HalfKind::kText ? p.splits : 1;
     const int of_split = p.row_tiles * p.output_tiles, tiles = of_split * splits, all = p.stages * p.passes;
     const int blocks = static_cast<int>(gridDim.x);

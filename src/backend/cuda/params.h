@@ -222,6 +222,8 @@ struct BestParams {
 inline constexpr int kTopGroups = 2048;  // logit i is of group i % kTopGroups
 inline constexpr int kMostTop = 256;     // the largest k
 inline constexpr int kTopTaken = 1024;   // places for a row
+inline constexpr uint32_t kOrderOfNothing =
+    0x007fffffu;  // of -inf (order_of_logit): what is not above cannot be chosen
 struct TopParams {
   const float* logits;   // [L][V]
   const uint64_t* best;  // [L], as find_best left them

@@ -19,14 +19,7 @@ CARAT_DEVICE void vision_wide(const VisionAttendParams& p) {
     const int lane = lane_index(), g = lane >> 2, t = lane & 3, head = static_cast<int>(blockIdx.y);
     const int row0 = static_cast<int>(blockIdx.x) * kVisionWideQueries + warp_index() * 16;
     const int blocks = (h.patches + kVisionKeys - 1) / kVisionKeys;
-    if (thread_index() == 0) {
-      for (int i = 0; i < kStages; ++i) {
-        arrival_init(full + i, 1);
-        arrival_init(empty + i, kWarps);
-      }
-      arrival_fence();
-    }
-    block_barrier();
+    begin_stages(full, empty, kStages, kWarps);
     // The first thread's.
     const auto fetch = [&](int block) {
       if (block >= blocks) return;

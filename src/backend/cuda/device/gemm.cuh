@@ -43,6 +43,18 @@ CARAT_DEVICE void gemm_begin(uint64_t* arrivals) {
     block_barrier();
   }
 }
+// A ring of stages between warps that bring them and warps that read them: `full` has one arrival a round, `empty` one of
+// each reader.
+CARAT_DEVICE void begin_stages(uint64_t* full, uint64_t* empty, int stages, int readers) {
+  if (thread_index() == 0) {
+    for (int i = 0; i < stages; ++i) {
+      arrival_init(full + i, 1);
+      arrival_init(empty + i, readers);
+    }
+    arrival_fence();
+  }
+  block_barrier();
+}
 // Before a block_barrier: what this thread is to see.
 CARAT_DEVICE void gemm_wait(uint64_t* arrival, int parity) {
   if constexpr (kBulkCopies) {

@@ -63,8 +63,6 @@ CARAT_DEVICE uint64_t order_of_logit(float logit, int id) {
   return static_cast<uint64_t>(ordered) << 32 | static_cast<uint32_t>(~id);
 }
 
-inline constexpr uint32_t kOrderOfNothing = 0x007fffffu;  // of -inf: what is not above cannot be chosen
-
 // The logit of an order.
 CARAT_DEVICE float logit_of_order(uint64_t order) {
   const auto ordered = static_cast<uint32_t>(order >> 32);
