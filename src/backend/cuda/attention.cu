@@ -86,32 +86,43 @@ CARAT_KERNEL(attend_splits, AttentionParams, kAttendThreads, 1) {
       const uint16_t* keys = p.k_cache + (key_page * p.kv_heads + kv_head) * kKeysPerPage * E + (split * kSplit + i) % kKeysPerPage * 8;
       constexpr int kLoads = 8;  // a quarter of 256, in 16 bytes
       const int loads = E / 32;
-      Words4 next[kLoads];
-      const auto fetch = [&](int quarter) {
+      Words4 all[4][kLoads];  // asked for at once: a block has a multiprocessor to itself
+      CARAT_UNROLL for (int quarter = 0; quarter < 4; ++quarter) {
         CARAT_UNROLL for (int k = 0; k < kLoads; ++k) {
-          if (k < loads) next[k] = load<Words4>(keys + (quarter * loads + k) * 8 * kKeysPerPage);
+          if (k < loads) all[quarter][k] = load<Words4>(keys + (quarter * loads + k) * 8 * kKeysPerPage);
         }
-      };
-      fetch(0);
-      float total = -0.0f;
-      CARAT_UNROLL_1 for (int quarter = 0; quarter < 4; ++quarter) {
-        Words4 now[kLoads];
-        CARAT_UNROLL for (int k = 0; k < kLoads; ++k) now[k] = next[k];
-        if (quarter < 3) fetch(quarter + 1);
-        float chain = 0.0f;
-        CARAT_UNROLL for (int k = 0; k < kLoads; ++k) {
-          if (k >= loads) continue;
+      }
+      float chain[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+      CARAT_UNROLL for (int k = 0; k < kLoads; ++k) {
+        if (k >= loads) continue;
+        CARAT_UNROLL for (int quarter = 0; quarter < 4; ++quarter) {
           const float* q = query + (quarter * loads + k) * 8;
-          const uint32_t words[4] = {now[k].x, now[k].y, now[k].z, now[k].w};
+          const Words4 now = all[quarter][k];
+          const uint32_t words[4] = {now.x, now.y, now.z, now.w};
           CARAT_UNROLL for (int j = 0; j < 4; ++j) {
-            chain = fma_rn(half_to_float(static_cast<uint16_t>(words[j])), q[2 * j], chain);
-            chain = fma_rn(half_to_float(static_cast<uint16_t>(words[j] >> 16)), q[2 * j + 1], chain);
+            chain[quarter] = fma_rn(half_to_float(static_cast<uint16_t>(words[j])), q[2 * j], chain[quarter]);
+            chain[quarter] = fma_rn(half_to_float(static_cast<uint16_t>(words[j] >> 16)), q[2 * j + 1], chain[quarter]);
           }
         }
-        total = total + chain;
       }
+      const float total = ((chain[0] + chain[1]) + chain[2]) + chain[3];
       score = total;
     }
+
+    // A warp takes a group of 32 keys, a lane eight neighbouring columns; sixteen keys are asked for at once, the first of them here.
+    const int group_lo = most(seen.lo, warp * 32), group_hi = least(seen.hi, warp * 32 + 32);
+    const uint16_t* values =
+        p.v_cache + ((value_page * p.kv_heads + kv_head) * kKeysPerPage + warp * 32 % kKeysPerPage) * E + lane * 8;
+    constexpr int kAtOnce = 16;
+    Words4 v[kAtOnce];
+    const auto fetch = [&](int first) {
+      CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {
+        const int key = warp * 32 + first + k;
+        v[k] = {};
+        if (lane * 8 < E && key >= group_lo && key < group_hi) v[k] = load<Words4>(values + (first + k) * E);
+      }
+    };
+    fetch(0);
 
     uint32_t top = warp_max(order_of_score(score));
     if (lane == 0) scratch[warp] = bits_to_float(top);
@@ -124,21 +135,11 @@ CARAT_KERNEL(attend_splits, AttentionParams, kAttendThreads, 1) {
     CARAT_UNROLL for (int k = 0; k < kSplit / 32; ++k) sum = sum + weights[lane + 32 * k];
     sum = warp_halves(sum);
 
-    // A warp takes a group of 32 keys, a lane eight neighbouring columns; sixteen keys are asked for at once.
-    const int group_lo = most(seen.lo, warp * 32), group_hi = least(seen.hi, warp * 32 + 32);
     if (lane * 8 < E) {
       float a[8];
       CARAT_UNROLL for (int e = 0; e < 8; ++e) a[e] = 0.0f;
-      const uint16_t* values =
-          p.v_cache + ((value_page * p.kv_heads + kv_head) * kKeysPerPage + warp * 32 % kKeysPerPage) * E + lane * 8;
-      constexpr int kAtOnce = 16;
-      CARAT_UNROLL_1 for (int first = 0; first < 32; first += kAtOnce) {
-        if (warp * 32 + first >= group_hi || warp * 32 + first + kAtOnce <= group_lo) continue;
-        Words4 v[kAtOnce] = {};
-        CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {
-          const int key = warp * 32 + first + k;
-          if (key >= group_lo && key < group_hi) v[k] = load<Words4>(values + (first + k) * E);
-        }
+      CARAT_UNROLL for (int first = 0; first < 32; first += kAtOnce) {
+        if (first != 0) fetch(first);
         CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {  // keys that the row does not see have a weight of 0 and no value
           const float weight = weights[warp * 32 + first + k];
           const uint32_t words[4] = {v[k].x, v[k].y, v[k].z, v[k].w};

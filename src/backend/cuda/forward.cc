@@ -8,12 +8,11 @@
 namespace carat::cuda {
 namespace {
 
-constexpr size_t kSplitTaskRows = 64;  // with no more rows than this, splits of attention are blocks of their own
-constexpr int32_t kLeastTileRows = 4;  // of a sequence in a large step: so many attend as a tile
-constexpr size_t kPartialBytes = size_t{256} << 20;  // at most, of single rows' splits
-constexpr int64_t kMeasuredRows = 512;               // steps of so many rows have all marks
-constexpr uint32_t kMeasuredSteps = 32;              // and of others one in so many
-constexpr int kHalfMarks = 512;                      // points in time of one of two steps
+constexpr size_t kPartialBytes = size_t{256} << 20;    // at most, of single rows' splits
+constexpr uint64_t kPlentyBytes = uint64_t{32} << 30;  // of a device's memory
+constexpr int64_t kMeasuredRows = 512;                 // steps of so many rows have all marks
+constexpr uint32_t kMeasuredSteps = 32;                // and of others one in so many
+constexpr int kHalfMarks = 512;                        // points in time of one of two steps
 
 }  // namespace
 
@@ -48,8 +47,7 @@ Status Forward::find_kernels() {
     const std::string name = kTileTypeNames[type];
     CARAT_TRY(kernels_.few[type], device_.find("few_" + name));
     CARAT_TRY(kernels_.few_deep[type], device_.find("few_deep_" + name));
-    CARAT_TRY(kernels_.product_fragments[type], device_.find("product_fragments_" + name));
-    CARAT_TRY(kernels_.product_wide[type], device_.find("product_wide_" + name));
+    CARAT_TRY(kernels_.some[type], device_.find("some_" + name));
     CARAT_TRY(kernels_.gemm[type], device_.find("gemm_" + name));
     CARAT_TRY(kernels_.head_row[type], device_.find("head_row_" + name));
     if (!tile_format(static_cast<TileType>(type)).quantised()) continue;
@@ -146,6 +144,7 @@ Status Forward::reserve(const KvPlan& plan) {
   attended_ = place(layout, plan.max_rows, config_.heads * config_.head_size, integers[1], floats[1]);
   gated_ = place(layout, plan.max_rows, config_.ffn_width, integers[2], floats[2]);
   last_ = place(layout, kHeadRows, config_.width, is_quantised(weights_.head), !is_quantised(weights_.head));
+  last_.cores = wide_ && weights_.head.type == TileType::kBF16;
   RoundedPlace* const inputs[] = {&norm_, &attended_, &gated_};
   for (size_t i = 0; i < 3; ++i) inputs[i]->cores = wide_ && floats[i] && !others[i];
   hidden_ = layout.add<float>(T * D);
@@ -159,7 +158,10 @@ Status Forward::reserve(const KvPlan& plan) {
   attention_ = layout.add<float>(T * H * E);
   products_ = layout.add<float>(T * 2 * F);
   rope_ = layout.add<float>(4 * T * E / 2);
-  logits_ = layout.add<float>(kHeadRows * static_cast<size_t>(config_.vocabulary));
+  // Weights of the head are read once for all rows that go through it: where there is plenty of memory, for many.
+  const bool plenty = plan.slots > kLeastHeadRows && device_.facts().memory_bytes >= kPlentyBytes;
+  head_rows_ = static_cast<size_t>(plenty ? kHeadRows : kLeastHeadRows);
+  logits_ = layout.add<float>(head_rows_ * static_cast<size_t>(config_.vocabulary));
   normed_ = layout.add<float>(T * D);
   buffers_ = {};
   CARAT_TRY(buffers_, DeviceMemory::allocate(device_, layout.bytes(), "activations"));
@@ -170,130 +172,14 @@ Status Forward::reserve(const KvPlan& plan) {
   return device_.finish();
 }
 
-// Which rows attend by themselves, and which in tiles: the largest first, then in turns, so that every multiprocessor gets
-// about the same.
-void Forward::plan_attention(const Step& step) {
-  single_plan_.clear();
-  tile_plan_.clear();
-  const int32_t of_tile = fast_attention() != nullptr ? kFastQueries : kQueryRows;
-  const int32_t at_once = of_tile / (config_.heads / config_.kv_heads);
-  std::vector<std::pair<int64_t, std::pair<int32_t, int32_t>>> tiles;  // keys, first row, rows
-  most_splits_[0] = most_splits_[1] = 0;
-  tiled_rows_ = 0;
-  for (const SeqRows& seq : step.seqs) {
-    if (step.rows.size() > kSplitTaskRows && seq.end - seq.begin >= kLeastTileRows) {
-      for (int32_t r = seq.begin; r < seq.end; r += at_once) {
-        const int32_t count = std::min(at_once, seq.end - r);
-        tiles.push_back({-(int64_t{seq.past} + r - seq.begin), {r, count}});
-      }
-      tiled_rows_ += static_cast<size_t>(seq.end - seq.begin);
-      continue;
-    }
-    for (int32_t r = seq.begin; r < seq.end; ++r) {
-      single_plan_.push_back(r);
-      const int32_t position = seq.past + r - seq.begin;
-      const int32_t splits = step.rows[static_cast<size_t>(r)].sees_until / kSplit + 1;
-      most_splits_[1] = std::max(most_splits_[1], splits);
-      most_splits_[0] = std::max(most_splits_[0], splits - std::max(0, position - config_.window + 1) / kSplit);
-    }
-  }
-  std::stable_sort(tiles.begin(), tiles.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  for (size_t first = 0, turn = 0; first < tiles.size(); first += multiprocessors_, ++turn) {
-    const size_t end = std::min<size_t>(first + multiprocessors_, tiles.size());
-    for (size_t i = first; i < end; ++i) {
-      const auto& tile = tiles[turn % 2 == 0 ? i : first + end - 1 - i].second;
-      tile_plan_.push_back(tile.first);
-      tile_plan_.push_back(tile.second);
-    }
-  }
-}
-
-// Attention, and the rounding of what it leaves.
-void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& attended) {
-  const size_t kind = layer.global ? 1 : 0;
-  const auto E = static_cast<size_t>(config_.head_size);
-  AttentionParams p{};
-  p.qkv = at<float>(qkv_);
-  p.k_cache = k_cache_[index];
-  p.v_cache = v_cache_[index];
-  p.rows = rows_;
-  p.pages = pages_[kind];
-  p.begin = page_begin_[kind];
-  p.count = page_count_[kind];
-  p.out = at<float>(attention_);
-  p.heads = config_.heads;
-  p.kv_heads = config_.kv_heads;
-  p.head_size = config_.head_size;
-  p.window = config_.window;
-  p.global = layer.global ? 1 : 0;
-  const size_t part = config_.heads * (E + 2) * sizeof(float);
-  const auto splits = static_cast<size_t>(most_splits_[kind]);
-  p.splits = splits > 1 && single_count_ * splits * part <= partials_.bytes() ? most_splits_[kind] : 0;
-  p.partials = reinterpret_cast<float*>(partials_.data());
-  p.rounded = attended;
-  p.round = tile_count_ == 0 && attended.columns % kTileColumns == 0 ? 1 : 0;
-  const auto H = static_cast<uint32_t>(config_.heads);
-  if (tile_count_ != 0) {
-    p.items = tiles_;
-    if (const auto kernel = fast_attention(); kernel != nullptr) {
-      launch(kernel, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1, kFastThreads,
-             static_cast<size_t>(attend_fast_bytes(config_.head_size, attention_pieces_)));
-    } else {
-      launch(kernels_.attend_tiles, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1,
-             256, (kQueryRows * (E + 4 + kSplit + 4 + 8) + 16 * 32 * 20) * sizeof(float));
-    }
-  }
-  if (single_count_ != 0) {
-    const auto singles = static_cast<uint32_t>(single_count_);
-    p.items = single_rows_;
-    const int32_t group = config_.heads / config_.kv_heads;
-    const auto parts = static_cast<uint32_t>(std::max(1, p.splits));
-    const Device::Kernel together = group == 2   ? kernels_.attend_heads_2
-                                    : group == 4 ? kernels_.attend_heads_4
-                                                 : nullptr;
-    if (together != nullptr && 2 * single_count_ * static_cast<size_t>(config_.kv_heads) * parts >= multiprocessors_) {
-      const size_t floats = static_cast<size_t>(group) * (E + kSplit + 8 + 8 * E) + 8;
-      launch(together, p, singles, static_cast<uint32_t>(config_.kv_heads), parts, 256, floats * sizeof(float), true);
-    } else {
-      launch(kernels_.attend_splits, p, singles, H, parts, 256, (E + kSplit + 16 + 8 * E) * sizeof(float), true);
-    }
-    if (p.splits != 0) launch(kernels_.combine_splits, p, singles, H, 1, 256, 0, true);
-  }
-  if (p.round == 0) {
-    round_step({p.out, attended}, has_minima(layer.attn_out.matrix), static_cast<int64_t>(single_count_ + tiled_rows_));
-  }
-}
-
 void Forward::layer(size_t index, int64_t rows) {
   const CudaLayer& layer = weights_.layers[index];
   const auto T = static_cast<uint32_t>(rows);
-  const size_t kind = layer.global ? 1 : 0;
-  const int64_t E = config_.head_size;
-  const int64_t qkv_width = (config_.heads + 2 * config_.kv_heads) * E;
-  const Rounded norm = rounded(norm_, rows);
-  for (const ProductPart& part : layer.qkv) product(part, norm, at<float>(qkv_), qkv_width, rows);
+  const int64_t qkv_width = int64_t{config_.heads + 2 * config_.kv_heads} * config_.head_size;
+  const Rounded first = qkv_input(rows), norm = rounded(norm_, rows);
+  for (const ProductPart& part : layer.qkv) product(part, first, at<float>(qkv_), qkv_width, rows);
   stage_done(Stage::kQkv);
 
-  HeadsParams heads{};
-  heads.qkv = at<float>(qkv_);
-  heads.q_norm = layer.q_norm;
-  heads.k_norm = layer.k_norm;
-  const size_t angles = static_cast<size_t>(round_up(plan_.max_rows, 16)) * static_cast<size_t>(E / 2);
-  heads.cosines = at<float>(rope_) + 2 * kind * angles;
-  heads.sines = at<float>(rope_) + (2 * kind + 1) * angles;
-  heads.k_cache = k_cache_[index];
-  heads.v_cache = v_cache_[index];
-  heads.rows = rows_;
-  heads.pages = pages_[kind];
-  heads.begin = page_begin_[kind];
-  heads.count = page_count_[kind];
-  heads.heads = config_.heads;
-  heads.kv_heads = config_.kv_heads;
-  heads.head_size = config_.head_size;
-  heads.query_scale = config_.query_scale;
-  heads.epsilon = config_.norm_epsilon;
-  launch(kernels_.prepare_heads, heads, T, 1, 1,
-         static_cast<uint32_t>(std::min(16, config_.heads + config_.kv_heads)) * 32, 0, true);
   const Rounded attended = rounded(attended_, rows);
   attention(layer, index, attended);
   stage_done(Stage::kAttn);
@@ -318,13 +204,19 @@ void Forward::layer(size_t index, int64_t rows) {
   const bool fused = whole && norm.fragments == 2 && gated.fragments == 2 && gated.integers == 0 &&
                      !is_quantised(layer.gate_up[0].matrix);
   const bool few = whole && norm.fragments == kColumnsForm &&
-                   few_shape(layer.gate_up[0].matrix, rows, true, gated.integers != 0).groups != 0;
+                   few_shape(layer.gate_up[0].matrix, true, gated.integers != 0).groups != 0;
+  const bool exact = whole && norm.fragments == kExactForm && gated.fragments == kExactForm;
+  const bool fragments = norm.fragments == 1 || (norm.fragments == 2 && is_quantised(layer.gate_up[0].matrix));
+  const bool some = whole && fragments && takes_some(layer.gate_up[0].matrix, rows) &&
+                    some_groups(layer.gate_up[0].matrix, rows, true) != 0;
   if (fused) {
     core_product(layer.gate_up[0], norm, nullptr, 0, rows, 1, &gated);
   } else if (few) {
     few_product(layer.gate_up[0], norm, nullptr, 0, rows, &gated);
-  } else if (whole && norm.fragments == kExactForm && gated.fragments == kExactForm) {
+  } else if (exact) {
     exact_product(layer.gate_up[0], norm, nullptr, 0, rows, &gated, has_minima(layer.down.matrix));
+  } else if (some) {
+    some_product(layer.gate_up[0], norm, nullptr, 0, rows, &gated);
   } else {
     for (const ProductPart& part : layer.gate_up)
       product(part, norm, at<float>(products_), 2 * config_.ffn_width, rows);
@@ -333,6 +225,7 @@ void Forward::layer(size_t index, int64_t rows) {
   stage_done(Stage::kGateUp);
 
   close.splits = summed_product(layer.down, gated, rows);
+  close.out = first;  // of the next layer
   close.post_norm = layer.post_ffn_norm;
   close.next_norm = index + 1 < weights_.layers.size() ? weights_.layers[index + 1].attn_norm : nullptr;
   sums = false;
@@ -355,8 +248,8 @@ Status Forward::head(const Wanted& wanted, Results& results, bool computed) {
   const auto needs_row = [](const DrawSpec& draw) { return draw.top_k > 0; };
   const bool keep =
       !wanted.draws.empty() || std::any_of(wanted.device_draws.begin(), wanted.device_draws.end(), needs_row);
-  for (size_t first = 0; first < rows.size(); first += kHeadRows) {
-    const auto count = static_cast<int64_t>(std::min<size_t>(kHeadRows, rows.size() - first));
+  for (size_t first = 0; first < rows.size(); first += head_rows_) {
+    const auto count = static_cast<int64_t>(std::min(head_rows_, rows.size() - first));
     const auto n = static_cast<uint32_t>(count);
     if (computed) {
     } else if (count == 1) {
@@ -396,7 +289,7 @@ void Forward::embed(int64_t rows) {
   embed.embeddings = reinterpret_cast<const float*>(step_memory_.data() + embeddings_);
   embed.hidden = at<float>(hidden_);
   embed.norm = weights_.layers[0].attn_norm;
-  embed.out = rounded(norm_, rows);
+  embed.out = qkv_input(rows);
   const size_t angles = static_cast<size_t>(round_up(plan_.max_rows, 16)) * static_cast<size_t>(config_.head_size / 2);
   for (size_t kind = 0; kind < 2; ++kind) {
     embed.frequencies[kind] = weights_.frequencies[kind];

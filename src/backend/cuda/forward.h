@@ -15,9 +15,10 @@
 
 namespace carat::cuda {
 
-inline constexpr int64_t kHeadRows = 64;  // that go through the head at a time
+inline constexpr int64_t kHeadRows = 256,
+                         kLeastHeadRows = 64;  // that go through the head at a time, at most and at least
 
-inline constexpr int64_t kFewRows = 32;  // that few.cu multiplies
+inline constexpr int64_t kFewRows = 8;  // that few.cu multiplies: a column of mma each
 
 inline bool is_quantised(const TileMatrix& m) { return tile_format(m.type).quantised(); }
 inline bool has_minima(const TileMatrix& m) { return tile_format(m.type).min; }
@@ -100,8 +101,7 @@ class Forward {
     CARAT_CUDA_CORE_KERNELS(CARAT_KERNEL_HANDLE)
     CARAT_CUDA_MANY_KERNELS(CARAT_KERNEL_HANDLE)
 #undef CARAT_KERNEL_HANDLE
-    std::array<Device::Kernel, kTileTypes> few{}, few_deep{}, product_fragments{}, product_wide{}, gemm{}, head_row{},
-        exact_gemm{}, exact_gated{};
+    std::array<Device::Kernel, kTileTypes> few{}, few_deep{}, some{}, gemm{}, head_row{}, exact_gemm{}, exact_gated{};
   };
 
   Status find_kernels();
@@ -121,16 +121,23 @@ class Forward {
   // Of few rows (Rounded::fragments is kColumnsForm).
   struct FewShape {
     bool deep = false;
-    int32_t groups = 0, round = 0, tiles = 0, buffers = 0;  // groups 0: it does not fit
+    int32_t groups = 0, round = 0;  // groups 0: it does not fit
     uint32_t warps = 0;
     size_t shared_bytes = 0;
   };
-  FewShape few_shape(const TileMatrix& matrix, int64_t rows, bool gated, bool integers) const;
+  FewShape few_shape(const TileMatrix& matrix, bool gated, bool integers) const;
   void few_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
                    const Rounded* gated);
   // Quantised weights times rows in tiles for warpgroups, and the same. `sums`: of what is gated.
   void exact_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
                      const Rounded* gated, bool sums);
+  // Of more rows than these and fewer than many: groups of 8 outputs of a block; 0: it does not fit.
+  int32_t some_groups(const TileMatrix& matrix, int64_t rows, bool gated) const;
+  bool takes_some(const TileMatrix& matrix, int64_t rows) const;
+  void some_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
+                    const Rounded* gated);
+  // The input of queries, keys and values.
+  Rounded qkv_input(int64_t rows) const;
   int32_t summed_product(const ProductPart& part, const Rounded& x, int64_t rows);
   int32_t most_splits(int32_t outputs, int64_t rows) const;
   // `sums`: whether the next product reads sums.
@@ -213,6 +220,7 @@ class Forward {
   size_t shared_bytes_ = 0;  // that a block may have
   bool wide_ = false;        // has the products of warpgroups
   Precision precision_ = Precision::kExact;
+  size_t head_rows_ = kLeastHeadRows;
   int32_t attention_pieces_ = 0;  // of queries and weights on tensor cores; 0: the definition's attention
   uint64_t* best_ = nullptr;      // [kHeadRows]
 

@@ -31,12 +31,14 @@ MemoryNeed Forward::memory_need(const ModelConfig& config, const Weights& weight
   // decode_row's list of pieces: eight bytes for nine tiles, of 576 bytes at least.
   const uint64_t pieces = need.weights / (kPieceTiles * 576) * sizeof(uint64_t);
   need.activations =
-      pieces + static_cast<uint64_t>(max_rows) * row + static_cast<uint64_t>(kHeadRows) * V * sizeof(float);
-  // What draws find, their pieces' sums, masks of a grammar for every row; and words that blocks tell each other.
+      pieces + static_cast<uint64_t>(max_rows) * row + static_cast<uint64_t>(kLeastHeadRows) * V * sizeof(float);
+  // What draws find, their pieces' sums, the head's rounded input; masks of a grammar for every row; and words that blocks tell
+  // each other.
   constexpr uint64_t kWords = 4 << 20;
   const uint64_t found = kTopGroups * sizeof(uint32_t) + (kTopTaken + 8) * sizeof(uint64_t) +
-                         2 * (V / kPieceLogits + 1) * sizeof(double) + 2 * V / 8;
-  need.activations += static_cast<uint64_t>(kHeadRows) * found + kWords;
+                         2 * (V / kPieceLogits + 1) * sizeof(double) + D * (floats ? 8 : 3);
+  need.activations +=
+      static_cast<uint64_t>(kHeadRows) * found + static_cast<uint64_t>(kLeastHeadRows) * 2 * V / 8 + kWords;
   need.logits_row = V * sizeof(float);
   return need;
 }

@@ -7,8 +7,14 @@
 namespace carat::cuda {
 namespace {
 
-constexpr int64_t kNarrowProductRows =
-    192;  // more than kFewRows, up to these, go through shared memory only where that fills the device
+// More rows than these take tiles of 64 x 64 (floats 128 x 128), and fewer where that fills the device; the first ones never.
+constexpr int64_t kNarrowProductRows = 256, kFewGemmRows = 32;
+
+// Every 16 rows read the weights anew, so they should stay in the cache.
+constexpr int64_t kCachedBytes = int64_t{24} << 20;
+
+// Of a block of 16 rows: one for each chunk of a round.
+int32_t some_warps(int32_t chunks) { return std::max(4, div_ceil(chunks, div_ceil(chunks, kSomeMostChunks))); }
 
 // Where the outputs of a part go, and of how many rows: what every kernel of products is told.
 template <class Params>
@@ -24,95 +30,124 @@ Params placed(const ProductPart& part, float* out, int64_t out_stride, int64_t r
 
 }  // namespace
 
-// Of few rows: how many groups of 8 outputs a block has, how many chunks of them at a time, how many tiles of 8 rows.
-Forward::FewShape Forward::few_shape(const TileMatrix& matrix, int64_t rows, bool gated, bool integers) const {
+// Of few rows: how many groups of 8 outputs a block has, and how many chunks of them at a time.
+Forward::FewShape Forward::few_shape(const TileMatrix& matrix, bool gated, bool integers) const {
   constexpr int32_t kDeepChunks = 24;            // more than so many at a time
   constexpr size_t kMultiprocessorBytes = 1024;  // that a block takes beside its own
-  const auto row_tiles = static_cast<int32_t>(div_ceil<int64_t>(rows, 8));
-  const auto blocks = [&](int32_t groups) { return div_ceil(matrix.groups, groups); };
-  const auto places = static_cast<int32_t>(multiprocessors_);
+  const size_t half = (shared_bytes_ - kMultiprocessorBytes) / 2;
   FewShape shape;
   const auto bytes = [&](int32_t chunks) {
-    return static_cast<size_t>(few_shared_bytes(matrix.type, shape.groups, chunks, shape.buffers));
+    return static_cast<size_t>(few_shared_bytes(matrix.type, shape.groups, chunks));
   };
-  const size_t half = (shared_bytes_ - kMultiprocessorBytes) / 2;
-  shape.buffers = row_tiles > 1 ? 2 : 1;
   if (gated) {
     shape.groups = integers ? 8 : 4;
     shape.round = matrix.chunks;
-    if (bytes(shape.round) > half) shape.buffers = 1;
     if (bytes(shape.round) > shared_bytes_) return {};
   } else {
-    // Rows are read by as many blocks as there are groups of outputs, so many rows want large groups.
-    shape.groups = blocks(8) >= places ? 8 : 2;
-    if (row_tiles >= 16 && shape.groups == 2) shape.groups = 4;
     shape.deep = matrix.chunks > kDeepChunks;
+    shape.groups = div_ceil(matrix.groups, 8) >= static_cast<int32_t>(multiprocessors_) ? 8 : 2;
     const auto fits = [&](int32_t chunks) { return bytes(chunks) <= (shape.deep ? shared_bytes_ : half); };
     while (shape.groups > 2 && !fits(matrix.chunks)) shape.groups /= 2;
-    if (!fits(matrix.chunks)) shape.buffers = 1;
     int32_t rounds = 1;
     while (!fits(div_ceil(matrix.chunks, rounds))) ++rounds;
     shape.round = div_ceil(matrix.chunks, rounds);
   }
   const int32_t most_warps = (shape.deep ? kDeepThreads : kFewThreads) / 32;
-  shape.warps =
-      static_cast<uint32_t>(std::max(kFewLeastThreads / 32, div_ceil(shape.round, div_ceil(shape.round, most_warps))));
+  const int32_t warps = div_ceil(shape.round, div_ceil(shape.round, most_warps));
+  shape.warps = static_cast<uint32_t>(std::max(kFewLeastThreads / 32, warps));
   shape.shared_bytes = bytes(shape.round);
-  // As many blocks as run at once, each with about as many tiles.
-  const int32_t at_once = places * (!shape.deep && shape.shared_bytes <= half ? 2 : 1);
-  const int32_t parts = std::clamp(at_once / blocks(shape.groups), 1, row_tiles);
-  shape.tiles = div_ceil(row_tiles, parts);
   return shape;
 }
 
 void Forward::few_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
                           const Rounded* gated) {
-  const FewShape shape = few_shape(part.matrix, rows, gated != nullptr, gated != nullptr && gated->integers != 0);
+  const FewShape shape = few_shape(part.matrix, gated != nullptr, gated != nullptr && gated->integers != 0);
   auto p = placed<FewParams>(part, out, out_stride, rows);
   p.matrix = part.matrix;
   p.x = x;
   p.groups = shape.groups;
   p.round = shape.round;
-  p.tiles = shape.tiles;
-  p.buffers = shape.buffers;
   if (gated != nullptr) {
     p.gate = 1;
     p.gated = *gated;
   }
   const auto& kernels = shape.deep ? kernels_.few_deep : kernels_.few;
   launch(kernels[static_cast<size_t>(part.matrix.type)], p,
-         static_cast<uint32_t>(div_ceil(part.matrix.groups, shape.groups)),
-         static_cast<uint32_t>(div_ceil<int64_t>(rows, 8 * shape.tiles)), 1, shape.warps * 32, shape.shared_bytes,
+         static_cast<uint32_t>(div_ceil(part.matrix.groups, shape.groups)), 1, 1, shape.warps * 32, shape.shared_bytes,
          true);
+}
+
+int32_t Forward::some_groups(const TileMatrix& matrix, int64_t rows, bool gated) const {
+  constexpr int32_t kOfBlock = 3;  // what a block costs beside its groups, in groups
+  if (gated && matrix.chunks > kSomeMostChunks) return 0;
+  const int32_t warps = some_warps(matrix.chunks);
+  const int64_t tiles = div_ceil<int64_t>(rows, 16);
+  int32_t best = 0;
+  int64_t least_cost = 0;
+  for (int32_t groups = gated ? 8 : 2; groups <= 64; groups += gated ? 8 : 1) {
+    if (static_cast<size_t>(some_shared_bytes(matrix.type, groups, warps)) > shared_bytes_) break;
+    if (!gated && 16 * kTileRows * groups > kSomeTotals * 32 * warps) break;
+    const int64_t turns = div_ceil<int64_t>(tiles * div_ceil(matrix.groups, groups), int64_t{multiprocessors_});
+    const int64_t cost = turns * (round_up(groups, 2) + kOfBlock);
+    if (best != 0 && cost >= least_cost) continue;
+    best = groups;
+    least_cost = cost;
+  }
+  return best;
+}
+
+// Whether rows in fragments are multiplied 16 at a time.
+bool Forward::takes_some(const TileMatrix& matrix, int64_t rows) const {
+  const int64_t bytes = int64_t{matrix.groups} * matrix.chunks * tile_format(matrix.type).tile_bytes();
+  const auto tiles = static_cast<uint32_t>(matrix.groups / kGemmGroups * div_ceil<int64_t>(rows, 64));
+  const bool few = is_quantised(matrix) && rows <= kFewGemmRows;
+  return rows <= kNarrowProductRows && bytes <= kCachedBytes && (few || tiles < multiprocessors_) &&
+         some_groups(matrix, rows, false) != 0;
+}
+
+// Few outputs are few blocks of cores: up to some rows they are multiplied as fragments.
+Rounded Forward::qkv_input(int64_t rows) const {
+  Rounded x = rounded(norm_, rows);
+  const auto narrow = [&](const ProductPart& part) { return takes_some(part.matrix, rows); };
+  const auto& parts = weights_.layers[0].qkv;
+  if (x.fragments == 2 && x.integers == 0 && std::all_of(parts.begin(), parts.end(), narrow)) x.fragments = 1;
+  return x;
+}
+
+void Forward::some_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
+                           const Rounded* gated) {
+  auto p = placed<SomeParams>(part, out, out_stride, rows);
+  p.matrix = part.matrix;
+  p.x = x;
+  p.groups = some_groups(part.matrix, rows, gated != nullptr);
+  if (gated != nullptr) {
+    p.gate = 1;
+    p.gated = *gated;
+  }
+  const int32_t warps = some_warps(part.matrix.chunks);
+  launch(kernels_.some[static_cast<size_t>(part.matrix.type)], p,
+         static_cast<uint32_t>(div_ceil(part.matrix.groups, p.groups)),
+         static_cast<uint32_t>(div_ceil<int64_t>(rows, 16)), 1, static_cast<uint32_t>(warps) * 32,
+         static_cast<size_t>(some_shared_bytes(part.matrix.type, p.groups, warps)), true);
 }
 
 void Forward::product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows) {
   if (x.fragments == kColumnsForm) return few_product(part, x, out, out_stride, rows, nullptr);
-  if (x.fragments == 2 && !is_quantised(part.matrix)) {
+  const bool quantised = is_quantised(part.matrix);
+  if (x.fragments == 2 && !quantised) {
     core_product(part, x, out, out_stride, rows, 1, nullptr);
     return;
   }
   if (x.fragments == kExactForm) return exact_product(part, x, out, out_stride, rows, nullptr, false);
+  if (takes_some(part.matrix, rows)) return some_product(part, x, out, out_stride, rows, nullptr);
   auto p = placed<ProductParams>(part, out, out_stride, rows);
   p.matrix = part.matrix;
   p.x = x;
-  const auto type = static_cast<size_t>(part.matrix.type);
-  const auto groups = static_cast<uint32_t>(part.matrix.groups);
-  const uint32_t whole_tiles = groups / kGemmGroups * static_cast<uint32_t>(div_ceil<int64_t>(rows, 64));
-  if (rows > kNarrowProductRows || whole_tiles >= multiprocessors_) {
-    const bool quantised = is_quantised(part.matrix);
-    const int32_t tall = 16 * (quantised ? kGemmTiles : kFloatTiles);
-    launch(kernels_.gemm[type], p, div_ceil(groups, static_cast<uint32_t>(quantised ? kGemmGroups : kFloatGroups)),
-           static_cast<uint32_t>(div_ceil<int64_t>(rows, tall)), 1, quantised ? kGemmThreads : kFloatThreads,
-           static_cast<size_t>(gemm_shared_bytes(part.matrix.type)));
-  } else {
-    const int32_t rounds = div_ceil(part.matrix.chunks, 16);
-    const auto warps = static_cast<uint32_t>(std::max(4, div_ceil(part.matrix.chunks, rounds)));
-    const bool wide = groups >= 8 * multiprocessors_;  // four groups a block read the rows once
-    launch(wide ? kernels_.product_wide[type] : kernels_.product_fragments[type], p,
-           wide ? div_ceil(groups, 4u) : groups, static_cast<uint32_t>(div_ceil<int64_t>(rows, 64)), 1, warps * 32,
-           warps * 16 * (wide ? 32 : 8) * sizeof(float), true);
-  }
+  const int32_t tall = 16 * (quantised ? kGemmTiles : kFloatTiles);
+  launch(kernels_.gemm[static_cast<size_t>(part.matrix.type)], p,
+         static_cast<uint32_t>(div_ceil(part.matrix.groups, quantised ? kGemmGroups : kFloatGroups)),
+         static_cast<uint32_t>(div_ceil<int64_t>(rows, tall)), 1, quantised ? kGemmThreads : kFloatThreads,
+         static_cast<size_t>(gemm_shared_bytes(part.matrix.type)));
 }
 
 // Parts that a sum over columns falls into, so that few rows keep every multiprocessor busy.

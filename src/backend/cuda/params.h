@@ -45,11 +45,25 @@ struct TileMatrix {
   int32_t chunks;  // of 128 columns
 };
 
-// Products of few rows: a block's threads, and what it has of weights and (`buffers` times) sums.
+// Products of up to eight rows: a block's threads, and what it has of weights and sums.
 inline constexpr int kFewThreads = 320, kDeepThreads = 512, kFewLeastThreads = 128, kFewMostGroups = 8;
-inline constexpr int kFewTotals = 8 * kFewMostGroups * kTileRows / kFewLeastThreads;  // of a thread, of 8 rows
-constexpr int few_shared_bytes(TileType type, int groups, int chunks, int buffers) {
-  return chunks * (groups * tile_format(type).tile_bytes() + buffers * 8 * (groups * kTileRows + 4) * 4) + 16;
+inline constexpr int kFewTotals = 8 * kFewMostGroups * kTileRows / kFewLeastThreads;  // of a thread
+constexpr int few_shared_bytes(TileType type, int groups, int chunks) {
+  return chunks * (groups * tile_format(type).tile_bytes() + 8 * (groups * kTileRows + 4) * 4) + 16;
+}
+
+// Products of 16 rows a block: its threads, the outputs of a thread, floats from one row of sums to the next (no two lanes of a
+// warp that stores them meet in a bank), tiles of weights that a warp multiplies at a time, and how many times as many it has on
+// their way.
+inline constexpr int kSomeThreads = 512, kSomeTotals = 8, kSomeMostChunks = kSomeThreads / 32;
+constexpr int some_pitch(int groups) { return groups * kTileRows + (40 - groups * kTileRows % 32) % 32; }
+constexpr int some_at_once(TileType type) { return tile_format(type).tile_bytes() > 2048 ? 1 : 2; }
+constexpr int some_depth(TileType type) { return tile_format(type).tile_bytes() > 1200 ? 2 : 3; }
+constexpr int some_ring_bytes(TileType type) {
+  return some_depth(type) * some_at_once(type) * tile_format(type).tile_bytes();
+}
+constexpr int some_shared_bytes(TileType type, int groups, int warps) {
+  return warps * (16 * some_pitch(groups) * 4 + some_ring_bytes(type));
 }
 
 // A block of close_rows; widths up to kCloseValues or kWideCloseValues a thread.
@@ -162,7 +176,7 @@ struct AttentionParams {
   float* partials;       // [items][H][splits][E + 2]: a split's largest score, sum and values
   int32_t heads, kv_heads, head_size, window, global;
   int32_t splits;  // of the partials; 0: every block combines its row's splits itself
-  int32_t round;   // attend_splits, combine_splits: 1: what they compute becomes `rounded`, not `out`
+  int32_t round;   // but attend_tiles and attend_fast: 1: what they compute becomes `rounded`, not `out`
   Rounded rounded;
 };
 
@@ -186,12 +200,23 @@ struct FewParams {
   float* out;  // as ProductParams has it
   int32_t out_stride;
   int32_t group_step, group_first;
-  int32_t rows;     // T
-  int32_t groups;   // of a block, an even number
-  int32_t round;    // chunks that it has at a time
-  int32_t tiles;    // of 8 rows
-  int32_t buffers;  // 2: the sums of one tile are added while the next one's are multiplied
-  int32_t gate;     // 1: all of them; groups are gate, up, gate, up ... and become `gated`
+  int32_t rows;    // T, up to 8
+  int32_t groups;  // of a block, an even number
+  int32_t round;   // chunks that it has at a time
+  int32_t gate;    // 1: all of them; groups are gate, up, gate, up ... and become `gated`
+  Rounded gated;
+};
+
+struct SomeParams {
+  TileMatrix matrix;
+  Rounded x;
+  float* out;  // as ProductParams has it
+  int32_t out_stride;
+  int32_t group_step, group_first;
+  int32_t rows;    // T
+  int32_t groups;  // of a block
+  int32_t
+      gate;  // 1: groups are gate, up, gate, up ... and become `gated`; a block has a multiple of 8, and all chunks at once
   Rounded gated;
 };
 
@@ -412,7 +437,7 @@ inline constexpr const char* kTileTypeNames[] = {
 #undef CARAT_TYPE_NAME
 };
 
-// Every kernel but product_{fragments,wide}_TYPE and gemm_TYPE (ProductParams), few_TYPE and few_deep_TYPE (FewParams) and head_row_TYPE (DecodeParams):
+// Every kernel but gemm_TYPE (ProductParams), some_TYPE (SomeParams), few_TYPE and few_deep_TYPE (FewParams) and head_row_TYPE (DecodeParams):
 // name and parameters.
 #define CARAT_CUDA_KERNELS(X)         \
   X(embed_rows, EmbedParams)          \

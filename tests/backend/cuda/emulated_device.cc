@@ -45,13 +45,12 @@ const std::map<std::string, Function, std::less<>>& kernels() {
       CARAT_CUDA_KERNELS(CARAT_ENTRY) CARAT_CUDA_VISION_KERNELS(CARAT_ENTRY) CARAT_CUDA_CORE_KERNELS(CARAT_ENTRY)
           CARAT_CUDA_MANY_KERNELS(CARAT_ENTRY)
 #undef CARAT_ENTRY
-#define CARAT_ENTRIES(type)                                                            \
-  {"few_" #type, &call<&cuda::few_##type, cuda::FewParams>},                           \
-      {"few_deep_" #type, &call<&cuda::few_deep_##type, cuda::FewParams>},             \
-      {"product_wide_" #type, &call<&cuda::product_wide_##type, cuda::ProductParams>}, \
-      {"gemm_" #type, &call<&cuda::gemm_##type, cuda::ProductParams>},                 \
-      {"head_row_" #type, &call<&cuda::head_row_##type, cuda::DecodeParams>},          \
-      {"product_fragments_" #type, &call<&cuda::product_fragments_##type, cuda::ProductParams>},
+#define CARAT_ENTRIES(type)                                                \
+  {"few_" #type, &call<&cuda::few_##type, cuda::FewParams>},               \
+      {"few_deep_" #type, &call<&cuda::few_deep_##type, cuda::FewParams>}, \
+      {"some_" #type, &call<&cuda::some_##type, cuda::SomeParams>},        \
+      {"gemm_" #type, &call<&cuda::gemm_##type, cuda::ProductParams>},     \
+      {"head_row_" #type, &call<&cuda::head_row_##type, cuda::DecodeParams>},
               CARAT_CUDA_TYPES(CARAT_ENTRIES)
 #undef CARAT_ENTRIES
 #define CARAT_ENTRIES(type)                                                  \

@@ -71,7 +71,7 @@ class EmulatedForwardTest : public testing::TestWithParam<DType> {
 
 std::string type_name(const testing::TestParamInfo<DType>& info) { return std::string(dtype_info(info.param).name); }
 
-// Steps of one row (one launch) and of three (a lane for each output), of 17 (fragments) and of more than 48 (tiles).
+// Steps of one row (one launch), of a few, of 17 (16 at a time) and of more than 48 (tiles, where they fill the device).
 void expect_the_cpu(DType type, const RandomModel& model, Backend& device, std::span<const std::pair<int, int>> runs) {
   const auto cpu = portable(model);
   for (const auto& [count, chunk] : runs) {
@@ -276,6 +276,15 @@ TEST_P(EmulatedDepthTest, IsTheCpuOnManyBlocks) {
                               logits(*portable(model), model.config, tokens, chunks)));
 }
 
+// Few rows of more columns between gate and down than a warp has segments, and (floats) than shared memory holds at a time.
+TEST(EmulatedDeepTest, IsTheCpu) {
+  for (const DType type : {DType::kQ5_0, DType::kF32}) {
+    const RandomModel model = random_model(type, 1, 26 * cuda::kTileColumns);
+    const std::pair<int, int> runs[] = {{7, 7}};
+    expect_the_cpu(type, model, *emulated(model), runs);
+  }
+}
+
 // What blocks take of shared memory, against the 163 KB that one has on sm_87 (Jetson Orin).
 TEST(CudaSharedMemoryTest, FitsAJetsonOrin) {
   constexpr int kOrin = 163 * 1024;
@@ -286,6 +295,7 @@ TEST(CudaSharedMemoryTest, FitsAJetsonOrin) {
     // The 1B: 1152 wide, 6912 between gate and down, four heads of 256 to a kv head; two tiles a warp on their way. Rows of
     // float models are decoded by the kernels of batches there.
     if (!format.quantised()) continue;
+    EXPECT_LE(cuda::some_shared_bytes(tile, 2, cuda::kSomeMostChunks), kOrin) << "16 rows of type " << type;
     const int32_t x_bytes[2] = {cuda::decode_input_bytes(9, 1), cuda::decode_input_bytes(54, 1)};
     EXPECT_LE(cuda::decode_layout(1152, 4, 256, x_bytes, cuda::kPieceTiles * format.tile_bytes(), 2).bytes, kOrin)
         << "decode of type " << type;

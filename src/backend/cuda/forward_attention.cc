@@ -1,0 +1,129 @@
+// Attention of a step: which rows attend by themselves and which in tiles, and the launches of a layer.
+#include <algorithm>
+
+#include "backend/cuda/forward.h"
+#include "base/checked.h"
+
+namespace carat::cuda {
+namespace {
+
+constexpr size_t kSplitTaskRows = 64;   // with no more rows than this, splits of attention are blocks of their own
+constexpr int32_t kLeastTileRows = 4;   // of a sequence in a large step: so many attend as a tile
+constexpr size_t kTogetherBlocks = 64;  // of a row and kv head: more attend with all heads at once
+
+}  // namespace
+
+// Which rows attend by themselves, and which in tiles: the largest first, then in turns, so that every multiprocessor gets
+// about the same.
+void Forward::plan_attention(const Step& step) {
+  single_plan_.clear();
+  tile_plan_.clear();
+  const int32_t of_tile = fast_attention() != nullptr ? kFastQueries : kQueryRows;
+  const int32_t at_once = of_tile / (config_.heads / config_.kv_heads);
+  std::vector<std::pair<int64_t, std::pair<int32_t, int32_t>>> tiles;  // keys, first row, rows
+  most_splits_[0] = most_splits_[1] = 0;
+  tiled_rows_ = 0;
+  for (const SeqRows& seq : step.seqs) {
+    if (step.rows.size() > kSplitTaskRows && seq.end - seq.begin >= kLeastTileRows) {
+      for (int32_t r = seq.begin; r < seq.end; r += at_once) {
+        const int32_t count = std::min(at_once, seq.end - r);
+        tiles.push_back({-(int64_t{seq.past} + r - seq.begin), {r, count}});
+      }
+      tiled_rows_ += static_cast<size_t>(seq.end - seq.begin);
+      continue;
+    }
+    for (int32_t r = seq.begin; r < seq.end; ++r) {
+      single_plan_.push_back(r);
+      const int32_t position = seq.past + r - seq.begin;
+      const int32_t splits = step.rows[static_cast<size_t>(r)].sees_until / kSplit + 1;
+      most_splits_[1] = std::max(most_splits_[1], splits);
+      most_splits_[0] = std::max(most_splits_[0], splits - std::max(0, position - config_.window + 1) / kSplit);
+    }
+  }
+  std::stable_sort(tiles.begin(), tiles.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (size_t first = 0, turn = 0; first < tiles.size(); first += multiprocessors_, ++turn) {
+    const size_t end = std::min<size_t>(first + multiprocessors_, tiles.size());
+    for (size_t i = first; i < end; ++i) {
+      const auto& tile = tiles[turn % 2 == 0 ? i : first + end - 1 - i].second;
+      tile_plan_.push_back(tile.first);
+      tile_plan_.push_back(tile.second);
+    }
+  }
+}
+
+// Attention, with what comes before it (norms of heads, rope, the cache) and after it (rounding).
+void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& attended) {
+  const size_t kind = layer.global ? 1 : 0;
+  const auto E = static_cast<size_t>(config_.head_size);
+  AttentionParams p{};
+  p.qkv = at<float>(qkv_);
+  p.k_cache = k_cache_[index];
+  p.v_cache = v_cache_[index];
+  p.rows = rows_;
+  p.pages = pages_[kind];
+  p.begin = page_begin_[kind];
+  p.count = page_count_[kind];
+  p.out = at<float>(attention_);
+  p.heads = config_.heads;
+  p.kv_heads = config_.kv_heads;
+  p.head_size = config_.head_size;
+  p.window = config_.window;
+  p.global = layer.global ? 1 : 0;
+  const size_t part = config_.heads * (E + 2) * sizeof(float);
+  const auto splits = static_cast<size_t>(most_splits_[kind]);
+  p.splits = splits > 1 && single_count_ * splits * part <= partials_.bytes() ? most_splits_[kind] : 0;
+  p.partials = reinterpret_cast<float*>(partials_.data());
+  p.rounded = attended;
+  p.round = tile_count_ == 0 && attended.columns % kTileColumns == 0 ? 1 : 0;
+  HeadsParams heads{};
+  heads.qkv = at<float>(qkv_);
+  heads.q_norm = layer.q_norm;
+  heads.k_norm = layer.k_norm;
+  const size_t angles = static_cast<size_t>(round_up(plan_.max_rows, 16)) * (E / 2);
+  heads.cosines = at<float>(rope_) + 2 * kind * angles;
+  heads.sines = at<float>(rope_) + (2 * kind + 1) * angles;
+  heads.k_cache = k_cache_[index];
+  heads.v_cache = v_cache_[index];
+  heads.rows = rows_;
+  heads.pages = pages_[kind];
+  heads.begin = page_begin_[kind];
+  heads.count = page_count_[kind];
+  heads.heads = config_.heads;
+  heads.kv_heads = config_.kv_heads;
+  heads.head_size = config_.head_size;
+  heads.query_scale = config_.query_scale;
+  heads.epsilon = config_.norm_epsilon;
+  const int32_t group = config_.heads / config_.kv_heads;
+  const Device::Kernel together = group == 2 ? kernels_.attend_heads_2 : group == 4 ? kernels_.attend_heads_4 : nullptr;
+  launch(kernels_.prepare_heads, heads, static_cast<uint32_t>(single_count_ + tiled_rows_), 1, 1,
+         static_cast<uint32_t>(std::min(16, config_.heads + config_.kv_heads)) * 32, 0, true);
+  const auto H = static_cast<uint32_t>(config_.heads);
+  if (tile_count_ != 0) {
+    p.items = tiles_;
+    if (const auto kernel = fast_attention(); kernel != nullptr) {
+      launch(kernel, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1, kFastThreads,
+             static_cast<size_t>(attend_fast_bytes(config_.head_size, attention_pieces_)));
+    } else {
+      launch(kernels_.attend_tiles, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1,
+             256, (kQueryRows * (E + 4 + kSplit + 4 + 8) + 16 * 32 * 20) * sizeof(float));
+    }
+  }
+  if (single_count_ != 0) {
+    const auto singles = static_cast<uint32_t>(single_count_);
+    p.items = single_rows_;
+    const auto parts = static_cast<uint32_t>(std::max(1, p.splits));
+    // Alone on a multiprocessor a block for one head is as quick as can be; with many of them keys and values are read once for all.
+    if (together != nullptr && single_count_ * static_cast<size_t>(config_.kv_heads) * parts > kTogetherBlocks) {
+      const size_t floats = static_cast<size_t>(group) * (E + kSplit + 8 + 8 * E) + 8;
+      launch(together, p, singles, static_cast<uint32_t>(config_.kv_heads), parts, 256, floats * sizeof(float), true);
+    } else {
+      launch(kernels_.attend_splits, p, singles, H, parts, 256, (E + kSplit + 16 + 8 * E) * sizeof(float), true);
+    }
+    if (p.splits != 0) launch(kernels_.combine_splits, p, singles, H, 1, 256, 0, true);
+  }
+  if (p.round == 0) {
+    round_step({p.out, attended}, has_minima(layer.attn_out.matrix), static_cast<int64_t>(single_count_ + tiled_rows_));
+  }
+}
+
+}  // namespace carat::cuda
