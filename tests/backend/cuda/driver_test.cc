@@ -108,7 +108,7 @@ TEST(Driver, AStepThatFindsNoMemoryFailsAlone) {
   FakeDriver& driver = test::fake_driver();
   const auto backend = open();
   driver.allocations_until_none = 0;
-  EXPECT_EQ(outcomes(*backend), (std::vector<std::string>(2, "no 1 KiB of pinned memory can be had")));
+  EXPECT_EQ(outcomes(*backend), (std::vector<std::string>(2, "no 3 KiB of pinned memory can be had")));
   driver.allocations_until_none = 1;  // for the keys of one step, but then none on the device
   EXPECT_EQ(outcomes(*backend)[0], "carat needs 1 MiB of device memory for a step; 1024 of 1024 MiB are free");
   driver.allocations_until_none = -1;
