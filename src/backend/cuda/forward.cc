@@ -116,6 +116,7 @@ Status Forward::reserve(const KvPlan& plan) {
   }
   kv_ = {};
   CARAT_TRY(kv_, DeviceMemory::allocate(device_, cache.bytes(), "the KV cache"));
+  device_.fill(kv_.data(), 0, kv_.bytes());  // keys that nobody has written are read, though not used
   k_cache_.clear();
   v_cache_.clear();
   for (size_t i = 0; i < weights_.layers.size(); ++i) {

@@ -159,7 +159,7 @@ int32_t Forward::most_splits(int32_t outputs, int64_t rows) const {
 int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
                               int32_t most_splits, const Rounded* gated) {
   constexpr double kShortCost = 0.58;  // of a block of 128 rows, in blocks of 256
-  constexpr int32_t kLeastStages = 6;  // of a part
+  constexpr int32_t kLeastStages = 3;  // of a part
   auto p = placed<HalfGemmParams>(part, out, out_stride, rows);
   p.x = reinterpret_cast<const uint16_t*>(x.pieces);
   p.x_groups = core_groups(x.rows16);
@@ -169,20 +169,26 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
   p.stages = 2 * part.matrix.chunks;
   p.passes = x.core_planes;
   p.outputs = part.matrix.rows;
-  p.splits = std::max(1, std::min(most_splits, p.stages * p.passes / kLeastStages));
+  p.splits = std::max(1, std::min(most_splits, p.stages / kLeastStages));
   p.output_tiles = div_ceil(part.matrix.groups, kHalfGroups);
   const auto turns = [&](int32_t tall) {
     return div_ceil<int64_t>(div_ceil<int64_t>(rows, tall) * p.output_tiles, int64_t{multiprocessors_});
   };
   const bool tall =
       p.splits == 1 && static_cast<double>(turns(kWideRows)) <= kShortCost * static_cast<double>(turns(kShortRows));
-  const int32_t of_block = tall ? kWideRows : kShortRows;
+  const int32_t of_block = rows <= kFewCoreRows ? kFewCoreRows : tall ? kWideRows : kShortRows;
   p.row_tiles = static_cast<int32_t>(div_ceil<int64_t>(rows, of_block));
   if (gated != nullptr) p.gated = *gated;
-  const Device::Kernel kernel = gated != nullptr ? (tall ? kernels_.core_gated_256 : kernels_.core_gated_128)
-                                                 : (tall ? kernels_.core_text_256 : kernels_.core_text_128);
-  const auto blocks = static_cast<uint32_t>(p.row_tiles * p.output_tiles * p.splits);
-  launch(kernel, p, std::min(blocks, multiprocessors_), 1, 1, kWideThreads, static_cast<size_t>(wide_bytes(of_block)));
+  const bool gate = gated != nullptr;
+  const auto blocks = std::min(static_cast<uint32_t>(p.row_tiles * p.output_tiles * p.splits), multiprocessors_);
+  if (of_block == kWideRows) {
+    launch(gate ? kernels_.core_gated_256 : kernels_.core_text_256, p, blocks, 1, 1, kWideThreads,
+           static_cast<size_t>(wide_bytes(of_block)));
+    return p.splits;
+  }
+  const Device::Kernel kernel = of_block == kShortRows ? (gate ? kernels_.core_gated_128 : kernels_.core_text_128)
+                                                       : (gate ? kernels_.core_gated_64 : kernels_.core_text_64);
+  launch(kernel, p, blocks, 1, 1, kWideThreads, static_cast<size_t>(short_bytes(of_block)), true);
   return p.splits;
 }
 

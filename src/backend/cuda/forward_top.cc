@@ -54,7 +54,7 @@ Status Forward::prepare_top() {
   landed_bytes_ = layout.bytes() - landed;
   drawn_ = reinterpret_cast<int32_t*>(base + drawn);
   slots_ = reinterpret_cast<int32_t*>(base + slots);
-  device_.fill(draw_.per_row, 0, 4 * kRows * sizeof(double));
+  device_.fill(base, 0, layout.bytes());  // tables come to the host whole, with rows that found less
   return {};
 }
 

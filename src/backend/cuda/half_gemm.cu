@@ -172,8 +172,6 @@ CARAT_HALF_KERNELS(kHeads)
 #undef CARAT_HALF_KERNELS
 
 CARAT_KERNEL(core_text_256, HalfGemmParams, kWideThreads, 1) { half_wide<HalfKind::kText, true, 2>(p); }
-CARAT_KERNEL(core_text_128, HalfGemmParams, kWideThreads, 1) { half_wide<HalfKind::kText, true, 1>(p); }
 CARAT_KERNEL(core_gated_256, HalfGemmParams, kWideThreads, 1) { half_wide<HalfKind::kGated, true, 2>(p); }
-CARAT_KERNEL(core_gated_128, HalfGemmParams, kWideThreads, 1) { half_wide<HalfKind::kGated, true, 1>(p); }
 
 }  // namespace carat::cuda

@@ -24,12 +24,20 @@ inline constexpr int kVisionOctets =
     5;  // of 8 columns that a lane holds of a row: up to 1,280 columns; SigLIP's have 1,152
 
 // Blocks of eight warps that multiply and four that copy (sm_90), or of four warps that do both.
-inline constexpr int kWideThreads = 384, kWideRows = 256,
-                     kShortRows = 128;  // rows: of a block, where there are many or few
+inline constexpr int kWideThreads = 384, kWideRows = 256, kShortRows = 128,
+                     kFewCoreRows = 64;  // rows of a block: where there are many, few, fewer
 inline constexpr int kNarrowThreads = 128, kNarrowStages = 2, kNarrowRows = 128;
 constexpr int half_stage_bytes(int rows) { return (rows + kHalfOutputs) * kHalfColumns * 2; }
 constexpr int wide_stages(int rows) { return rows == kWideRows ? 4 : 6; }
 constexpr int wide_bytes(int rows) { return wide_stages(rows) * half_stage_bytes(rows) + 128; }
+// Of blocks of 64 or 128 rows (core_short.cu): both pieces of all rows and the weights, and where 64 rows have two sums.
+constexpr int short_piece_bytes(int rows) { return rows * kHalfColumns * 2; }
+constexpr int short_stage_bytes(int rows) { return 2 * short_piece_bytes(rows) + kHalfOutputs * kHalfColumns * 2; }
+constexpr int short_stages(int rows) { return rows == 64 ? 5 : 4; }
+constexpr int short_sums_bytes(int rows) { return rows == 64 ? 64 * kHalfOutputs * 4 : 0; }
+constexpr int short_bytes(int rows) {
+  return short_stages(rows) * short_stage_bytes(rows) + short_sums_bytes(rows) + 128;
+}
 
 struct Halves {
   uint16_t* data;
@@ -164,11 +172,13 @@ struct VisionAttendParams {
   X(vision_wide_1, VisionAttendParams)     \
   X(vision_wide_2, VisionAttendParams)
 
-// And those of the text model: bf16, blocks of 256 or of 128 rows.
+// And those of the text model: bf16, blocks of 256, 128 or 64 rows.
 #define CARAT_CUDA_CORE_KERNELS(X)  \
   X(core_text_256, HalfGemmParams)  \
   X(core_text_128, HalfGemmParams)  \
+  X(core_text_64, HalfGemmParams)   \
   X(core_gated_256, HalfGemmParams) \
-  X(core_gated_128, HalfGemmParams)
+  X(core_gated_128, HalfGemmParams) \
+  X(core_gated_64, HalfGemmParams)
 
 }  // namespace carat::cuda

@@ -11,6 +11,7 @@
 #include "backend/cuda/attend_tiles.cu"
 #include "backend/cuda/attention.cu"
 #include "backend/cuda/bandwidth.cu"
+#include "backend/cuda/core_short.cu"
 #include "backend/cuda/decode.cu"
 #include "backend/cuda/decode_one.cu"
 #include "backend/cuda/draw.cu"

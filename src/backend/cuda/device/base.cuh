@@ -23,6 +23,9 @@ using uint64_t = unsigned long long;
 // CARAT_KERNEL(name, parameter struct, largest block, blocks a multiprocessor should hold)
 #define CARAT_KERNEL(name, Params, threads, blocks) \
   extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ Params p)
+// Of so many registers a thread at most, so that another kernel's block has room beside one of its own.
+#define CARAT_KERNEL_BESIDE(name, Params, registers) \
+  extern "C" __global__ void __maxnreg__(registers) name(const __grid_constant__ Params p)
 #define CARAT_UNROLL _Pragma("unroll")
 #define CARAT_UNROLL_8 _Pragma("unroll 8")
 #define CARAT_UNROLL_1 _Pragma("unroll 1")
