@@ -58,7 +58,7 @@ Status Forward::prepare_decode() {
     return forms;
   };
   std::vector<DecodeLayer> layers;
-  int32_t x_bytes[2] = {}, slot_bytes = 0;
+  int32_t x_bytes[3] = {}, slot_bytes = 0;
   bool fits = F % 32 == 0 && H / K <= 4;
   const auto needs = [&](size_t place, size_t columns, int32_t forms) {
     const auto chunks = static_cast<int>(div_ceil<size_t>(columns, kTileColumns));
@@ -87,8 +87,8 @@ Status Forward::prepare_decode() {
     to.rounded[1] = reads({&from.attn_out, 1});
     to.rounded[2] = reads({&from.down, 1});
     needs(0, D, to.rounded[0]);
-    needs(0, H * E, to.rounded[1]);
-    needs(1, F, to.rounded[2]);
+    needs(1, H * E, to.rounded[1]);
+    needs(2, F, to.rounded[2]);
     fits = fits && reads(from.gate_up) != 3;
     for (const auto& [parts, count, unit] : stages_of(to)) {
       fits = fits && parts[0].matrix.chunks * count * unit <= kPartItems;
@@ -190,7 +190,7 @@ Status Forward::prepare_decode() {
   p.score_stride = static_cast<int32_t>(positions);
   p.split_stride = static_cast<int32_t>(splits);
   p.slot = -1;
-  for (size_t i = 0; i < 2; ++i) p.x_bytes[i] = x_bytes[i];
+  for (size_t i = 0; i < 3; ++i) p.x_bytes[i] = x_bytes[i];
   p.slot_bytes = slot_bytes;
   p.depth = depth;
   p.at_once_head = depth;
@@ -204,7 +204,7 @@ Status Forward::prepare_decode() {
   return {};
 }
 
-// The order in which the kernel's loops come to them. A block's groups of a part lie one after the other.
+// The order in which the kernel's loops come to them: pairs of groups, runs of chunks.
 Forward::DecodePieces Forward::order_pieces(std::span<const DecodeLayer> layers) const {
   DecodePieces out;
   const auto grid = static_cast<int>(multiprocessors_);
@@ -218,13 +218,21 @@ Forward::DecodePieces Forward::order_pieces(std::span<const DecodeLayer> layers)
           const TileMatrix& m = parts[k].matrix;
           const DecodeShare share = decode_share(m.groups, unit, block, grid, k);
           more = more || share.slots > first + round;
-          const int tiles = std::max(0, std::min(round, share.slots - first)) * chunks;
-          const auto bytes = static_cast<uint64_t>(tile_format(m.type).tile_bytes());
-          const uint64_t begin = reinterpret_cast<uint64_t>(m.data) +
-                                 static_cast<uint64_t>(share.first + first) * static_cast<uint64_t>(chunks) * bytes;
-          for (int tile = 0; tile < tiles; tile += kPieceTiles) {
-            const auto now = static_cast<uint64_t>(std::min(kPieceTiles, tiles - tile));
-            out.pieces.push_back(now * bytes / 16 << 48 | (begin + static_cast<uint64_t>(tile) * bytes));
+          const int groups = std::max(0, std::min(round, share.slots - first));
+          const auto tile = static_cast<uint64_t>(tile_format(m.type).tile_bytes());
+          const auto at = [&](int group, int chunk) {
+            return reinterpret_cast<uint64_t>(m.data) +
+                   (static_cast<uint64_t>(share.first + first + group) * static_cast<uint64_t>(chunks) +
+                    static_cast<uint64_t>(chunk)) *
+                       tile;
+          };
+          for (int pair = 0; pair < groups; pair += 2) {
+            for (int chunk = 0; chunk < chunks; chunk += kSetWarps) {
+              const uint64_t size = static_cast<uint64_t>(std::min(kSetWarps, chunks - chunk)) * tile / 16 << 48;
+              const bool two = pair + 1 < groups;
+              out.pieces.push_back(size | at(pair, chunk) | (two ? 1u : 0u));
+              if (two) out.pieces.push_back(size | at(pair + 1, chunk));
+            }
           }
         }
       }

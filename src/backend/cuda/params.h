@@ -331,7 +331,8 @@ struct DecodeParams {
   const int32_t* pages[2];  // of the row's sequence
   const int32_t* page_count[2];
   // The pieces of weights that a block's producer brings, in order: [first_piece[block], first_piece[block + 1]), those of
-  // the head from head_piece[block]. An address below, bytes / 16 in the upper 16 bits.
+  // the head from head_piece[block]. An address below, bytes / 16 in the upper 16 bits. Odd: the next entry comes to the same
+  // place, behind it.
   const uint64_t* pieces;
   const uint32_t *first_piece, *head_piece;
   // What blocks tell each other: a float below, the epoch above. The epoch of a layer is `epoch` + its number.
@@ -346,7 +347,7 @@ struct DecodeParams {
   int32_t layer_count, width, ffn_width, heads, kv_heads, head_size, window, vocabulary, from_slot, image_row;
   int32_t slot;  // where the best token goes for later steps; -1: nowhere
   int32_t score_stride, split_stride;
-  int32_t x_bytes[2], slot_bytes, depth;  // of decode_layout
+  int32_t x_bytes[3], slot_bytes, depth;  // of decode_layout
   int32_t at_once_layers, at_once_head;   // pieces on their way
   float query_scale, embedding_scale, epsilon;
 };
@@ -358,14 +359,19 @@ constexpr int head_depth(TileType type) {
   return depth > 2 ? depth : 2;
 }
 
-// Warps of decode_row: those that compute (the first four of them prepare a product's input), and one that brings weights.
-inline constexpr int kWorkers = 9, kPreparing = 4;
-inline constexpr int kWorkerThreads = kWorkers * 32, kDecodeThreads = kWorkerThreads + 32;
-inline constexpr int kPieceTiles = kWorkers;  // of a piece of weights: one for each worker
+// Warps of decode_row: workers, which prepare a product's input and multiply; finishers, which sum what the workers leave, tell
+// it to the other blocks and know the norms; and one that brings weights. Workers are two sets of nine, a pair of one of each
+// for every ninth chunk of an input. Of a piece of weights each worker of one set multiplies two tiles: 16 outputs.
+inline constexpr int kSets = 2, kSetWarps = 9, kWorkers = kSets * kSetWarps, kFinishers = 4;
+inline constexpr int kWorkerThreads = kWorkers * 32, kComputingThreads = kWorkerThreads + kFinishers * 32;
+inline constexpr int kDecodeThreads = kComputingThreads + 32;
+inline constexpr int kPieceTiles = 2 * kSetWarps;
+inline constexpr int kAtOnceUnits = 4;  // pieces that a worker multiplies together
 inline constexpr int kPartItems = 512;  // segments of 8 outputs that a block holds at a time; there are two such places
 
-// A chunk of a product's input in shared memory: planes of its blocks (high, low: 64 bytes each), scales, sums of 16.
-inline constexpr int kRecordScales = 256, kRecordSums = 272, kRecordBytes = 304;
+// A chunk of a product's input in shared memory: two planes (high, low), scales, sums of 16. A plane as the lanes of an mma want
+// it: byte i of word 8 t + 2 b + h is column 16 h + 4 t + i of block b.
+inline constexpr int kRecordPlane = 144, kRecordScales = 288, kRecordSums = 304, kRecordBytes = 336;
 // Bytes of an input of so many chunks, in the forms of DecodeLayer::rounded.
 constexpr int decode_input_bytes(int chunks, int forms) {
   return chunks * ((forms & 1) * kRecordBytes + (forms >> 1) * kTileColumns * 4);
@@ -374,6 +380,7 @@ constexpr int decode_input_bytes(int chunks, int forms) {
 // Of its attention: quarters of scores, then weights and values by groups of 32 keys, for all heads of a kv head (four at most).
 inline constexpr int kQuartersBytes = 2048, kValuesBytes = 5120;
 constexpr int decode_attention_bytes(int heads_of_kv) { return kQuartersBytes + (heads_of_kv + 1) * kValuesBytes; }
+inline constexpr int kFewValuesBytes = 20 * 528;  // of values that a block brings where a row sees few keys, beside down's input
 
 // Which groups of 8 outputs of a part a block computes: units of neighbours, one after the other. Part `turn` of a stage begins
 // with another block, so that parts with fewer units than blocks do not all fall on the same ones.
@@ -387,7 +394,8 @@ constexpr DecodeShare decode_share(int groups, int unit, int block, int blocks, 
 }
 // Groups of each part that a block computes at a time.
 constexpr int decode_round(int chunks, int parts, int unit) {
-  const int slots = kPartItems / (chunks * parts) / unit * unit;
+  const int step = unit > 2 ? unit : 2;
+  const int slots = kPartItems / (chunks * parts) / step * step;
   return slots > unit ? slots : unit;
 }
 // A stage's shares of a block: divisions, which it does once a layer, aside.
@@ -395,32 +403,38 @@ struct DecodeShares {
   DecodeShare of[3];
   int round;
 };
+struct DecodeHead {
+  DecodePart part;
+  DecodeShares shares;
+};
 // The unit of gate_up: what 32 neighbours between gate and down need.
 constexpr int decode_gated_unit(int parts) { return parts == 1 ? 8 : 4; }
 
 // Shared memory of decode_row, in bytes.
 struct DecodeLayout {
-  int arrivals, angles, scratch, gated, since, layers, parts, heads, attention, hidden, y, x[2], slots, bytes;
+  int arrivals, angles, scratch, gated, since, layers, parts, heads, attention, hidden, copy, x[3], slots, bytes;
 };
 inline constexpr int kMostPieces = 32;
+inline constexpr int kScratchBytes = (2 * kRowThreads + 16) * 4;  // partial sums of two norms, two factors; eight zeros
 constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, const int32_t* x_bytes, int slot_bytes,
                                      int depth) {
   const auto after = [](int at, int bytes) { return at + (bytes + 127) / 128 * 128; };
   DecodeLayout l{};
   l.arrivals = 0;
-  l.scratch = after(l.arrivals, 2 * kMostPieces * 8);
-  l.gated = after(l.scratch, 2 * kRowThreads * 4);
-  l.since = after(l.gated, kWorkers * 32 * 4);
+  l.scratch = after(l.arrivals, (2 * kMostPieces + 4) * 8);
+  l.gated = after(l.scratch, kScratchBytes);
+  l.since = after(l.gated, kFinishers * 32 * 4);
   l.layers = after(l.since, 128);
-  l.parts = after(l.layers, 3 * static_cast<int>(sizeof(DecodeLayer) + 4 * sizeof(DecodeShares)));
+  l.parts = after(l.layers, 3 * static_cast<int>(sizeof(DecodeLayer) + 4 * sizeof(DecodeShares)) + static_cast<int>(sizeof(DecodeHead)));
   l.angles = after(l.parts, 2 * kPartItems * 32);
   l.heads = after(l.angles, head_size * 8);
   l.attention = after(l.heads, (heads_of_kv + 2) * head_size * 4);
   l.hidden = after(l.attention, decode_attention_bytes(heads_of_kv));
-  l.y = after(l.hidden, width * 4);
-  l.x[0] = after(l.y, width * 4);
+  l.copy = after(l.hidden, width * 4);
+  l.x[0] = after(l.copy, width * 4);
   l.x[1] = after(l.x[0], x_bytes[0]);
-  l.slots = after(l.x[1], x_bytes[1]);
+  l.x[2] = after(l.x[1], x_bytes[1]);
+  l.slots = after(l.x[2], x_bytes[2] > kFewValuesBytes ? x_bytes[2] : kFewValuesBytes);
   l.bytes = after(l.slots, depth * slot_bytes);
   return l;
 }

@@ -6,8 +6,8 @@
 
 namespace carat::cuda {
 
-inline constexpr int kValueWarps = kWorkers - kPreparing;  // warps 4 .. 8
-inline constexpr int kGroupsEach = 4, kFewGroups = kGroupsEach * kValueWarps;  // of 32 keys, whose scores they hear at once
+inline constexpr int kFirstValueWarp = 4, kValueWarps = 10;
+inline constexpr int kGroupsEach = 2, kFewGroups = kGroupsEach * kValueWarps;  // of 32 keys, whose scores they hear at once
 inline constexpr int kScoreWarps = 8;                      // for all heads of a kv head
 inline constexpr int kValueColumns = 8;                    // of a head, that a block finishes
 
@@ -160,7 +160,7 @@ CARAT_DEVICE void decode_scores(const Decode& d, const DecodeLayer& layer, const
   }
 }
 
-// Eight columns of a head, all keys: by warps 4 .. 8. `memory`: what ValueMemory says.
+// Eight columns of a head, all keys: by ten warps. `memory`: what ValueMemory says.
 struct ValueMemory {
   float* weights;  // [kFewGroups][32]
   float* grouped;  // [kFewGroups][8]
@@ -169,21 +169,22 @@ struct ValueMemory {
   uint8_t* values;  // [kFewGroups][32 keys][16 bytes], 16 bytes between groups
 };
 inline constexpr int kValueGroupBytes = 32 * 16 + 16;
+static_assert(kFewGroups * kValueGroupBytes == kFewValuesBytes, "their place");
 template <int kShape>
 CARAT_DEVICE void decode_few_values(const Decode& d, const DecodeLayer& layer, const DecodeKeys& keys, uint32_t epoch,
                                     const ValueMemory& m) {
   const DecodeParams& p = d.p;
   using S = Sizes<kShape>;
   const int E = S::head_size(p), heads = S::heads(p), kv_heads = S::kv_heads(p);
-  const int lane = lane_index(), team_warp = warp_index() - kPreparing;
-  if (team_warp < 0) return;
+  const int lane = lane_index(), team_warp = warp_index() - kFirstValueWarp;
+  if (team_warp < 0 || team_warp >= kValueWarps) return;
   constexpr int kTeam = kValueWarps * 32;
   const int group = heads / kv_heads, pieces = E / kValueColumns, grid = static_cast<int>(gridDim.x);
   const int first_group = keys.first_group(), groups = keys.groups(), position = keys.position;
   const int first_split = keys.first_key / kSplit, splits = keys.splits();
   CARAT_UNROLL_1 for (int task = grid - 1 - static_cast<int>(blockIdx.x); task < heads * pieces; task += grid) {
     const int head = task / pieces, kv_head = head / group, column0 = task % pieces * kValueColumns;
-    // A lane's keys: one of each fifth group. Their values first: they need no score.
+    // A lane's keys: one of each tenth group. Their values first: they need no score.
     Words4 v[kGroupsEach];
     float score[kGroupsEach] = {};
     bool visible[kGroupsEach];

@@ -1,191 +1,210 @@
-// Products of decode_row: a block's segments of a stage, tile by tile from the ring, and what becomes of their sums.
+// Products of decode_row: a block's segments of a stage, piece by piece from the ring, and what becomes of their sums.
 #pragma once
 
 #include "backend/cuda/device/decode.cuh"
 
 namespace carat::cuda {
 
-// What a lane (block b, row r of a tile) multiplies its 32 weights with; it stays in registers as long as the chunk does.
-template <TileType kType>
-struct LaneInput {
-  uint32_t high[8], low[8];
-  float scale;
-  int sums[2], start;
-
-  CARAT_METHOD void load_of(const uint8_t* record, int lane) {
-    constexpr TileFormat kFormat = tile_format(kType);
-    const int b = lane >> 3;
-    const auto* planes = reinterpret_cast<const Words4*>(record + b * 64);
-    const Words4 v[4] = {planes[0], planes[1], planes[2], planes[3]};
-    CARAT_UNROLL for (int i = 0; i < 2; ++i) {
-      high[4 * i] = v[i].x, high[4 * i + 1] = v[i].y, high[4 * i + 2] = v[i].z, high[4 * i + 3] = v[i].w;
-      low[4 * i] = v[2 + i].x, low[4 * i + 1] = v[2 + i].y, low[4 * i + 2] = v[2 + i].z, low[4 * i + 3] = v[2 + i].w;
-    }
-    scale = reinterpret_cast<const float*>(record + kRecordScales)[b];
-    const auto* of_16 = reinterpret_cast<const int32_t*>(record + kRecordSums) + 2 * b;
-    sums[0] = kFormat.subs == 1 ? of_16[0] + of_16[1] : of_16[0];
-    sums[1] = kFormat.subs == 1 ? 0 : of_16[1];
-    start = -kFormat.offset * sums[0];
-  }
-};
-
-// A warp's segment of a tile in shared memory: lanes 24..31 end with that of row lane - 24.
-template <TileType kType>
-CARAT_DEVICE float segment_of_lanes(const uint8_t* tile, const LaneInput<kType>& x, int lane) {
-  constexpr TileFormat kFormat = tile_format(kType);
-  LaneWeights<kType, true> w;
-  w.load(tile, lane);
-  constexpr int kSecond = kFormat.subs - 1;
-  int of_high[2][2] = {}, of_low[2][2] = {};
-  of_low[0][0] = x.start;
-  if constexpr (kFormat.subs == 2) of_low[1][1] = -kFormat.offset * x.sums[1];
-  CARAT_UNROLL for (int j = 0; j < 4; ++j) {
-    of_high[0][0] = dot4(w.words[j].low, x.high[j], of_high[0][0]);
-    of_low[0][0] = dot4(w.words[j].low, x.low[j], of_low[0][0]);
-    of_high[kSecond][1] = dot4(w.words[j].high, x.high[4 + j], of_high[kSecond][1]);
-    of_low[kSecond][1] = dot4(w.words[j].high, x.low[4 + j], of_low[kSecond][1]);
-  }
-  int isum[2];
-  isum[0] = (of_high[0][0] + of_high[0][1]) * 128 + (of_low[0][0] + of_low[0][1]);
-  isum[1] = of_high[1][1] * 128 + of_low[1][1];
-  // The blocks' chain goes from lane to lane; what lanes compute out of turn is overwritten before anybody reads it.
-  float value = block_step<kType>(0.0f, isum, x.sums, w.scales, x.scale);
-  CARAT_UNROLL for (int step = 1; step < kTileBlocks; ++step) {
-    value = block_step<kType>(from_lane_below(value, 8), isum, x.sums, w.scales, x.scale);
-  }
-  return value;
-}
-
-// A block's segments of one part of a stage, into part[item][8], item = slot * chunks + chunk; a warp has every ninth. `own`: a
-// warp's chunks are those that it wrote itself.
+// A block's segments of one part of a stage, into part[group * chunks + chunk][8]. A unit is a pair of groups (the last one may
+// be alone) and a run of nine chunks: a piece of the ring, the groups one behind the other. The sets of workers take units in
+// turns, a worker its chunk of each.
+//   Weights are A of an mma: 16 rows, those of both groups. Of B's eight columns two are the planes of an activation; a
+// worker's four units have two each and zeros elsewhere, so that their sums come side by side: lane 4 g + t ends with row g of
+// both groups of unit t.
 struct PartItems {
   WeightRing& ring;
   const DecodeInput& x;
-  int count;
+  int groups;
   float* part;
+  const uint8_t* zeros;
+
+  // Where a set's next unit is.
+  struct Place {
+    WeightRing ring;
+    int unit, pair, run;
+  };
+  struct Counts {
+    int runs, units;
+  };
+  CARAT_METHOD void pass(Place& at, const Counts& of) const {  // one unit further
+    at.ring.step();
+    ++at.unit;
+    if (++at.run == of.runs) {
+      at.run = 0;
+      ++at.pair;
+    }
+  }
+  CARAT_METHOD void pass_two(Place& at, const Counts& of) const {
+    pass(at, of);
+    if (at.unit < of.units) pass(at, of);
+    else ++at.unit;
+  }
 
   template <TileType kType>
   CARAT_METHOD void run() const {
-    constexpr TileFormat kFormat = tile_format(kType);
-    const int warp = warp_index(), lane = lane_index(), chunks = x.chunks;
-    const auto within = [&](int of) {  // of % chunks, which is seldom far
-      while (of >= chunks) of -= chunks;
-      return of;
-    };
-    const int offset = warp * kFormat.tile_bytes(), advance = within(kWorkers);
-    const int pieces = (count + kPieceTiles - 1) / kPieceTiles;
-    WeightRing mine = ring;
-    int chunk = within(warp), item = warp;
-    const auto after = [&](int of) { return of + advance >= chunks ? of + advance - chunks : of + advance; };
-    const auto keep = [&](float value, int at) {
-      if (lane >= 24) part[at * 8 + lane - 24] = value;
-    };
-    if constexpr (kFormat.quantised()) {
-      LaneInput<kType> now, later;
-      now.load_of(x.records + chunk * kRecordBytes, lane);
-      int piece = 0;
-      CARAT_UNROLL_1 for (; piece + 1 < pieces; piece += 2) {  // two at a time: neither waits for its own
-        const int chunk1 = after(chunk);
-        later = now;
-        if (advance != 0) later.load_of(x.records + chunk1 * kRecordBytes, lane);
-        const int slot0 = mine.slot;
-        const uint8_t* tile0 = mine.wait() + offset;
-        mine.step();
-        const int slot1 = mine.slot;
-        const uint8_t* tile1 = mine.wait() + offset;
-        mine.step();
-        if (item + kWorkers < count) {
-          const float value0 = segment_of_lanes<kType>(tile0, now, lane), value1 = segment_of_lanes<kType>(tile1, later, lane);
-          keep(value0, item);
-          keep(value1, item + kWorkers);
-        } else {
-          keep(segment_of_lanes<kType>(tile0, now, lane), item);
-        }
-        warp_barrier();
-        mine.done(slot0);
-        mine.done(slot1);
-        item += 2 * kWorkers;
-        chunk = after(chunk1);
-        if (advance != 0) now.load_of(x.records + chunk * kRecordBytes, lane);
-      }
-      if (piece < pieces) {
-        const int slot0 = mine.slot;
-        const uint8_t* tile = mine.wait() + offset;
-        mine.step();
-        if (item < count) keep(segment_of_lanes<kType>(tile, now, lane), item);
-        warp_barrier();
-        mine.done(slot0);
-      }
+    const Worker w = worker();
+    const Counts of{(x.chunks + kSetWarps - 1) / kSetWarps, (groups + 1) / 2 * ((x.chunks + kSetWarps - 1) / kSetWarps)};
+    Place at{ring, 0, 0, 0};
+    if (w.set == 1 && of.units > 0) pass(at, of);
+    if (w.set == 1 && of.units == 0) at.unit = 1;
+    if constexpr (tile_format(kType).quantised()) {
+      CARAT_UNROLL_1 while (at.unit < of.units) some_units<kType>(at, of, w);
     } else {
+      CARAT_UNROLL_1 while (at.unit < of.units) float_unit<kType>(at, of, w);
+    }
+    ring = at.ring;
+  }
+
+  template <TileType kType>
+  CARAT_METHOD void float_unit(Place& at, const Counts& of, const Worker& w) const {
+    constexpr int kBytes = tile_format(kType).tile_bytes();
+    const int chunk = at.run * kSetWarps + w.chunk, lane = lane_index(), slot = at.ring.slot;
+    const uint8_t* place = at.ring.wait();
+    if (chunk < x.chunks) {
       Rounded values{};
       values.values = x.values;
-      values.chunks = chunks;
-      CARAT_UNROLL_1 for (int piece = 0; piece < pieces; ++piece) {
-        const int slot0 = mine.slot;
-        const uint8_t* tile = mine.wait() + offset;
-        mine.step();
-        if (item < count) {
-          float value[1];
-          segment_of_rows<kType, 1, true>(tile, values, chunk, lane, value);
-          keep(value[0], item);
-        }
-        warp_barrier();
-        mine.done(slot0);
-        item += kWorkers;
-        chunk = after(chunk);
+      values.chunks = x.chunks;
+      const uint8_t* tile = place + w.chunk * kBytes;
+      const int behind = least(kSetWarps, x.chunks - at.run * kSetWarps) * kBytes;
+      float* to = part + (2 * at.pair * x.chunks + chunk) * 8;
+      float value[1];
+      segment_of_rows<kType, 1, true>(tile, values, chunk, lane, value);
+      if (lane >= 24) to[lane - 24] = value[0];
+      if (2 * at.pair + 1 < groups) {
+        segment_of_rows<kType, 1, true>(tile + behind, values, chunk, lane, value);
+        if (lane >= 24) to[x.chunks * 8 + lane - 24] = value[0];
       }
     }
-    ring = mine;
+    warp_barrier();
+    if (lane == 0) arrival_arrive(at.ring.empty(slot));
+    pass_two(at, of);
+  }
+
+  template <TileType kType>
+  CARAT_METHOD void some_units(Place& at, const Counts& of, const Worker& w) const {
+    constexpr TileFormat kFormat = tile_format(kType);
+    constexpr int kBytes = kFormat.tile_bytes(), kSubs = kFormat.subs;
+    const int lane = lane_index(), g = lane / 4, t = lane % 4, chunks = x.chunks;
+    const int most_at_once = at.ring.depth / 2;
+    int sums[kSubs][kTileBlocks][4] = {};
+    // Of unit t, which this lane ends with.
+    const uint8_t *tile = nullptr, *record = nullptr;
+    int behind = 0, item = 0, slot = 0, count = 0;
+    bool here = false, two = false;
+    CARAT_UNROLL for (int j = 0; j < kAtOnceUnits; ++j) {
+      if (at.unit >= of.units || j >= most_at_once) break;
+      const int chunk = at.run * kSetWarps + w.chunk;
+      const bool mine = t == j, inside = chunk < chunks, whole = 2 * at.pair + 1 < groups;
+      const uint8_t* place = at.ring.wait();  // also where a warp has no chunk of the run: it says that it is done with the piece
+      if (mine) {
+        slot = at.ring.slot;
+        here = inside;
+        two = whole;
+        item = 2 * at.pair * chunks + chunk;
+      }
+      if (inside) {
+        const uint8_t* of_chunk = x.records + chunk * kRecordBytes;
+        const uint8_t* planes = g / 2 == j ? of_chunk + (g & 1) * kRecordPlane + t * 32 : zeros;
+        const Words4 x0 = load<Words4>(planes), x1 = load<Words4>(planes + 16);
+        const uint32_t b[8] = {x0.x, x0.y, x0.z, x0.w, x1.x, x1.y, x1.z, x1.w};
+        const uint8_t* first = place + w.chunk * kBytes;
+        const int second = whole ? least(kSetWarps, chunks - at.run * kSetWarps) * kBytes : 0;
+        if (mine) {
+          tile = first;
+          behind = second;
+          record = of_chunk;
+        }
+        CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
+          const Words2 upper = tile_words<kType>(first, k, g, t), lower = tile_words<kType>(first + second, k, g, t);
+          if constexpr (kSubs == 1) {
+            const uint32_t a[4] = {upper.low, lower.low, upper.high, lower.high};
+            mma_k32(sums[0][k], a, b[2 * k], b[2 * k + 1]);
+          } else {
+            mma_k16(sums[0][k], upper.low, lower.low, b[2 * k]);
+            mma_k16(sums[kSubs - 1][k], upper.high, lower.high, b[2 * k + 1]);
+          }
+        }
+      }
+      ++count;
+      pass_two(at, of);
+    }
+    if (here) {
+      const auto* scales = reinterpret_cast<const float*>(record + kRecordScales);
+      const auto* of_16 = reinterpret_cast<const int32_t*>(record + kRecordSums);
+      float value[2] = {0.0f, 0.0f};
+      CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
+        const int of_block[2] = {kSubs == 1 ? of_16[2 * k] + of_16[2 * k + 1] : of_16[2 * k], of_16[2 * k + 1]};
+        CARAT_UNROLL for (int row = 0; row < 2; ++row) {
+          int isum[2] = {0, 0};
+          CARAT_UNROLL for (int sub = 0; sub < kSubs; ++sub) {
+            isum[sub] = sums[sub][k][2 * row] * 128 + sums[sub][k][2 * row + 1] - kFormat.offset * of_block[sub];
+          }
+          value[row] = block_step<kType>(value[row], isum, of_block, tile_scales<kType>(tile + row * behind, k, g), scales[k]);
+        }
+      }
+      part[item * 8 + g] = value[0];
+      if (two) part[(item + chunks) * 8 + g] = value[1];
+    }
+    warp_barrier();
+    if (lane < count) arrival_arrive(at.ring.empty(slot));
   }
 };
 
-CARAT_OUTLINE WeightRing any_part_items(TileType type, WeightRing ring, DecodeInput x, int count, float* part) {
-  for_type(type, PartItems{ring, x, count, part});
+CARAT_OUTLINE WeightRing any_part_items(TileType type, WeightRing ring, DecodeInput x, int groups, float* part, const uint8_t* zeros) {
+  for_type(type, PartItems{ring, x, groups, part, zeros});
   return ring;
 }
 // kOne: the type of all matrices, or kTileTypes.
 template <int kOne>
-CARAT_DEVICE void part_items(TileType type, WeightRing& ring, const DecodeInput& x, int count, float* part) {
+CARAT_DEVICE void part_items(TileType type, WeightRing& ring, const DecodeInput& x, int groups, float* part, const uint8_t* zeros) {
   if constexpr (kOne < kTileTypes) {
-    PartItems{ring, x, count, part}.template run<static_cast<TileType>(kOne)>();
+    PartItems{ring, x, groups, part, zeros}.template run<static_cast<TileType>(kOne)>();
   } else {
-    ring = any_part_items(type, ring, x, count, part);
+    ring = any_part_items(type, ring, x, groups, part, zeros);
   }
 }
 
-// The block's groups of a stage. take(i, share, first slot, slots, segments[slot][chunk][8]) is called for each part by the first
-// `takers` warps when its segments are there; the others go on.
-template <int kOne, class Take>
-CARAT_DEVICE void stage_product(WeightRing& ring, const DecodePart* parts, int count, const DecodeShares& shares, const DecodeInput& x,
-                                float* part, int takers, Take take) {
+// The block's groups of a stage, round by round: by the workers,
+template <int kOne>
+CARAT_DEVICE void multiply_stage(WeightRing& ring, const DecodePart* parts, int count, const DecodeShares& shares, const DecodeInput& x,
+                                 PartPlaces& places, const uint8_t* zeros) {
   bool more = true;
   CARAT_UNROLL_1 for (int first = 0; more; first += shares.round) {
     more = false;
-    int base = 0;
+    places.before();
+    float* part = places.place();
     CARAT_UNROLL_1 for (int i = 0; i < count; ++i) {
       const DecodeShare share = shares.of[i];
-      const int items = most(0, least(shares.round, share.slots - first)) * x.chunks;
+      const int groups = most(0, least(shares.round, share.slots - first));
       more = more || share.slots > first + shares.round;
-      part_items<kOne>(parts[i].matrix.type, ring, x, items, part + base * 8);
-      base += items;
+      if (groups == 0) continue;
+      part_items<kOne>(parts[i].matrix.type, ring, x, groups, part, zeros);
+      part += groups * x.chunks * 8;
     }
-    if (warp_index() >= takers && !more) {
-      team_arrive(kTeamTotals, kWorkerThreads);
-      continue;
-    }
-    team_barrier(kTeamTotals, kWorkerThreads);
-    base = 0;
-    if (warp_index() < takers) {
-      CARAT_UNROLL_1 for (int i = 0; i < count; ++i) {
-        const DecodeShare share = shares.of[i];
-        const int now = most(0, least(shares.round, share.slots - first));
-        take(i, share, first, now, part + base * 8);
-        base += now * x.chunks;
-      }
-    }
-    if (more) team_barrier(kTeamTotals, kWorkerThreads);
+    places.written();
   }
 }
+// by the finishers, who call take(i, share, first slot, slots, segments[slot][chunk][8]) for each part.
+template <class Take>
+CARAT_DEVICE void finish_stage(int count, const DecodeShares& shares, int chunks, PartPlaces& places, Take take) {
+  bool more = true;
+  CARAT_UNROLL_1 for (int first = 0; more; first += shares.round) {
+    more = false;
+    places.wait();
+    const float* part = places.place();
+    CARAT_UNROLL_1 for (int i = 0; i < count; ++i) {
+      const DecodeShare share = shares.of[i];
+      const int now = most(0, least(shares.round, share.slots - first));
+      more = more || share.slots > first + shares.round;
+      if (now == 0) continue;
+      take(i, share, first, now, part);
+      part += now * chunks * 8;
+    }
+    places.read();
+  }
+}
+
+CARAT_DEVICE int finisher_thread() { return thread_index() - kWorkerThreads; }
 
 // One output of a group: its segments in order.
 CARAT_DEVICE float total_of(const float* part, int chunks) {
@@ -203,12 +222,12 @@ struct TellOutputs {
   const DecodePart* parts;
   uint64_t* words;
   uint32_t epoch;
-  int chunks, threads;
+  int chunks;
   float factor;
   CARAT_METHOD void operator()(int i, const DecodeShare& share, int first, int now, const float* segments) const {
     const DecodePart& part = parts[i];
     const float own = own_factor(part, factor);
-    for (int t = thread_index(); t < now * 8; t += threads) {
+    for (int t = finisher_thread(); t < now * 8; t += kFinishers * 32) {
       const int group = share.first + first + t / 8;
       const float total = own * total_of(segments + t / 8 * chunks * 8 + t % 8, chunks);
       if (group * kTileRows + t % 8 < part.matrix.rows) {
@@ -224,7 +243,7 @@ struct TellGated {
   const Decode& d;
   const DecodeLayer& layer;
   uint32_t epoch;
-  int chunks, warps;
+  int chunks;
   float factor;
 
   CARAT_METHOD void operator()(int i, const DecodeShare& share, int first, int now, const float* segments) const {
@@ -234,13 +253,14 @@ struct TellGated {
     const int shift = parts == 1 ? 3 : 2, unit = 1 << shift, rounded = layer.rounded[2];  // decode_gated_unit
     const float* ups = parts == 1 ? segments + stride : segments + now * stride;
     const int step = parts == 1 ? 2 : 1;
-    for (int set = warp_index(); set < now >> shift; set += warps) {
+    const int warp = warp_index() - kWorkers;
+    for (int set = warp; set < now >> shift; set += kFinishers) {
       const int at = (set * unit + lane / 8 * step) * stride + row;
       const float gate = own * total_of(segments + at, chunks), up = own_up * total_of(ups + at, chunks);
       const float value = gelu(gate) * up;
       const int block = ((share.first + first) >> shift) + set;
       if ((rounded & 1) != 0) {
-        uint32_t* words = d.gated + warp_index() * 32;
+        uint32_t* words = d.gated + warp * 32;
         Rounded out{};
         out.planes = reinterpret_cast<uint8_t*>(words);
         out.scales = reinterpret_cast<float*>(words + 16);
@@ -265,7 +285,7 @@ struct TakeLogits {
   float factor;
   uint64_t* best;
   CARAT_METHOD void operator()(int, const DecodeShare& share, int first, int now, const float* segments) const {
-    for (int t = thread_index(); t < now * 8; t += kWorkerThreads) {
+    for (int t = finisher_thread(); t < now * 8; t += kFinishers * 32) {
       const int id = (share.first + first) * kTileRows + t;
       if (id >= p.vocabulary) continue;
       const float logit = factor * total_of(segments + t / 8 * chunks * 8 + t % 8, chunks);
@@ -276,11 +296,13 @@ struct TakeLogits {
   }
 };
 
-// What gate_up left, as the input of down. A warp brings every ninth chunk: those that it multiplies where their number is a
-// multiple of nine.
+// What gate_up left, as the input of down. A worker brings the chunks that it multiplies, where there is an even number of runs;
+// else a pair does.
 CARAT_DEVICE void take_gated(const DecodeParams& p, const DecodeInput& x, uint32_t epoch) {
-  const int lane = lane_index(), warp = warp_index(), filled = p.ffn_width / 32;
-  constexpr int kAtOnce = 6;
+  const int lane = lane_index(), filled = p.ffn_width / 32;
+  const Worker w = worker();
+  const int begin = w.set * kSetWarps + w.chunk;
+  constexpr int kAtOnce = 3;
   if (x.integers) {
     // Seven lanes a block, each with three of its 19 words; where they go is the same in every chunk.
     const auto* words = static_cast<const Words4*>(p.gated);
@@ -288,10 +310,12 @@ CARAT_DEVICE void take_gated(const DecodeParams& p, const DecodeInput& x, uint32
     int to[3];
     CARAT_UNROLL for (int j = 0; j < 3; ++j) {
       const int word = 3 * piece + j;
-      to[j] = word < 16 ? b * 64 + word * 4 : word == 16 ? kRecordScales + 4 * b : kRecordSums + 8 * b + 4 * (word - 17);
+      to[j] = word < 16    ? word / 8 * kRecordPlane + word % 4 * 32 + b * 8 + word % 8 / 4 * 4
+              : word == 16 ? kRecordScales + 4 * b
+                           : kRecordSums + 8 * b + 4 * (word - 17);
     }
     const int count = lane >= 28 ? 0 : piece < 6 ? 3 : 1;
-    CARAT_UNROLL_1 for (int first = warp; first < x.chunks; first += kAtOnce * kWorkers) {
+    CARAT_UNROLL_1 for (int first = begin; first < x.chunks; first += kAtOnce * kWorkers) {
       Words4 v[kAtOnce] = {};
       const auto block = [&](int k) { return (first + k * kWorkers) * kTileBlocks + b; };
       bool all;
@@ -314,7 +338,7 @@ CARAT_DEVICE void take_gated(const DecodeParams& p, const DecodeInput& x, uint32
     }
   }
   if (x.floats) {
-    CARAT_UNROLL_1 for (int chunk = warp; chunk < x.chunks; chunk += kWorkers) {
+    CARAT_UNROLL_1 for (int chunk = begin; chunk < x.chunks; chunk += kWorkers) {
       float value[kTileBlocks] = {};
       const auto column = [&](int k) { return chunk * kTileColumns + k * 32 + lane; };
       hear<kTileBlocks>(
@@ -322,10 +346,10 @@ CARAT_DEVICE void take_gated(const DecodeParams& p, const DecodeInput& x, uint32
       CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) x.values[column(k)] = value[k];
     }
   }
-  if (x.chunks % kWorkers == 0) {
+  if ((x.chunks + kSetWarps - 1) / kSetWarps % 2 == 0) {
     warp_barrier();
   } else {
-    team_barrier(kTeamReady, kWorkerThreads);
+    pair_barrier(w);
   }
 }
 
