@@ -363,7 +363,7 @@ Status Forward::begin(int half, const Step& step, std::span<const int32_t> token
     const bool greedy = head_too && !wanted.device_draws.empty() && wanted.device_draws[0].top_k == 0;
     const bool row = head_too && !greedy && !(wanted.draws.empty() && wanted.device_draws.empty());
     decode_.slot = greedy ? wanted.device_draws[0].slot : -1;
-    decode(row ? at<float>(logits_) : nullptr, head_too ? best_ : nullptr);
+    decode(step.seqs[0].past, row ? at<float>(logits_) : nullptr, head_too ? best_ : nullptr);
   } else {
     embed(rows);
     stage_done(Stage::kEmbed);

@@ -159,7 +159,7 @@ class Forward {
   Status prepare_decode();
   DecodePieces order_pieces(std::span<const DecodeLayer> layers) const;
   bool can_decode(const Step& step) const { return decode_shared_bytes_ != 0 && step.rows.size() == 1; }
-  void decode(float* logits, uint64_t* best);
+  void decode(int32_t position, float* logits, uint64_t* best);
   void charge_decode();
   void download_decoded();
   void take_decoded(bool head_too);
@@ -213,7 +213,7 @@ class Forward {
   size_t found_first_ = 0;                 // the row that lies first in logits_
   DeviceMemory decode_tables_, decode_memory_;
   DecodeParams decode_{};
-  Device::Kernel decode_kernel_ = nullptr;
+  Device::Kernel decode_kernel_[2] = {};  // for few keys, for any
   size_t decode_shared_bytes_ = 0;  // 0: the model does not fit the kernel
   int blocks_ = 0;                  // asked for
   uint32_t multiprocessors_ = 1;

@@ -75,7 +75,7 @@ Status Forward::prepare_decode() {
     to.k_norm = from.k_norm;
     to.post_attn_norm = from.post_attn_norm;
     to.ffn_norm = from.ffn_norm;
-    to.post_ffn_norm = from.post_ffn_norm;
+    to.norm_before = i == 0 ? nullptr : weights_.layers[i - 1].post_ffn_norm;
     for (const ProductPart& one : from.qkv) to.qkv[to.qkv_parts++] = part(one);
     for (const ProductPart& one : from.gate_up) to.gate_up[to.gate_up_parts++] = part(one);
     to.attn_out = part(from.attn_out);
@@ -153,14 +153,20 @@ Status Forward::prepare_decode() {
     p.first_piece = reinterpret_cast<const uint32_t*>(base + first_at);
     p.head_piece = reinterpret_cast<const uint32_t*>(base + head_at);
     const bool is_1b = D == 1152 && F == 6912 && H == 4 && K == 1 && E == 256;
-    decode_kernel_ = is_1b ? kernels_.decode_row_1b : kernels_.decode_row;
+    decode_kernel_[0] = decode_kernel_[1] = is_1b ? kernels_.decode_row_1b : kernels_.decode_row;
     const int32_t type = only_type(layers, weights_.head);
-    if (is_1b && type == static_cast<int32_t>(TileType::kQ4_0)) decode_kernel_ = kernels_.decode_row_1b_Q4_0;
-    if (is_1b && type == static_cast<int32_t>(TileType::kQ8_0)) decode_kernel_ = kernels_.decode_row_1b_Q8_0;
-    if (is_1b && type == static_cast<int32_t>(TileType::kBF16)) decode_kernel_ = kernels_.decode_row_1b_BF16;
+    const auto take = [&](TileType of, Device::Kernel few, Device::Kernel deep) {
+      if (!is_1b || type != static_cast<int32_t>(of)) return;
+      decode_kernel_[0] = few;
+      decode_kernel_[1] = deep;
+    };
+    take(TileType::kQ4_0, kernels_.decode_row_1b_Q4_0, kernels_.decode_deep_1b_Q4_0);
+    take(TileType::kQ8_0, kernels_.decode_row_1b_Q8_0, kernels_.decode_deep_1b_Q8_0);
+    take(TileType::kBF16, kernels_.decode_row_1b_BF16, kernels_.decode_deep_1b_BF16);
   }
   p.embedding = weights_.embedding;
   p.head = weights_.head;
+  p.last_norm = weights_.layers.back().post_ffn_norm;
   p.final_norm = weights_.final_norm;
   for (size_t kind = 0; kind < 2; ++kind) p.frequencies[kind] = weights_.frequencies[kind];
   p.qkv = words(qkv);
@@ -190,8 +196,10 @@ Status Forward::prepare_decode() {
   p.score_stride = static_cast<int32_t>(positions);
   p.split_stride = static_cast<int32_t>(splits);
   p.slot = -1;
-  for (size_t i = 0; i < 3; ++i) p.x_bytes[i] = x_bytes[i];
+  p.layout =
+      decode_layout(config_.width, config_.heads / config_.kv_heads, config_.head_size, x_bytes, slot_bytes, depth);
   p.slot_bytes = slot_bytes;
+  p.flags_of_down = std::max(0, static_cast<int32_t>(multiprocessors_) - weights_.layers[0].down.matrix.groups);
   p.depth = depth;
   p.at_once_head = depth;
   // Where many blocks read, more than this on its way brings nothing; few blocks need it to keep memory busy.
@@ -227,8 +235,8 @@ Forward::DecodePieces Forward::order_pieces(std::span<const DecodeLayer> layers)
                        tile;
           };
           for (int pair = 0; pair < groups; pair += 2) {
-            for (int chunk = 0; chunk < chunks; chunk += kSetWarps) {
-              const uint64_t size = static_cast<uint64_t>(std::min(kSetWarps, chunks - chunk)) * tile / 16 << 48;
+            for (int chunk = 0; chunk < chunks; chunk += kWorkers) {
+              const uint64_t size = static_cast<uint64_t>(std::min(kWorkers, chunks - chunk)) * tile / 16 << 48;
               const bool two = pair + 1 < groups;
               out.pieces.push_back(size | at(pair, chunk) | (two ? 1u : 0u));
               if (two) out.pieces.push_back(size | at(pair + 1, chunk));
@@ -250,7 +258,7 @@ Forward::DecodePieces Forward::order_pieces(std::span<const DecodeLayer> layers)
 }
 
 // `best`: where the most probable token goes, or null: no head.
-void Forward::decode(float* logits, uint64_t* best) {
+void Forward::decode(int32_t position, float* logits, uint64_t* best) {
   DecodeParams& p = decode_;
   if (p.epoch > 0x80000000u) {  // long before an epoch comes again
     device_.fill(decode_memory_.data(), 0, decode_memory_.bytes());
@@ -270,7 +278,11 @@ void Forward::decode(float* logits, uint64_t* best) {
   how.threads = kDecodeThreads;
   how.shared_bytes = decode_shared_bytes_;
   how.together = true;
-  device_.launch(decode_kernel_, how, &p, sizeof p);
+  const auto few = [&](int32_t first_key) {
+    return decode_few_keys(first_key, position, config_.heads * config_.head_size, static_cast<int>(multiprocessors_));
+  };
+  const bool deep = !few(0) || !few(std::max(0, position - config_.window + 1));
+  device_.launch(decode_kernel_[deep ? 1 : 0], how, &p, sizeof p);
   p.epoch += static_cast<uint32_t>(config_.layers);
 }
 

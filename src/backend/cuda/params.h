@@ -312,7 +312,8 @@ struct DecodePart {
   int32_t group_step, group_first;
 };
 struct DecodeLayer {
-  const float *attn_norm, *q_norm, *k_norm, *post_attn_norm, *ffn_norm, *post_ffn_norm;
+  const float* norm_before;  // that closes the layer before; null for the first
+  const float *attn_norm, *q_norm, *k_norm, *post_attn_norm, *ffn_norm;
   DecodePart qkv[3], gate_up[2], attn_out, down;
   int32_t qkv_parts, gate_up_parts;
   uint16_t *k_cache, *v_cache;
@@ -320,37 +321,6 @@ struct DecodeLayer {
   int32_t rounded[3];  // inputs of qkv and gate_up, attn_out, down: 1 integers, 2 floats, 3 both
 };
 inline constexpr int kDecodeStages = 6;  // whose time is taken: embed, qkv, attn, attn_out, gate_up, down
-struct DecodeParams {
-  const DecodeLayer* layers;
-  TileMatrix embedding, head;
-  const float* final_norm;
-  const double* frequencies[2];
-  const RowInfo* row;
-  int32_t* slots;  // what slots sampled
-  const float* embeddings;
-  const int32_t* pages[2];  // of the row's sequence
-  const int32_t* page_count[2];
-  // The pieces of weights that a block's producer brings, in order: [first_piece[block], first_piece[block + 1]), those of
-  // the head from head_piece[block]. An address below, bytes / 16 in the upper 16 bits. Odd: the next entry comes to the same
-  // place, behind it.
-  const uint64_t* pieces;
-  const uint32_t *first_piece, *head_piece;
-  // What blocks tell each other: a float below, the epoch above. The epoch of a layer is `epoch` + its number.
-  uint64_t *qkv, *scores, *values, *weights, *attended, *projected, *down[2], *gated_values;
-  void* gated;                  // [F / 32][7] Words4: three words and the epoch; of 19: planes, scale, sums
-  float* hidden;                // [D] after the last layer
-  float* logits;                // [V] or null: not wanted
-  uint64_t* best;               // where the last block puts the best logit (order_of_logit); null: no head
-  uint64_t* meeting;            // [2]: best so far, blocks that have ended; zeros between launches
-  uint64_t* stage_nanoseconds;  // [kDecodeStages], added to by the first block
-  uint32_t epoch;
-  int32_t layer_count, width, ffn_width, heads, kv_heads, head_size, window, vocabulary, from_slot, image_row;
-  int32_t slot;  // where the best token goes for later steps; -1: nowhere
-  int32_t score_stride, split_stride;
-  int32_t x_bytes[3], slot_bytes, depth;  // of decode_layout
-  int32_t at_once_layers, at_once_head;   // pieces on their way
-  float query_scale, embedding_scale, epsilon;
-};
 
 // head_row: tiles that each warp has on their way, 48 KB a block at most.
 inline constexpr int kHeadThreads = 512, kHeadWarps = kHeadThreads / 32;
@@ -359,13 +329,15 @@ constexpr int head_depth(TileType type) {
   return depth > 2 ? depth : 2;
 }
 
-// Warps of decode_row: workers, which prepare a product's input and multiply; finishers, which sum what the workers leave, tell
-// it to the other blocks and know the norms; and one that brings weights. Workers are two sets of nine, a pair of one of each
-// for every ninth chunk of an input. Of a piece of weights each worker of one set multiplies two tiles: 16 outputs.
-inline constexpr int kSets = 2, kSetWarps = 9, kWorkers = kSets * kSetWarps, kFinishers = 4;
+// Warps of decode_row: workers, which prepare a product's input and multiply, every ninth chunk of an input each; finishers,
+// which sum what the workers leave, tell it to the other blocks and know the norms; and one that brings weights. Of a piece of
+// weights each worker multiplies two tiles: 16 outputs.
+//   Fourteen warps have 128 registers a thread. Eighteen workers had 80, and what they spilled was slower than anything else:
+// where shared memory takes all of L1, local memory is as far away as L2.
+inline constexpr int kWorkers = 9, kFinishers = 4;
 inline constexpr int kWorkerThreads = kWorkers * 32, kComputingThreads = kWorkerThreads + kFinishers * 32;
 inline constexpr int kDecodeThreads = kComputingThreads + 32;
-inline constexpr int kPieceTiles = 2 * kSetWarps;
+inline constexpr int kPieceTiles = 2 * kWorkers;
 inline constexpr int kAtOnceUnits = 4;  // pieces that a worker multiplies together
 inline constexpr int kPartItems = 512;  // segments of 8 outputs that a block holds at a time; there are two such places
 
@@ -380,7 +352,8 @@ constexpr int decode_input_bytes(int chunks, int forms) {
 // Of its attention: quarters of scores, then weights and values by groups of 32 keys, for all heads of a kv head (four at most).
 inline constexpr int kQuartersBytes = 2048, kValuesBytes = 5120;
 constexpr int decode_attention_bytes(int heads_of_kv) { return kQuartersBytes + (heads_of_kv + 1) * kValuesBytes; }
-inline constexpr int kFewValuesBytes = 20 * 528;  // of values that a block brings where a row sees few keys, beside down's input
+inline constexpr int kFewValuesBytes =
+    20 * 528;  // of values that a block brings where a row sees few keys, beside down's input
 
 // Which groups of 8 outputs of a part a block computes: units of neighbours, one after the other. Part `turn` of a stage begins
 // with another block, so that parts with fewer units than blocks do not all fall on the same ones.
@@ -407,6 +380,12 @@ struct DecodeHead {
   DecodePart part;
   DecodeShares shares;
 };
+// Whether each block finishes eight columns of a head for all keys that a row sees, 20 groups of 32 at most; else splits of 256
+// keys are shared out.
+inline constexpr int kValueColumns = 8, kFewGroups = 20;
+constexpr bool decode_few_keys(int first_key, int position, int columns, int blocks) {
+  return position / 32 - first_key / 32 + 1 <= kFewGroups && columns <= 2 * kValueColumns * blocks;
+}
 // The unit of gate_up: what 32 neighbours between gate and down need.
 constexpr int decode_gated_unit(int parts) { return parts == 1 ? 8 : 4; }
 
@@ -425,7 +404,8 @@ constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, 
   l.gated = after(l.scratch, kScratchBytes);
   l.since = after(l.gated, kFinishers * 32 * 4);
   l.layers = after(l.since, 128);
-  l.parts = after(l.layers, 3 * static_cast<int>(sizeof(DecodeLayer) + 4 * sizeof(DecodeShares)) + static_cast<int>(sizeof(DecodeHead)));
+  l.parts = after(l.layers, 3 * static_cast<int>(sizeof(DecodeLayer) + 4 * sizeof(DecodeShares)) +
+                                static_cast<int>(sizeof(DecodeHead)));
   l.angles = after(l.parts, 2 * kPartItems * 32);
   l.heads = after(l.angles, head_size * 8);
   l.attention = after(l.heads, (heads_of_kv + 2) * head_size * 4);
@@ -438,6 +418,40 @@ constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, 
   l.bytes = after(l.slots, depth * slot_bytes);
   return l;
 }
+
+struct DecodeParams {
+  const DecodeLayer* layers;
+  TileMatrix embedding, head;
+  const float *last_norm, *final_norm;  // that closes the last layer; before the head
+  const double* frequencies[2];
+  const RowInfo* row;
+  int32_t* slots;  // what slots sampled
+  const float* embeddings;
+  const int32_t* pages[2];  // of the row's sequence
+  const int32_t* page_count[2];
+  // The pieces of weights that a block's producer brings, in order: [first_piece[block], first_piece[block + 1]), those of
+  // the head from head_piece[block]. An address below, bytes / 16 in the upper 16 bits. Odd: the next entry comes to the same
+  // place, behind it.
+  const uint64_t* pieces;
+  const uint32_t *first_piece, *head_piece;
+  // What blocks tell each other: a float below, the epoch above. The epoch of a layer is `epoch` + its number.
+  uint64_t *qkv, *scores, *values, *weights, *attended, *projected, *down[2], *gated_values;
+  void* gated;                  // [F / 32][7] Words4: three words and the epoch; of 19: planes, scale, sums
+  float* hidden;                // [D] after the last layer
+  float* logits;                // [V] or null: not wanted
+  uint64_t* best;               // where the last block puts the best logit (order_of_logit); null: no head
+  uint64_t* meeting;            // [2]: best so far, blocks that have ended; zeros between launches
+  uint64_t* stage_nanoseconds;  // [kDecodeStages], added to by the first block
+  uint32_t epoch;
+  int32_t layer_count, width, ffn_width, heads, kv_heads, head_size, window, vocabulary, from_slot, image_row;
+  int32_t flags_of_down;  // blocks without a share of `down`
+  int32_t slot;           // where the best token goes for later steps; -1: nowhere
+  int32_t score_stride, split_stride;
+  DecodeLayout layout;
+  int32_t slot_bytes, depth;
+  int32_t at_once_layers, at_once_head;  // pieces on their way
+  float query_scale, embedding_scale, epsilon;
+};
 
 // X(type) for every tensor type, in the order of TileType.
 #define CARAT_CUDA_TYPES(X) X(F32) X(F16) X(BF16) CARAT_CUDA_QUANTISED_TYPES(X)
@@ -453,39 +467,42 @@ inline constexpr const char* kTileTypeNames[] = {
 
 // Every kernel but gemm_TYPE (ProductParams), some_TYPE (SomeParams), few_TYPE and few_deep_TYPE (FewParams) and head_row_TYPE (DecodeParams):
 // name and parameters.
-#define CARAT_CUDA_KERNELS(X)         \
-  X(embed_rows, EmbedParams)          \
-  X(close_rows, CloseParams)          \
-  X(close_wide_rows, CloseParams)     \
-  X(last_rows, LastParams)            \
-  X(round_rows, RoundParams)          \
-  X(gate_rows, GatedParams)           \
-  X(prepare_heads, HeadsParams)       \
-  X(attend_splits, AttentionParams)   \
-  X(attend_heads_2, AttentionParams)  \
-  X(attend_heads_4, AttentionParams)  \
-  X(combine_splits, AttentionParams)  \
-  X(attend_tiles, AttentionParams)    \
-  X(attend_fast_64, AttentionParams)  \
-  X(attend_fast_128, AttentionParams) \
-  X(attend_fast_256, AttentionParams) \
-  X(attend_near_64, AttentionParams)  \
-  X(attend_near_128, AttentionParams) \
-  X(attend_near_256, AttentionParams) \
-  X(repack_tiles, RepackParams)       \
-  X(copy_pages, CopyPagesParams)      \
-  X(decode_row, DecodeParams)         \
-  X(decode_row_1b, DecodeParams)      \
-  X(decode_row_1b_Q4_0, DecodeParams) \
-  X(decode_row_1b_Q8_0, DecodeParams) \
-  X(decode_row_1b_BF16, DecodeParams) \
-  X(find_best, BestParams)            \
-  X(top_largest, TopParams)           \
-  X(top_least, TopParams)             \
-  X(top_taken, TopParams)             \
-  X(adjust_rows, AdjustParams)        \
-  X(sum_pieces, SumParams)            \
-  X(draw_rows, DrawParams)            \
+#define CARAT_CUDA_KERNELS(X)          \
+  X(embed_rows, EmbedParams)           \
+  X(close_rows, CloseParams)           \
+  X(close_wide_rows, CloseParams)      \
+  X(last_rows, LastParams)             \
+  X(round_rows, RoundParams)           \
+  X(gate_rows, GatedParams)            \
+  X(prepare_heads, HeadsParams)        \
+  X(attend_splits, AttentionParams)    \
+  X(attend_heads_2, AttentionParams)   \
+  X(attend_heads_4, AttentionParams)   \
+  X(combine_splits, AttentionParams)   \
+  X(attend_tiles, AttentionParams)     \
+  X(attend_fast_64, AttentionParams)   \
+  X(attend_fast_128, AttentionParams)  \
+  X(attend_fast_256, AttentionParams)  \
+  X(attend_near_64, AttentionParams)   \
+  X(attend_near_128, AttentionParams)  \
+  X(attend_near_256, AttentionParams)  \
+  X(repack_tiles, RepackParams)        \
+  X(copy_pages, CopyPagesParams)       \
+  X(decode_row, DecodeParams)          \
+  X(decode_row_1b, DecodeParams)       \
+  X(decode_row_1b_Q4_0, DecodeParams)  \
+  X(decode_row_1b_Q8_0, DecodeParams)  \
+  X(decode_row_1b_BF16, DecodeParams)  \
+  X(decode_deep_1b_Q4_0, DecodeParams) \
+  X(decode_deep_1b_Q8_0, DecodeParams) \
+  X(decode_deep_1b_BF16, DecodeParams) \
+  X(find_best, BestParams)             \
+  X(top_largest, TopParams)            \
+  X(top_least, TopParams)              \
+  X(top_taken, TopParams)              \
+  X(adjust_rows, AdjustParams)         \
+  X(sum_pieces, SumParams)             \
+  X(draw_rows, DrawParams)             \
   X(read_memory, ReadParams)
 
 }  // namespace carat::cuda

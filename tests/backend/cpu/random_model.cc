@@ -23,8 +23,7 @@ std::vector<float> normal_floats(std::mt19937& random, size_t count, float devia
 }
 
 RandomModel random_model(DType type, unsigned seed, int32_t ffn_width, int32_t vocabulary) {
-  RandomModel model;
-  ModelConfig& c = model.config;
+  ModelConfig c;
   c.name = "random";
   c.layers = 6;
   c.width = 256;
@@ -39,7 +38,13 @@ RandomModel random_model(DType type, unsigned seed, int32_t ffn_width, int32_t v
   c.rope_factor_global = 8;
   c.embedding_scale = 16;
   for (int i = 0; i < c.layers; ++i) c.is_global.push_back((i + 1) % 6 == 0);
+  return random_weights(c, type, seed);
+}
 
+RandomModel random_weights(const ModelConfig& config, DType type, unsigned seed) {
+  RandomModel model;
+  model.config = config;
+  const ModelConfig& c = model.config;
   std::mt19937 random(seed);
   std::string prefix;  // of the layer
   auto tensor = [&](const char* name, DType as, int64_t rows, int64_t columns, float mean, float deviation) {

@@ -67,7 +67,7 @@ class EmulatedDevice final : public cuda::Device {
  public:
   EmulatedDevice(int major, int multiprocessors) : major_(major), multiprocessors_(multiprocessors) {}
   cuda::DeviceFacts facts() const override {
-    return {"emulator", major_, 0, multiprocessors_, 160 << 10, 1 << 30, 1 << 30};
+    return {"emulator", major_, 0, multiprocessors_, (major_ >= 9 ? size_t{227} : size_t{160}) << 10, 1 << 30, 1 << 30};
   }
   void enter() override {}
   Result<void*> allocate(size_t bytes, std::string_view) override {

@@ -285,6 +285,29 @@ TEST(EmulatedDeepTest, IsTheCpu) {
   }
 }
 
+// The kernels that are compiled for the 1B's shape, of which this has two layers: few keys on 66 blocks, splits on three.
+class EmulatedShapeTest : public testing::TestWithParam<DType> {};
+TEST_P(EmulatedShapeTest, IsTheCpu) {
+  ModelConfig c = random_model(DType::kQ8_0, 1).config;
+  c.layers = 2;
+  c.width = 1152;
+  c.ffn_width = 6912;
+  c.kv_heads = 1;
+  c.head_size = 256;
+  c.is_global = {false, true};
+  const RandomModel model = test::random_weights(c, GetParam(), 1);
+  const auto tokens = random_tokens(3, 2);
+  const auto expected = logits(*portable(model), c, tokens, {1});
+  for (const int blocks : {66, 3}) {
+    const auto device =
+        ready(cuda::create_backend_on(test::emulated_device(9, blocks), {}, model.config, model.weights));
+    const auto actual = logits(*device, c, tokens, {1});
+    EXPECT_TRUE(is_quantised(GetParam()) ? test::same_bits(actual, expected)
+                                         : test::rows_within(actual, expected, 512, 2.5e-3))
+        << blocks << " blocks";
+  }
+}
+
 // What blocks take of shared memory, against the 163 KB that one has on sm_87 (Jetson Orin).
 TEST(CudaSharedMemoryTest, FitsAJetsonOrin) {
   constexpr int kOrin = 163 * 1024;
@@ -296,7 +319,8 @@ TEST(CudaSharedMemoryTest, FitsAJetsonOrin) {
     // float models are decoded by the kernels of batches there.
     if (!format.quantised()) continue;
     EXPECT_LE(cuda::some_shared_bytes(tile, 2, cuda::kSomeMostChunks), kOrin) << "16 rows of type " << type;
-    const int32_t x_bytes[3] = {cuda::decode_input_bytes(9, 1), cuda::decode_input_bytes(8, 1), cuda::decode_input_bytes(54, 1)};
+    const int32_t x_bytes[3] = {cuda::decode_input_bytes(9, 1), cuda::decode_input_bytes(8, 1),
+                                cuda::decode_input_bytes(54, 1)};
     EXPECT_LE(cuda::decode_layout(1152, 4, 256, x_bytes, cuda::kPieceTiles * format.tile_bytes(), 2).bytes, kOrin)
         << "decode of type " << type;
   }
@@ -341,6 +365,8 @@ INSTANTIATE_TEST_SUITE_P(Types, EmulatedForwardTest,
 INSTANTIATE_TEST_SUITE_P(Types, EmulatedManyRowsTest,
                          testing::Values(DType::kBF16, DType::kQ4_0, DType::kQ8_0, DType::kQ2_K), type_name);
 INSTANTIATE_TEST_SUITE_P(Types, EmulatedDepthTest, testing::Values(DType::kQ4_0, DType::kQ6_K), type_name);
+INSTANTIATE_TEST_SUITE_P(Types, EmulatedShapeTest, testing::Values(DType::kQ4_0, DType::kQ8_0, DType::kBF16),
+                         type_name);
 INSTANTIATE_TEST_SUITE_P(Types, CudaForwardTest,
                          testing::Values(DType::kF32, DType::kF16, DType::kBF16, DType::kQ4_0, DType::kQ4_1,
                                          DType::kQ5_0, DType::kQ5_1, DType::kQ8_0, DType::kQ2_K, DType::kQ3_K,

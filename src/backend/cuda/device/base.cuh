@@ -72,6 +72,12 @@ CARAT_DEVICE int shift_add_7(int a, int b) {  // 128 a + b, away from the pipe o
   asm("{\n.reg .s32 t;\nshl.b32 t, %1, 7;\nadd.s32 %0, t, %2;\n}" : "=r"(sum) : "r"(a), "r"(b));
   return sum;
 }
+// The same number, of which the compiler knows nothing: what depends on it is computed where it is used, not kept in a register
+// (or in memory, when there is none left) all through a loop.
+CARAT_DEVICE int fresh(int value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
 // The compiler moves no load across: it would run out of registers.
 CARAT_DEVICE void keep_order() { asm volatile("" ::: "memory"); }
 CARAT_DEVICE void block_barrier() { __syncthreads(); }

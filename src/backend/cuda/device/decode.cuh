@@ -8,8 +8,20 @@
 namespace carat::cuda {
 
 inline constexpr int kNormed = 9;  // columns of a finisher's thread that are normed at once
-// Barriers: of all that compute, of the finishers, of attention's teams, of the pairs of workers (nine).
-inline constexpr int kTeamNorm = 1, kTeamFactor = 2, kTeamFinishers = 3, kTeamScores = 4, kTeamValues = 5, kTeamPairs = 6;
+// Barriers: of all that compute, of the finishers, of attention's teams.
+inline constexpr int kTeamNorm = 1, kTeamFactor = 2, kTeamFinishers = 3, kTeamScores = 4, kTeamQuarters = 5,
+                     kTeamValues = 6;
+
+// A thread's place, asked for anew wherever it is used: what would be computed from it before the loop over the layers, for
+// every stage, does not fit the registers, and local memory is far away where shared memory takes all of L1.
+CARAT_DEVICE int this_thread() { return fresh(thread_index()); }
+CARAT_DEVICE int this_lane() { return this_thread() & 31; }
+CARAT_DEVICE int this_warp() { return this_thread() >> 5; }
+
+template <class T>
+CARAT_DEVICE T* in_shared(int at) {
+  return reinterpret_cast<T*>(shared_memory() + at);
+}
 
 // Sizes known when the kernel is compiled (1: the 1B's), or only when it runs (0). A layer's code must be small: all of it is run
 // once a layer, and what the instruction cache does not hold comes from L2.
@@ -22,7 +34,9 @@ struct Sizes {
   CARAT_METHOD static int head_size(const DecodeParams& p) { return kShape == 1 ? 256 : p.head_size; }
 };
 
-CARAT_DEVICE uint64_t word_of(float value, uint32_t epoch) { return static_cast<uint64_t>(epoch) << 32 | float_bits(value); }
+CARAT_DEVICE uint64_t word_of(float value, uint32_t epoch) {
+  return static_cast<uint64_t>(epoch) << 32 | float_bits(value);
+}
 CARAT_DEVICE void tell(uint64_t* word, float value, uint32_t epoch) { store_fresh(word, word_of(value, epoch)); }
 
 // A whole warp's: waits for `kCount` words a lane, of which a lane wants those with want(k).
@@ -41,7 +55,7 @@ CARAT_DEVICE void hear(float* values, uint32_t epoch, Want want, Place place) {
 }
 
 // The ring of weights in shared memory: places for pieces, each with an arrival that says that it is there (full) and one that
-// says that the set of workers that multiplies it is done (empty).
+// says that all workers are done with it (empty).
 struct WeightRing {
   int slots, arrivals, depth, slot_bytes;
   int slot;
@@ -54,7 +68,7 @@ struct WeightRing {
   CARAT_METHOD void begin() const {
     for (int s = 0; s < depth; ++s) {
       arrival_init(full(s), kBulkCopies ? 1 : 32);
-      arrival_init(empty(s), kSetWarps);
+      arrival_init(empty(s), kWorkers);
     }
   }
   CARAT_METHOD void step() {
@@ -72,32 +86,33 @@ struct WeightRing {
 
 // Two places for a round's segments, in turns: the workers write one while the finishers read the other.
 struct PartPlaces {
-  float* parts;
-  uint64_t* arrivals;  // written[2], read[2]
+  int parts, arrivals;  // where they begin in shared memory; written[2], read[2]
   uint32_t turn;
+
+  CARAT_METHOD uint64_t* arrival(uint32_t at) const { return in_shared<uint64_t>(arrivals) + at; }
 
   // One thread's.
   CARAT_METHOD void begin() const {
-    for (int s = 0; s < 2; ++s) {
-      arrival_init(arrivals + s, kWorkers);
-      arrival_init(arrivals + 2 + s, kFinishers);
+    for (uint32_t s = 0; s < 2; ++s) {
+      arrival_init(arrival(s), kWorkers);
+      arrival_init(arrival(2 + s), kFinishers);
     }
   }
-  CARAT_METHOD float* place() const { return parts + (turn & 1) * (kPartItems * 8); }
+  CARAT_METHOD int place() const { return parts + static_cast<int>(turn & 1) * (kPartItems * 32); }
   // A worker's warp: before it writes, after it has written.
   CARAT_METHOD void before() const {
-    if (turn >= 2) arrival_wait(arrivals + 2 + (turn & 1), (turn / 2 - 1) & 1);
+    if (turn >= 2) arrival_wait(arrival(2 + (turn & 1)), (turn / 2 - 1) & 1);
   }
   CARAT_METHOD void written() {
     warp_barrier();
-    if (lane_index() == 0) arrival_arrive(arrivals + (turn & 1));
+    if (this_lane() == 0) arrival_arrive(arrival(turn & 1));
     ++turn;
   }
   // A finisher's warp: before it reads, after it has read.
-  CARAT_METHOD void wait() const { arrival_wait(arrivals + (turn & 1), (turn / 2) & 1); }
+  CARAT_METHOD void wait() const { arrival_wait(arrival(turn & 1), (turn / 2) & 1); }
   CARAT_METHOD void read() {
     warp_barrier();
-    if (lane_index() == 0) arrival_arrive(arrivals + 2 + (turn & 1));
+    if (this_lane() == 0) arrival_arrive(arrival(2 + (turn & 1)));
     ++turn;
   }
 };
@@ -107,7 +122,7 @@ CARAT_DEVICE void bring_weights(const DecodeParams& p, WeightRing ring) {
   const auto block = static_cast<int>(blockIdx.x);
   const uint32_t begun = p.first_piece[block], head = p.head_piece[block];
   const uint32_t end = p.best != nullptr ? p.first_piece[block + 1] : head;
-  const int lane = lane_index();
+  const int lane = this_lane();
   const auto entry = [&](uint32_t at) { return at < end ? p.pieces[at] : 0; };
   uint64_t these = entry(begun + lane), following = entry(begun + 32 + lane);  // a lane holds every 32nd
   uint32_t next = begun;
@@ -159,21 +174,9 @@ CARAT_DEVICE void bring_weights(const DecodeParams& p, WeightRing ring) {
   }
 }
 
-// A worker's place: its set, and which of every nine chunks it has.
-struct Worker {
-  int set, chunk;
-};
-CARAT_DEVICE Worker worker() {
-  const int warp = warp_index(), set = warp >= kSetWarps ? 1 : 0;
-  return {set, warp - set * kSetWarps};
-}
-// What both workers of a pair wrote is seen by both.
-CARAT_DEVICE void pair_barrier(const Worker& w) { team_barrier(kTeamPairs + w.chunk, 64); }
-
 // A product's input in shared memory: a record a chunk (params.h), values for floats.
 struct DecodeInput {
-  uint8_t* records;
-  float* values;
+  int record_at, values_at;
   int columns, chunks;
   bool integers, floats;
 
@@ -182,81 +185,92 @@ struct DecodeInput {
     chunks = (columns + kTileColumns - 1) / kTileColumns;
     integers = (forms & 1) != 0;
     floats = (forms & 2) != 0;
-    values = reinterpret_cast<float*>(shared_memory() + memory);
-    records = shared_memory() + memory + (floats ? chunks * kTileColumns * 4 : 0);
+    values_at = memory;
+    record_at = memory + (floats ? chunks * kTileColumns * 4 : 0);
   }
+  CARAT_METHOD uint8_t* record(int chunk) const { return shared_memory() + record_at + chunk * kRecordBytes; }
+  CARAT_METHOD float* values() const { return in_shared<float>(values_at); }
 };
 
-// A warp rounds two blocks of a chunk, those from `block` on; a lane has a column of each. kHalves: some product wants the sums
-// of 16.
+// A warp rounds a chunk; a lane has a column of each of its blocks. kHalves: some product wants the sums of 16.
 template <bool kHalves>
-CARAT_DEVICE void round_two(uint8_t* record, int block, const float* value) {
-  const int lane = lane_index();
-  uint32_t largest[2];
-  CARAT_UNROLL for (int k = 0; k < 2; ++k) largest[k] = warp_max(float_bits(value[k]) & 0x7fffffffu);
-  // Even lanes for the first one, odd lanes for the second.
-  const uint32_t mine = (lane & 1) != 0 ? largest[1] : largest[0];
+CARAT_DEVICE void round_chunk(uint8_t* record, const float* value) {
+  const int lane = this_lane(), own = lane & 3;
+  uint32_t largest[kTileBlocks], mine = 0;
+  CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
+    largest[k] = warp_max(float_bits(value[k]) & 0x7fffffffu);
+    mine = own == k ? largest[k] : mine;  // a lane for each block, eight times
+  }
   const float magnitude = bits_to_float(mine);
   const bool broken = mine >= 0x7f800000u, zero = !(magnitude > 1e-30f);
   const float inverse = zero || broken ? 0.0f : div_rn(16383.0f, magnitude);
   const float scale = broken ? bits_to_float(0x7fc00000u) : zero ? 0.0f : div_rn(magnitude, 16383.0f);
-  uint8_t* planes = record + (lane & 15) / 4 * 32 + (lane >> 4) * 4 + (lane & 3) + block * 8;
-  int sums[2][2];
-  CARAT_UNROLL for (int k = 0; k < 2; ++k) {
+  uint8_t* planes = record + (lane & 15) / 4 * 32 + (lane >> 4) * 4 + (lane & 3);
+  int low_sum = 0, high_sum = 0;
+  CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
     const int q = round_to_int(value[k] * from_lane(inverse, k));  // 0 where the block is broken
     planes[k * 8] = static_cast<uint8_t>(q >> 7);
     planes[kRecordPlane + k * 8] = static_cast<uint8_t>(q & 127);
     if constexpr (kHalves) {
       int sum = q;
       CARAT_UNROLL for (int width = 8; width > 0; width /= 2) sum += from_lane_xor(sum, width);
-      sums[k][0] = from_lane(sum, 0);
-      sums[k][1] = from_lane(sum, 16);
+      const int low = from_lane(sum, 0), high = from_lane(sum, 16);
+      low_sum = own == k ? low : low_sum;
+      high_sum = own == k ? high : high_sum;
     } else {
-      sums[k][0] = warp_add(q);
-      sums[k][1] = 0;
+      const int sum = warp_add(q);
+      low_sum = own == k ? sum : low_sum;
     }
   }
-  if (lane < 2) {
-    reinterpret_cast<float*>(record + kRecordScales)[block + lane] = scale;
-    auto* to = reinterpret_cast<int32_t*>(record + kRecordSums) + 2 * (block + lane);
-    to[0] = lane == 0 ? sums[0][0] : sums[1][0];
-    to[1] = lane == 0 ? sums[0][1] : sums[1][1];
+  if (lane < kTileBlocks) {
+    reinterpret_cast<float*>(record + kRecordScales)[lane] = scale;
+    auto* to = reinterpret_cast<int32_t*>(record + kRecordSums) + 2 * lane;
+    to[0] = low_sum;
+    to[1] = high_sum;
   }
 }
 
 // Every lane of a warp gets the sum of 128 partial ones, in halves.
 CARAT_DEVICE float sum_of_partials(const float* partials) {
-  const int lane = lane_index();
+  const int lane = this_lane();
   return warp_halves((partials[lane] + partials[lane + 64]) + (partials[lane + 32] + partials[lane + 96]));
 }
 
 // A block's view.
 struct Decode {
   const DecodeParams& p;
-  float *hidden, *copy, *cosines, *sines, *scratch, *heads;  // copy: the finishers' hidden state
-  uint32_t* gated;
-  uint64_t* since;  // by the first block's clock
+
+  CARAT_METHOD float* hidden() const { return in_shared<float>(p.layout.hidden); }
+  CARAT_METHOD float* copy() const { return in_shared<float>(p.layout.copy); }  // the finishers' hidden state
+  CARAT_METHOD float* cosines() const { return in_shared<float>(p.layout.angles); }
+  CARAT_METHOD float* sines() const { return cosines() + p.head_size; }
+  CARAT_METHOD float* heads() const { return in_shared<float>(p.layout.heads); }
+  CARAT_METHOD uint64_t* since() const { return in_shared<uint64_t>(p.layout.since); }  // by the first block's clock
+  CARAT_METHOD float* scratch() const { return in_shared<float>(p.layout.scratch); }
+  CARAT_METHOD float* factors() const { return scratch() + 2 * kRowThreads; }
+  CARAT_METHOD int zeros() const { return p.layout.scratch + (2 * kRowThreads + 8) * 4; }
 
   // The first thread of the first block charges the time since the last call to a stage.
   CARAT_METHOD void stamp(int stage) const {
-    if (blockIdx.x != 0 || thread_index() != 0) return;
+    if (blockIdx.x != 0 || this_thread() != 0) return;
     const uint64_t now = nanoseconds();
-    if (stage >= 0) since[1 + stage] += now - since[0];
-    since[0] = now;
+    if (stage >= 0) since()[1 + stage] += now - since()[0];
+    since()[0] = now;
   }
-  CARAT_METHOD float* factors() const { return scratch + 2 * kRowThreads; }
-  CARAT_METHOD const uint8_t* zeros() const { return reinterpret_cast<const uint8_t*>(scratch + 2 * kRowThreads + 8); }
 
   // hidden += norm(what the product before left), where `words` is not null; then hidden, normed, is x. The finishers' part: a
   // thread has the columns t + 128 k, which is partial sum t of a norm. Returns the factor of the product's results.
   template <int kShape>
-  CARAT_METHOD float finish_norms(const DecodeInput& x, const uint64_t* words, int flags, uint32_t epoch, const float* post_norm) const {
-    const int D = Sizes<kShape>::width(p), chunks = (D + kTileColumns - 1) / kTileColumns, t = thread_index() - kWorkerThreads;
+  CARAT_METHOD float finish_norms(const DecodeInput& x, const uint64_t* words, int flags, uint32_t epoch,
+                                  const float* post_norm) const {
+    const int D = Sizes<kShape>::width(p), chunks = (D + kTileColumns - 1) / kTileColumns,
+              t = this_thread() - kWorkerThreads;
     const int warp = t / 32;
     float value[kNormed] = {}, post[kNormed];
     const auto column = [&](int first, int k) { return (first + k) * kRowThreads + t; };
     const auto take = [&](int first) {
-      CARAT_UNROLL for (int k = 0; k < kNormed; ++k) post[k] = column(first, k) < D ? post_norm[column(first, k)] : 0.0f;
+      CARAT_UNROLL for (int k = 0; k < kNormed; ++k) post[k] =
+          column(first, k) < D ? post_norm[column(first, k)] : 0.0f;
       hear<kNormed>(
           value, epoch, [&](int k) { return column(first, k) < D; }, [&](int k) { return words + column(first, k); });
     };
@@ -269,14 +283,15 @@ struct Decode {
           if (column(first, k) < D) squares = fma_rn(value[k], value[k], squares);
         }
       }
-      scratch[t] = squares;
+      scratch()[t] = squares;
       for (int first = warp * 32; first < flags; first += kRowThreads) {
         float none[1];
         hear<1>(
-            none, epoch, [&](int) { return first + lane_index() < flags; }, [&](int) { return words + D + first + lane_index(); });
+            none, epoch, [&](int) { return first + this_lane() < flags; },
+            [&](int) { return words + D + first + this_lane(); });
       }
       team_barrier(kTeamFinishers, kFinishers * 32);
-      inverse = inverse_rms(sum_of_partials(scratch), D, p.epsilon);
+      inverse = inverse_rms(sum_of_partials(scratch()), D, p.epsilon);
       if (t == 0) factors()[0] = inverse;
     }
     team_arrive(kTeamNorm, kComputingThreads);
@@ -285,17 +300,17 @@ struct Decode {
       if (words != nullptr && chunks > kNormed) take(first);  // they are there
       CARAT_UNROLL for (int k = 0; k < kNormed; ++k) {
         if (column(first, k) >= D) continue;
-        float h = copy[column(first, k)];
+        float h = copy()[column(first, k)];
         if (words != nullptr) {
           h = h + (value[k] * inverse) * post[k];
-          copy[column(first, k)] = h;
+          copy()[column(first, k)] = h;
         }
         squares = fma_rn(h, h, squares);
       }
     }
-    scratch[kRowThreads + t] = squares;
+    scratch()[kRowThreads + t] = squares;
     team_barrier(kTeamFinishers, kFinishers * 32);
-    const float factor = inverse_rms(sum_of_partials(scratch + kRowThreads), D, p.epsilon);
+    const float factor = inverse_rms(sum_of_partials(scratch() + kRowThreads), D, p.epsilon);
     if (x.floats) {
       if (t == 0) factors()[1] = factor;
       team_arrive(kTeamFactor, kComputingThreads);
@@ -303,49 +318,48 @@ struct Decode {
     return factor;
   }
 
-  // The same by the workers: a pair has every ninth chunk, each of its warps two blocks of it.
+  // The same by the workers.
   template <int kShape, bool kHalves>
   CARAT_METHOD void take_hidden(const DecodeInput& x, const uint64_t* words, uint32_t epoch, const float* post_norm,
                                 const float* norm) const {
-    const int D = Sizes<kShape>::width(p), lane = lane_index();
-    const Worker w = worker();
-    float value[2] = {}, post[2] = {}, next[2] = {};
-    const auto column = [&](int chunk, int k) { return chunk * kTileColumns + (2 * w.set + k) * 32 + lane; };
-    const auto take = [&](int chunk) {
-      CARAT_UNROLL for (int k = 0; k < 2; ++k) {
-        const bool there = column(chunk, k) < D;
-        post[k] = words != nullptr && there ? post_norm[column(chunk, k)] : 0.0f;
-        next[k] = there ? norm[column(chunk, k)] : 0.0f;
+    const int D = Sizes<kShape>::width(p), own = this_warp() * kTileColumns + this_lane();
+    float value[kTileBlocks] = {}, post[kTileBlocks] = {}, next[kTileBlocks] = {};
+    const auto take = [&](int first) {
+      CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
+        const bool there = first + k * 32 < D;
+        post[k] = words != nullptr && there ? post_norm[first + k * 32] : 0.0f;
+        next[k] = there ? norm[first + k * 32] : 0.0f;
       }
       if (words == nullptr) return;
-      hear<2>(
-          value, epoch, [&](int k) { return column(chunk, k) < D; }, [&](int k) { return words + column(chunk, k); });
+      hear<kTileBlocks>(
+          value, epoch, [&](int k) { return first + k * 32 < D; }, [&](int k) { return words + first + k * 32; });
     };
-    take(w.chunk);
+    take(own);
     team_barrier(kTeamNorm, kComputingThreads);
     const float inverse = factors()[0];
-    CARAT_UNROLL_1 for (int chunk = w.chunk; chunk < x.chunks; chunk += kSetWarps) {
-      if (chunk != w.chunk) take(chunk);
-      float of_product[2];
-      CARAT_UNROLL for (int k = 0; k < 2; ++k) {
+    const int stride = kWorkers * kTileColumns, end = x.chunks * kTileColumns;
+    CARAT_UNROLL_1 for (int first = own; first < end; first += stride) {
+      if (first != own) take(first);
+      float of_product[kTileBlocks];
+      CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
         of_product[k] = 0.0f;
-        if (column(chunk, k) >= D) continue;
-        float h = hidden[column(chunk, k)];
+        if (first + k * 32 >= D) continue;
+        float h = hidden()[first + k * 32];
         if (words != nullptr) {
           h = h + (value[k] * inverse) * post[k];
-          hidden[column(chunk, k)] = h;
+          hidden()[first + k * 32] = h;
         }
         of_product[k] = h * next[k];
       }
-      if (x.integers) round_two<kHalves>(x.records + chunk * kRecordBytes, 2 * w.set, of_product);
+      if (x.integers) round_chunk<kHalves>(x.record(first / kTileColumns), of_product);
     }
     if (!x.floats) return;
     team_barrier(kTeamFactor, kComputingThreads);
     const float factor = factors()[1];
-    for (int chunk = w.chunk; chunk < x.chunks; chunk += kSetWarps) {
-      CARAT_UNROLL for (int k = 0; k < 2; ++k) {
-        const int i = column(chunk, k);
-        x.values[i] = i < D ? (hidden[i] * factor) * norm[i] : 0.0f;
+    CARAT_UNROLL_1 for (int first = own; first < end; first += stride) {
+      CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
+        const int i = first + k * 32;
+        x.values()[i] = i < D ? (hidden()[i] * factor) * norm[i] : 0.0f;
       }
     }
   }

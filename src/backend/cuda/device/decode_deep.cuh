@@ -8,31 +8,37 @@ namespace carat::cuda {
 
 inline constexpr int kMostHeads = 4, kDeepWarps = 8;  // of a kv head; that work
 
-// memory: [heads][256] weights, then [heads][8 groups][128] values.
-CARAT_DEVICE void decode_deep_values(const Decode& d, const DecodeLayer& layer, const DecodeKeys& keys, uint32_t epoch,
-                                     const ValueMemory& m) {
+// In shared memory: [heads][256] weights, [heads][8 groups][128] values, what the largest scores are. A warp has a group of 32
+// keys, a lane four columns.
+template <int kShape>
+CARAT_DEVICE void decode_deep_values(const Decode& d, const DecodeLayer& layer, const DecodeKeys& keys,
+                                     uint32_t epoch) {
   const DecodeParams& p = d.p;
-  const int E = p.head_size, lane = lane_index(), warp = warp_index(), thread = thread_index();
+  using S = Sizes<kShape>;
+  const int E = S::head_size(p), heads = S::heads(p), kv_heads = S::kv_heads(p);
+  const int lane = this_lane(), warp = this_warp(), thread = this_thread();
   if (warp >= kDeepWarps) return;
   constexpr int kTeam = kDeepWarps * 32;
-  const int group = p.heads / p.kv_heads, grid = static_cast<int>(gridDim.x);
-  const int pieces = (E + 127) / 128, splits = keys.splits(), tasks = p.kv_heads * splits * pieces;
+  const int group = heads / kv_heads, grid = static_cast<int>(gridDim.x);
+  const int pieces = (E + 127) / 128, splits = keys.splits(), tasks = kv_heads * splits * pieces;
   const int first_split = keys.first_key / kSplit, score_base = keys.first_group() * 32, position = keys.position;
-  float* weights = m.weights;
-  float* grouped = m.weights + group * kSplit;
+  float* weights = in_shared<float>(p.layout.attention + kQuartersBytes);
+  float* grouped = weights + group * kSplit;
+  auto* tops = in_shared<uint32_t>(p.layout.attention + kQuartersBytes + group * kValuesBytes);
+  const int key_group = warp;
   CARAT_UNROLL_1 for (int task = grid - 1 - static_cast<int>(blockIdx.x); task < tasks; task += grid) {
     const int piece = task % pieces, split = task / pieces % splits, kv_head = task / pieces / splits;
     const int begin = (first_split + split) * kSplit;
     const int lo = most(keys.first_key, begin) - begin, hi = least(position + 1, begin + kSplit) - begin;
     // Values first: they take longest to come, and need no score.
     const int column = piece * 128 + 4 * lane;
-    const int key_group = warp;
     const int group_lo = most(lo, key_group * 32), group_hi = least(hi, key_group * 32 + 32);
     uint64_t v[32] = {};
     if (group_lo < group_hi && column < E) {
       const int64_t page = keys.page(begin + key_group * 32);
       const uint16_t* values =
-          layer.v_cache + ((page * p.kv_heads + kv_head) * kKeysPerPage + (begin + key_group * 32) % kKeysPerPage) * E + column;
+          layer.v_cache + ((page * kv_heads + kv_head) * kKeysPerPage + (begin + key_group * 32) % kKeysPerPage) * E +
+          column;
       CARAT_UNROLL for (int k = 0; k < 32; ++k) {
         const int at = key_group * 32 + k;
         if (at >= group_lo && at < group_hi && begin + at != position) v[k] = load<uint64_t>(values + k * E);
@@ -42,7 +48,7 @@ CARAT_DEVICE void decode_deep_values(const Decode& d, const DecodeLayer& layer, 
       float own[4] = {0.0f, 0.0f, 0.0f, 0.0f};
       hear<4>(
           own, epoch, [&](int k) { return column + k < E; },
-          [&](int k) { return p.qkv + (p.heads + p.kv_heads + kv_head) * E + column + k; });
+          [&](int k) { return p.qkv + (heads + kv_heads + kv_head) * E + column + k; });
       const uint64_t word = static_cast<uint64_t>(halves_of(clamp_to_half(own[2]), clamp_to_half(own[3]))) << 32 |
                             halves_of(clamp_to_half(own[0]), clamp_to_half(own[1]));
       CARAT_UNROLL for (int k = 0; k < 32; ++k) {
@@ -59,20 +65,20 @@ CARAT_DEVICE void decode_deep_values(const Decode& d, const DecodeLayer& layer, 
           });
       CARAT_UNROLL for (int h = 0; h < kMostHeads; ++h) {
         const uint32_t top = warp_max(order_of_score(visible ? score[h] : -bits_to_float(0x7f800000u)));
-        if (lane == 0) m.tops[h * 8 + warp] = top;
+        if (lane == 0) tops[h * 8 + warp] = top;
       }
     }
     team_barrier(kTeamValues, kTeam);
     if (warp < kSplit / 32) {
       CARAT_UNROLL for (int h = 0; h < kMostHeads; ++h) {
-        const float largest = score_of_order(warp_max(m.tops[h * 8 + (lane & 7)]));
+        const float largest = score_of_order(warp_max(tops[h * 8 + (lane & 7)]));
         if (h < group) weights[h * kSplit + thread] = visible ? exp_exact(score[h] - largest) : 0.0f;
       }
     }
     team_barrier(kTeamValues, kTeam);
     const int64_t part = static_cast<int64_t>(kv_head) * group * p.split_stride + split;
     if (piece == 0 && warp < group) {
-      const float largest = score_of_order(warp_max(m.tops[warp * 8 + (lane & 7)]));
+      const float largest = score_of_order(warp_max(tops[warp * 8 + (lane & 7)]));
       float sum = 0.0f;
       CARAT_UNROLL for (int k = 0; k < kSplit / 32; ++k) sum = sum + weights[warp * kSplit + lane + 32 * k];
       sum = warp_halves(sum);
@@ -110,8 +116,9 @@ CARAT_DEVICE void decode_deep_values(const Decode& d, const DecodeLayer& layer, 
 
 // A warp's 32 columns from `i` of the attended row: their head's splits put together in order. A lane has the factors of a
 // split; each column's chain goes over them.
+template <int kShape>
 CARAT_DEVICE float combined(const DecodeParams& p, int splits, int i, uint32_t epoch) {
-  const int E = p.head_size, head = i / E, e = i % E, lane = lane_index();
+  const int E = Sizes<kShape>::head_size(p), head = i / E, e = i % E, lane = this_lane();
   const int64_t first = static_cast<int64_t>(head) * p.split_stride;
   float largest = 0.0f, sum = 0.0f, value = 0.0f;
   CARAT_UNROLL_1 for (int from = 0; from < splits; from += 32) {
@@ -119,8 +126,9 @@ CARAT_DEVICE float combined(const DecodeParams& p, int splits, int i, uint32_t e
     hear<2>(
         of_split, epoch, [&](int) { return from + lane < splits; },
         [&](int k) { return p.weights + (first + from + lane) * 2 + k; });
+    const uint64_t* of_first = p.values + (first + from) * E + e;
     hear<32>(
-        values, epoch, [&](int k) { return from + k < splits; }, [&](int k) { return p.values + (first + from + k) * E + e; });
+        values, epoch, [&](int k) { return from + k < splits; }, [&](int k) { return of_first + k * E; });
     float top = of_split[0];  // the largest of all splits up to this lane's
     if (from != 0) top = top > largest ? top : largest;
     CARAT_UNROLL for (int step = 1; step < 32; step *= 2) {
@@ -132,7 +140,8 @@ CARAT_DEVICE float combined(const DecodeParams& p, int splits, int i, uint32_t e
     const float old_factor = exp_exact(before - top), new_factor = exp_exact(of_split[0] - top);
     CARAT_UNROLL for (int k = 0; k < 32; ++k) {
       if (from + k >= splits) break;
-      const float of_old = from_lane(old_factor, k), of_new = from_lane(new_factor, k), split_sum = from_lane(of_split[1], k);
+      const float of_old = from_lane(old_factor, k), of_new = from_lane(new_factor, k),
+                  split_sum = from_lane(of_split[1], k);
       sum = from + k == 0 ? split_sum : fma_rn(sum, of_old, split_sum * of_new);
       value = from + k == 0 ? values[k] : fma_rn(value, of_old, values[k] * of_new);
     }
@@ -142,11 +151,12 @@ CARAT_DEVICE float combined(const DecodeParams& p, int splits, int i, uint32_t e
 }
 
 // Each 32 columns by one warp of all blocks. Heads are multiples of 32 columns.
+template <int kShape>
 CARAT_DEVICE void decode_combine(const DecodeParams& p, const DecodeKeys& keys, uint32_t epoch) {
-  const int columns = p.heads * p.head_size, grid = static_cast<int>(gridDim.x);
-  for (int at = (warp_index() * grid + static_cast<int>(blockIdx.x)) * 32; at < columns; at += grid * kWorkerThreads) {
-    const int i = at + lane_index();
-    tell(p.attended + i, combined(p, keys.splits(), i, epoch), epoch);
+  const int columns = Sizes<kShape>::heads(p) * Sizes<kShape>::head_size(p), grid = static_cast<int>(gridDim.x);
+  for (int at = (this_warp() * grid + static_cast<int>(blockIdx.x)) * 32; at < columns; at += grid * kWorkerThreads) {
+    const int i = at + this_lane();
+    tell(p.attended + i, combined<kShape>(p, keys.splits(), i, epoch), epoch);
   }
 }
 

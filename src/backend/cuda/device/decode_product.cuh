@@ -6,8 +6,7 @@
 namespace carat::cuda {
 
 // A block's segments of one part of a stage, into part[group * chunks + chunk][8]. A unit is a pair of groups (the last one may
-// be alone) and a run of nine chunks: a piece of the ring, the groups one behind the other. The sets of workers take units in
-// turns, a worker its chunk of each.
+// be alone) and a run of nine chunks, one for each worker: a piece of the ring, the groups one behind the other.
 //   Weights are A of an mma: 16 rows, those of both groups. Of B's eight columns two are the planes of an activation; a
 // worker's four units have two each and zeros elsewhere, so that their sums come side by side: lane 4 g + t ends with row g of
 // both groups of unit t.
@@ -15,58 +14,47 @@ struct PartItems {
   WeightRing& ring;
   const DecodeInput& x;
   int groups;
-  float* part;
-  const uint8_t* zeros;
+  int part, zeros;  // in shared memory
 
-  // Where a set's next unit is.
+  // Where the next unit is.
   struct Place {
     WeightRing ring;
     int unit, pair, run;
   };
-  struct Counts {
-    int runs, units;
-  };
-  CARAT_METHOD void pass(Place& at, const Counts& of) const {  // one unit further
+  CARAT_METHOD int runs() const { return (x.chunks + kWorkers - 1) / kWorkers; }
+  CARAT_METHOD void pass(Place& at, int runs) const {
     at.ring.step();
     ++at.unit;
-    if (++at.run == of.runs) {
+    if (++at.run == runs) {
       at.run = 0;
       ++at.pair;
     }
   }
-  CARAT_METHOD void pass_two(Place& at, const Counts& of) const {
-    pass(at, of);
-    if (at.unit < of.units) pass(at, of);
-    else ++at.unit;
-  }
 
   template <TileType kType>
   CARAT_METHOD void run() const {
-    const Worker w = worker();
-    const Counts of{(x.chunks + kSetWarps - 1) / kSetWarps, (groups + 1) / 2 * ((x.chunks + kSetWarps - 1) / kSetWarps)};
+    const int units = (groups + 1) / 2 * runs();
     Place at{ring, 0, 0, 0};
-    if (w.set == 1 && of.units > 0) pass(at, of);
-    if (w.set == 1 && of.units == 0) at.unit = 1;
     if constexpr (tile_format(kType).quantised()) {
-      CARAT_UNROLL_1 while (at.unit < of.units) some_units<kType>(at, of, w);
+      CARAT_UNROLL_1 while (at.unit < units) some_units<kType>(at, units);
     } else {
-      CARAT_UNROLL_1 while (at.unit < of.units) float_unit<kType>(at, of, w);
+      CARAT_UNROLL_1 while (at.unit < units) float_unit<kType>(at);
     }
     ring = at.ring;
   }
 
   template <TileType kType>
-  CARAT_METHOD void float_unit(Place& at, const Counts& of, const Worker& w) const {
+  CARAT_METHOD void float_unit(Place& at) const {
     constexpr int kBytes = tile_format(kType).tile_bytes();
-    const int chunk = at.run * kSetWarps + w.chunk, lane = lane_index(), slot = at.ring.slot;
+    const int warp = this_warp(), chunk = at.run * kWorkers + warp, lane = this_lane(), slot = at.ring.slot;
     const uint8_t* place = at.ring.wait();
     if (chunk < x.chunks) {
       Rounded values{};
-      values.values = x.values;
+      values.values = x.values();
       values.chunks = x.chunks;
-      const uint8_t* tile = place + w.chunk * kBytes;
-      const int behind = least(kSetWarps, x.chunks - at.run * kSetWarps) * kBytes;
-      float* to = part + (2 * at.pair * x.chunks + chunk) * 8;
+      const uint8_t* tile = place + warp * kBytes;
+      const int behind = least(kWorkers, x.chunks - at.run * kWorkers) * kBytes;
+      float* to = in_shared<float>(part) + (2 * at.pair * x.chunks + chunk) * 8;
       float value[1];
       segment_of_rows<kType, 1, true>(tile, values, chunk, lane, value);
       if (lane >= 24) to[lane - 24] = value[0];
@@ -77,25 +65,25 @@ struct PartItems {
     }
     warp_barrier();
     if (lane == 0) arrival_arrive(at.ring.empty(slot));
-    pass_two(at, of);
+    pass(at, runs());
   }
 
   template <TileType kType>
-  CARAT_METHOD void some_units(Place& at, const Counts& of, const Worker& w) const {
+  CARAT_METHOD void some_units(Place& at, int units) const {
     constexpr TileFormat kFormat = tile_format(kType);
     constexpr int kBytes = kFormat.tile_bytes(), kSubs = kFormat.subs;
-    const int lane = lane_index(), g = lane / 4, t = lane % 4, chunks = x.chunks;
-    const int most_at_once = at.ring.depth / 2;
+    const int lane = this_lane(), warp = this_warp(), g = lane / 4, t = lane % 4, chunks = x.chunks;
     int sums[kSubs][kTileBlocks][4] = {};
     // Of unit t, which this lane ends with.
     const uint8_t *tile = nullptr, *record = nullptr;
     int behind = 0, item = 0, slot = 0, count = 0;
     bool here = false, two = false;
     CARAT_UNROLL for (int j = 0; j < kAtOnceUnits; ++j) {
-      if (at.unit >= of.units || j >= most_at_once) break;
-      const int chunk = at.run * kSetWarps + w.chunk;
+      if (at.unit >= units || j >= at.ring.depth) break;
+      const int chunk = at.run * kWorkers + warp;
       const bool mine = t == j, inside = chunk < chunks, whole = 2 * at.pair + 1 < groups;
-      const uint8_t* place = at.ring.wait();  // also where a warp has no chunk of the run: it says that it is done with the piece
+      const uint8_t* place =
+          at.ring.wait();  // also where a warp has no chunk of the run: it says that it is done with the piece
       if (mine) {
         slot = at.ring.slot;
         here = inside;
@@ -103,12 +91,12 @@ struct PartItems {
         item = 2 * at.pair * chunks + chunk;
       }
       if (inside) {
-        const uint8_t* of_chunk = x.records + chunk * kRecordBytes;
-        const uint8_t* planes = g / 2 == j ? of_chunk + (g & 1) * kRecordPlane + t * 32 : zeros;
+        const uint8_t* of_chunk = x.record(chunk);
+        const uint8_t* planes = g / 2 == j ? of_chunk + (g & 1) * kRecordPlane + t * 32 : shared_memory() + zeros;
         const Words4 x0 = load<Words4>(planes), x1 = load<Words4>(planes + 16);
         const uint32_t b[8] = {x0.x, x0.y, x0.z, x0.w, x1.x, x1.y, x1.z, x1.w};
-        const uint8_t* first = place + w.chunk * kBytes;
-        const int second = whole ? least(kSetWarps, chunks - at.run * kSetWarps) * kBytes : 0;
+        const uint8_t* first = place + warp * kBytes;
+        const int second = whole ? least(kWorkers, chunks - at.run * kWorkers) * kBytes : 0;
         if (mine) {
           tile = first;
           behind = second;
@@ -126,7 +114,7 @@ struct PartItems {
         }
       }
       ++count;
-      pass_two(at, of);
+      pass(at, runs());
     }
     if (here) {
       const auto* scales = reinterpret_cast<const float*>(record + kRecordScales);
@@ -139,24 +127,26 @@ struct PartItems {
           CARAT_UNROLL for (int sub = 0; sub < kSubs; ++sub) {
             isum[sub] = sums[sub][k][2 * row] * 128 + sums[sub][k][2 * row + 1] - kFormat.offset * of_block[sub];
           }
-          value[row] = block_step<kType>(value[row], isum, of_block, tile_scales<kType>(tile + row * behind, k, g), scales[k]);
+          value[row] =
+              block_step<kType>(value[row], isum, of_block, tile_scales<kType>(tile + row * behind, k, g), scales[k]);
         }
       }
-      part[item * 8 + g] = value[0];
-      if (two) part[(item + chunks) * 8 + g] = value[1];
+      in_shared<float>(part)[item * 8 + g] = value[0];
+      if (two) in_shared<float>(part)[(item + chunks) * 8 + g] = value[1];
     }
     warp_barrier();
     if (lane < count) arrival_arrive(at.ring.empty(slot));
   }
 };
 
-CARAT_OUTLINE WeightRing any_part_items(TileType type, WeightRing ring, DecodeInput x, int groups, float* part, const uint8_t* zeros) {
+CARAT_OUTLINE WeightRing any_part_items(TileType type, WeightRing ring, DecodeInput x, int groups, int part,
+                                        int zeros) {
   for_type(type, PartItems{ring, x, groups, part, zeros});
   return ring;
 }
 // kOne: the type of all matrices, or kTileTypes.
 template <int kOne>
-CARAT_DEVICE void part_items(TileType type, WeightRing& ring, const DecodeInput& x, int groups, float* part, const uint8_t* zeros) {
+CARAT_DEVICE void part_items(TileType type, WeightRing& ring, const DecodeInput& x, int groups, int part, int zeros) {
   if constexpr (kOne < kTileTypes) {
     PartItems{ring, x, groups, part, zeros}.template run<static_cast<TileType>(kOne)>();
   } else {
@@ -166,20 +156,20 @@ CARAT_DEVICE void part_items(TileType type, WeightRing& ring, const DecodeInput&
 
 // The block's groups of a stage, round by round: by the workers,
 template <int kOne>
-CARAT_DEVICE void multiply_stage(WeightRing& ring, const DecodePart* parts, int count, const DecodeShares& shares, const DecodeInput& x,
-                                 PartPlaces& places, const uint8_t* zeros) {
+CARAT_DEVICE void multiply_stage(WeightRing& ring, const DecodePart* parts, int count, const DecodeShares& shares,
+                                 const DecodeInput& x, PartPlaces& places, int zeros) {
   bool more = true;
   CARAT_UNROLL_1 for (int first = 0; more; first += shares.round) {
     more = false;
     places.before();
-    float* part = places.place();
+    int part = places.place();
     CARAT_UNROLL_1 for (int i = 0; i < count; ++i) {
       const DecodeShare share = shares.of[i];
       const int groups = most(0, least(shares.round, share.slots - first));
       more = more || share.slots > first + shares.round;
       if (groups == 0) continue;
       part_items<kOne>(parts[i].matrix.type, ring, x, groups, part, zeros);
-      part += groups * x.chunks * 8;
+      part += groups * x.chunks * 32;
     }
     places.written();
   }
@@ -191,7 +181,7 @@ CARAT_DEVICE void finish_stage(int count, const DecodeShares& shares, int chunks
   CARAT_UNROLL_1 for (int first = 0; more; first += shares.round) {
     more = false;
     places.wait();
-    const float* part = places.place();
+    const float* part = in_shared<float>(places.place());
     CARAT_UNROLL_1 for (int i = 0; i < count; ++i) {
       const DecodeShare share = shares.of[i];
       const int now = most(0, least(shares.round, share.slots - first));
@@ -204,7 +194,7 @@ CARAT_DEVICE void finish_stage(int count, const DecodeShares& shares, int chunks
   }
 }
 
-CARAT_DEVICE int finisher_thread() { return thread_index() - kWorkerThreads; }
+CARAT_DEVICE int finisher_thread() { return this_thread() - kWorkerThreads; }
 
 // One output of a group: its segments in order.
 CARAT_DEVICE float total_of(const float* part, int chunks) {
@@ -248,19 +238,19 @@ struct TellGated {
 
   CARAT_METHOD void operator()(int i, const DecodeShare& share, int first, int now, const float* segments) const {
     if (i != 0) return;  // up: with gate
-    const int lane = lane_index(), row = lane % 8, stride = chunks * 8, parts = layer.gate_up_parts;
+    const int lane = this_lane(), row = lane % 8, stride = chunks * 8, parts = layer.gate_up_parts;
     const float own = own_factor(layer.gate_up[0], factor), own_up = own_factor(layer.gate_up[parts - 1], factor);
     const int shift = parts == 1 ? 3 : 2, unit = 1 << shift, rounded = layer.rounded[2];  // decode_gated_unit
     const float* ups = parts == 1 ? segments + stride : segments + now * stride;
     const int step = parts == 1 ? 2 : 1;
-    const int warp = warp_index() - kWorkers;
+    const int warp = this_warp() - kWorkers;
     for (int set = warp; set < now >> shift; set += kFinishers) {
       const int at = (set * unit + lane / 8 * step) * stride + row;
       const float gate = own * total_of(segments + at, chunks), up = own_up * total_of(ups + at, chunks);
       const float value = gelu(gate) * up;
       const int block = ((share.first + first) >> shift) + set;
       if ((rounded & 1) != 0) {
-        uint32_t* words = d.gated + warp * 32;
+        uint32_t* words = in_shared<uint32_t>(d.p.layout.gated) + warp * 32;
         Rounded out{};
         out.planes = reinterpret_cast<uint8_t*>(words);
         out.scales = reinterpret_cast<float*>(words + 16);
@@ -296,13 +286,11 @@ struct TakeLogits {
   }
 };
 
-// What gate_up left, as the input of down. A worker brings the chunks that it multiplies, where there is an even number of runs;
-// else a pair does.
+// What gate_up left, as the input of down. A worker brings the chunks that it multiplies.
 CARAT_DEVICE void take_gated(const DecodeParams& p, const DecodeInput& x, uint32_t epoch) {
-  const int lane = lane_index(), filled = p.ffn_width / 32;
-  const Worker w = worker();
-  const int begin = w.set * kSetWarps + w.chunk;
-  constexpr int kAtOnce = 3;
+  const int lane = this_lane(), filled = p.ffn_width / 32;
+  const int begin = this_warp();
+  constexpr int kAtOnce = 6;
   if (x.integers) {
     // Seven lanes a block, each with three of its 19 words; where they go is the same in every chunk.
     const auto* words = static_cast<const Words4*>(p.gated);
@@ -329,7 +317,7 @@ CARAT_DEVICE void take_gated(const DecodeParams& p, const DecodeInput& x, uint32
       } while (!warp_all(all));
       CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {
         if (first + k * kWorkers >= x.chunks) continue;
-        uint8_t* record = x.records + (first + k * kWorkers) * kRecordBytes;
+        uint8_t* record = x.record(first + k * kWorkers);
         const uint32_t three[3] = {v[k].x, v[k].y, v[k].z};  // zeros where there is no such block
         CARAT_UNROLL for (int j = 0; j < 3; ++j) {
           if (j < count) *reinterpret_cast<uint32_t*>(record + to[j]) = three[j];
@@ -342,14 +330,10 @@ CARAT_DEVICE void take_gated(const DecodeParams& p, const DecodeInput& x, uint32
       float value[kTileBlocks] = {};
       const auto column = [&](int k) { return chunk * kTileColumns + k * 32 + lane; };
       hear<kTileBlocks>(
-          value, epoch, [&](int k) { return column(k) < p.ffn_width; }, [&](int k) { return p.gated_values + column(k); });
-      CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) x.values[column(k)] = value[k];
+          value, epoch, [&](int k) { return column(k) < p.ffn_width; },
+          [&](int k) { return p.gated_values + column(k); });
+      CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) x.values()[column(k)] = value[k];
     }
-  }
-  if ((x.chunks + kSetWarps - 1) / kSetWarps % 2 == 0) {
-    warp_barrier();
-  } else {
-    pair_barrier(w);
   }
 }
 

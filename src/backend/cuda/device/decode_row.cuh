@@ -3,9 +3,9 @@
 // No meeting of all blocks: what one block tells the others are words that carry the epoch of their layer, and whoever needs
 // a word looks at it until its epoch has come. What a stage reads of the others' results every block prepares for itself in
 // shared memory (norms, the rounding).
-//   A block has 18 workers, four finishers and a warp that brings the weights of all stages, in order, through a ring in shared
-// memory: weights never wait for activations. Workers bring a product's input and multiply, a pair of them every ninth chunk,
-// without waiting for each other; the finishers sum the segments and tell them to the other blocks, meanwhile.
+//   A block has nine workers, four finishers and a warp that brings the weights of all stages, in order, through a ring in shared
+// memory: weights never wait for activations. A worker brings every ninth chunk of a product's input and multiplies it, without
+// waiting for the others; the finishers sum the segments and tell them to the other blocks, meanwhile.
 //   A word is written again one layer later, by a block that has seen every block's words of `down` (those without a share
 // write a flag), and these are written when a block's workers have read all else of its layer. `down` has two places in turns.
 #pragma once
@@ -22,47 +22,48 @@ struct DecodeEmbed {
   template <TileType kType>
   CARAT_METHOD void run() const {
     const TileMatrix& table = d.p.embedding;
-    for (int i = thread_index(); i < d.p.width; i += kRowThreads) {
+    for (int i = this_thread(); i < d.p.width; i += kRowThreads) {
       const uint8_t* tile = table.data + (static_cast<int64_t>(id / kTileRows) * table.chunks + i / kTileColumns) *
                                              tile_format(kType).tile_bytes();
-      d.hidden[i] = d.copy[i] = tile_element_of<kType>(tile, id % kTileRows, i % kTileColumns) * d.p.embedding_scale;
+      d.hidden()[i] = d.copy()[i] =
+          tile_element_of<kType>(tile, id % kTileRows, i % kTileColumns) * d.p.embedding_scale;
     }
   }
 };
 CARAT_DEVICE void decode_embed(const Decode& d, const RowInfo& info) {
   const DecodeParams& p = d.p;
-  if (thread_index() >= kRowThreads) {  // angles, meanwhile
+  if (this_thread() >= kRowThreads) {  // angles, meanwhile
     const int E = p.head_size;
-    for (int i = thread_index() - kRowThreads; i < E; i += kComputingThreads - kRowThreads) {
+    for (int i = this_thread() - kRowThreads; i < E; i += kComputingThreads - kRowThreads) {
       const int kind = i / (E / 2);
-      rope_angle(static_cast<double>(info.position) * p.frequencies[kind][i % (E / 2)], d.cosines + i, d.sines + i);
+      rope_angle(static_cast<double>(info.position) * p.frequencies[kind][i % (E / 2)], d.cosines() + i, d.sines() + i);
     }
     return;
   }
   int id = info.token;
   if (id >= p.from_slot) id = p.slots[id - p.from_slot];
   if (info.token < p.from_slot && info.token >= p.image_row) {
-    for (int i = thread_index(); i < p.width; i += kRowThreads) {
-      d.hidden[i] = d.copy[i] = p.embeddings[static_cast<int64_t>(info.token - p.image_row) * p.width + i];
+    for (int i = this_thread(); i < p.width; i += kRowThreads) {
+      d.hidden()[i] = d.copy()[i] = p.embeddings[static_cast<int64_t>(info.token - p.image_row) * p.width + i];
     }
   } else {
     for_type(p.embedding.type, DecodeEmbed{d, id});
   }
 }
 
-// What attention left, as the input of attn_out: a pair of workers has every ninth chunk, each of them two blocks of it.
+// What attention left, as the input of attn_out.
 template <int kShape, bool kHalves>
 CARAT_DEVICE void take_attended(const DecodeParams& p, const DecodeInput& x, uint32_t epoch) {
-  const int columns = Sizes<kShape>::heads(p) * Sizes<kShape>::head_size(p), lane = lane_index();
-  const Worker w = worker();
-  CARAT_UNROLL_1 for (int chunk = w.chunk; chunk < x.chunks; chunk += kSetWarps) {
-    float value[2] = {};
-    const auto column = [&](int k) { return chunk * kTileColumns + (2 * w.set + k) * 32 + lane; };
-    hear<2>(
-        value, epoch, [&](int k) { return column(k) < columns; }, [&](int k) { return p.attended + column(k); });
-    if (x.integers) round_two<kHalves>(x.records + chunk * kRecordBytes, 2 * w.set, value);
+  const int columns = Sizes<kShape>::heads(p) * Sizes<kShape>::head_size(p), end = x.chunks * kTileColumns;
+  CARAT_UNROLL_1 for (int first = this_warp() * kTileColumns + this_lane(); first < end;
+                      first += kWorkers * kTileColumns) {
+    float value[kTileBlocks] = {};
+    hear<kTileBlocks>(
+        value, epoch, [&](int k) { return first + k * 32 < columns; },
+        [&](int k) { return p.attended + first + k * 32; });
+    if (x.integers) round_chunk<kHalves>(x.record(first / kTileColumns), value);
     if (x.floats) {
-      CARAT_UNROLL for (int k = 0; k < 2; ++k) x.values[column(k)] = value[k];
+      CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) x.values()[first + k * 32] = value[k];
     }
   }
 }
@@ -74,7 +75,7 @@ CARAT_DEVICE void decode_best(const DecodeParams& p, uint64_t best) {  // the fi
     const uint64_t other = from_lane_xor(best, width);
     best = other > best ? other : best;
   }
-  if (lane_index() == 0) atomic_max(p.meeting, best);
+  if (this_lane() == 0) atomic_max(p.meeting, best);
   team_barrier(kTeamFinishers, kFinishers * 32);
   if (finisher_thread() != 0) return;
   if (atomic_add(p.meeting + 1, 1) != gridDim.x - 1) return;
@@ -85,158 +86,179 @@ CARAT_DEVICE void decode_best(const DecodeParams& p, uint64_t best) {  // the fi
   p.meeting[1] = 0;
 }
 
-// Where there are many keys or few blocks. Not part of the usual layer's code.
-CARAT_OUTLINE void decode_deep(Decode d, const DecodeLayer* layer, DecodeKeys keys, uint32_t epoch, ValueMemory m) {
-  decode_deep_values(d, *layer, keys, epoch, m);
-  decode_combine(d.p, keys, epoch);
-}
-
-// kOne: the type of all matrices of all layers and of the head, or kTileTypes. kShape: see Sizes.
-template <int kOne, int kShape>
+// kOne: the type of all matrices of all layers and of the head, or kTileTypes. kShape: see Sizes. kDeep: where there are many keys
+// or few blocks; what is not in a kernel takes none of its registers, and none of its place in the instruction cache.
+template <int kOne, int kShape, bool kDeep>
 CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
   using S = Sizes<kShape>;
-  const int D = S::width(p), E = S::head_size(p), heads = S::heads(p), group = heads / S::kv_heads(p), warp = warp_index();
-  constexpr bool kHalves = kOne >= kTileTypes || tile_format(static_cast<TileType>(kOne < kTileTypes ? kOne : 0)).subs == 2;
-  const DecodeLayout l = decode_layout(D, group, E, p.x_bytes, p.slot_bytes, p.depth);
+  const int D = S::width(p), E = S::head_size(p), heads = S::heads(p), warp = this_warp();
+  constexpr bool kHalves =
+      kOne >= kTileTypes || tile_format(static_cast<TileType>(kOne < kTileTypes ? kOne : 0)).subs == 2;
+  const DecodeLayout& l = p.layout;
   uint8_t* shared = shared_memory();
-  const auto floats = [&](int at) { return reinterpret_cast<float*>(shared + at); };
-  WeightRing ring{l.slots, l.arrivals, p.depth, p.slot_bytes, 0, 0};
-  PartPlaces places{floats(l.parts), reinterpret_cast<uint64_t*>(shared + l.arrivals) + 2 * kMostPieces, 0};
-  const Decode d{p, floats(l.hidden), floats(l.copy), floats(l.angles), floats(l.angles) + E, floats(l.scratch), floats(l.heads),
-                 reinterpret_cast<uint32_t*>(shared + l.gated), reinterpret_cast<uint64_t*>(shared + l.since)};
-  if (thread_index() == 0) {
-    ring.begin();
-    places.begin();
+  const auto ring_at = [&](int slot, uint32_t parity) {
+    return WeightRing{l.slots, l.arrivals, p.depth, p.slot_bytes, slot, parity};
+  };
+  const auto places_at = [&](uint32_t turn) { return PartPlaces{l.parts, l.arrivals + 2 * kMostPieces * 8, turn}; };
+  const Decode d{p};
+  if (this_thread() == 0) {
+    ring_at(0, 0).begin();
+    places_at(0).begin();
     arrival_fence();
-    for (int i = 0; i <= kDecodeStages; ++i) d.since[i] = 0;
+    for (int i = 0; i <= kDecodeStages; ++i) d.since()[i] = 0;
     for (int i = 0; i < 8; ++i) d.factors()[8 + i] = 0.0f;  // zeros()
   }
   block_barrier();
-  if (warp == kWorkers + kFinishers) return bring_weights(p, ring);
+  if (warp == kWorkers + kFinishers) return bring_weights(p, ring_at(0, 0));
 
-  float* const quarters = floats(l.attention);
-  float* const values = floats(l.attention + kQuartersBytes);
-  float* const tops = floats(l.attention + kQuartersBytes + group * kValuesBytes);
-  const ValueMemory value_memory{values, values + kFewGroups * 32, tops, tops + 64, reinterpret_cast<uint32_t*>(tops + 128), shared + l.x[2]};
   auto* layers = reinterpret_cast<DecodeLayer*>(shared + l.layers);
   static_assert(sizeof(DecodeLayer) % 8 == 0, "copied in words");
   auto* of_head = reinterpret_cast<DecodeHead*>(layers + 3);
   auto* shares = reinterpret_cast<DecodeShares*>(of_head + 1);
   const int grid = static_cast<int>(gridDim.x);
-  const auto fetch_layer = [&](int index) {  // its description, into one of three places, by a warp; then this block's shares
-    const auto* from = reinterpret_cast<const uint64_t*>(p.layers + index);
-    auto* to = reinterpret_cast<uint64_t*>(layers + index % 3);
-    for (int i = lane_index(); i < static_cast<int>(sizeof(DecodeLayer) / 8); i += 32) to[i] = from[i];
-    warp_barrier();
-    const DecodeLayer& layer = layers[index % 3];
-    const int stage = lane_index() / 4, part = lane_index() % 4;
-    if (stage < 4 && part < 3) {
-      const DecodePart* parts = stage == 0 ? layer.qkv : stage == 1 ? &layer.attn_out : stage == 2 ? layer.gate_up : &layer.down;
-      const int count = stage == 0 ? layer.qkv_parts : stage == 2 ? layer.gate_up_parts : 1;
-      const int unit = stage == 2 ? decode_gated_unit(count) : 1;
-      DecodeShares& of_stage = shares[index % 3 * 4 + stage];
-      if (part < count) of_stage.of[part] = decode_share(parts[part].matrix.groups, unit, static_cast<int>(blockIdx.x), grid, part);
-      if (part == 0) of_stage.round = decode_round(parts[0].matrix.chunks, count, unit);
-    }
-  };
+  const auto fetch_layer =
+      [&](int index) {  // its description, into one of three places, by a warp; then this block's shares
+        const auto* from = reinterpret_cast<const uint64_t*>(p.layers + index);
+        auto* to = reinterpret_cast<uint64_t*>(layers + index % 3);
+        for (int i = this_lane(); i < static_cast<int>(sizeof(DecodeLayer) / 8); i += 32) to[i] = from[i];
+        warp_barrier();
+        const DecodeLayer& layer = layers[index % 3];
+        const int stage = this_lane() / 4, part = this_lane() % 4;
+        if (stage < 4 && part < 3) {
+          const DecodePart* parts = stage == 0   ? layer.qkv
+                                    : stage == 1 ? &layer.attn_out
+                                    : stage == 2 ? layer.gate_up
+                                                 : &layer.down;
+          const int count = stage == 0 ? layer.qkv_parts : stage == 2 ? layer.gate_up_parts : 1;
+          const int unit = stage == 2 ? decode_gated_unit(count) : 1;
+          DecodeShares& of_stage = shares[index % 3 * 4 + stage];
+          if (part < count)
+            of_stage.of[part] = decode_share(parts[part].matrix.groups, unit, static_cast<int>(blockIdx.x), grid, part);
+          if (part == 0) of_stage.round = decode_round(parts[0].matrix.chunks, count, unit);
+        }
+      };
   d.stamp(-1);
-  const RowInfo info = *p.row;
+  int slot = 0;  // of the ring, and how often it went round
+  uint32_t parity = 0, turn = 0;
   if (warp == kWorkers - 1) {
     fetch_layer(0);
-    if (lane_index() == 0) {
+    if (this_lane() == 0) {
       of_head->part = {p.head, 1, 0};
       of_head->shares.of[0] = decode_share(p.head.groups, 1, static_cast<int>(blockIdx.x), grid, 0);
       of_head->shares.round = decode_round(p.head.chunks, 1, 1);
     }
   }
-  decode_embed(d, info);
+  decode_embed(d, *p.row);
   team_barrier(kTeamNorm, kComputingThreads);
   d.stamp(0);
 
-  const int flags_of_down = most(0, grid - layers[0].down.matrix.groups);
-  const bool works = warp < kWorkers;
-  const float* before = nullptr;  // the norm that closes the layer before
-  const int last = p.layer_count;
+  const auto keys_of = [&](const DecodeLayer& layer) {
+    const int kind = layer.global;
+    DecodeKeys keys{p.pages[kind], *p.page_count[kind], p.row->position, 0, false};
+    if (kind == 0) keys.first_key = most(0, keys.position - p.window + 1);
+    keys.few = !kDeep || decode_few_keys(keys.first_key, keys.position, heads * E, grid);
+    return keys;
+  };
   // A stage: its input is prepared, its product computed, its outputs told. All stages by the same code, which is small then.
   //   0 qkv, 1 attention and attn_out, 2 gate_up, 3 down; after the layers 0 once more: the head
   CARAT_UNROLL_1 for (int index = 0, stage = 0;; stage = (stage + 1) % 4) {
     const DecodeLayer& layer = layers[index % 3];
     const uint32_t epoch = p.epoch + static_cast<uint32_t>(index);
-    const bool head = index == last, normed = stage % 2 == 0, first = stage == 0;
-    const bool floats_of_head = !tile_format(p.head.type).quantised();
+    const bool head = index == p.layer_count, normed = stage % 2 == 0, first = stage == 0,
+               works = this_warp() < kWorkers;
     DecodeInput x;
     if (normed) {
-      x.begin(l.x[0], D, !head ? layer.rounded[0] : floats_of_head ? 2 : 1);
+      x.begin(l.x[0], D, !head ? layer.rounded[0] : tile_format(p.head.type).quantised() ? 1 : 2);
     } else {
       x.begin(l.x[stage == 1 ? 1 : 2], stage == 1 ? heads * E : S::between(p), layer.rounded[stage == 1 ? 1 : 2]);
     }
-    const uint64_t* heard = !first ? p.projected : index == 0 ? nullptr : p.down[(index - 1) % 2];
+    const auto heard = [&] { return !first ? p.projected : index == 0 ? nullptr : p.down[(index - 1) % 2]; };
     const uint32_t heard_epoch = first ? epoch - 1 : epoch;
-    const float* post_norm = first ? before : layer.post_attn_norm;
-    const DecodePart* parts = head ? &of_head->part : first ? layer.qkv : stage == 1 ? &layer.attn_out : stage == 2 ? layer.gate_up : &layer.down;
-    const int count = head ? 1 : first ? layer.qkv_parts : stage == 2 ? layer.gate_up_parts : 1;
-    const DecodeShares& of_stage = head ? of_head->shares : shares[index % 3 * 4 + stage];
+    const auto post_norm = [&] { return !first ? layer.post_attn_norm : head ? p.last_norm : layer.norm_before; };
+    const auto parts = [&]() -> const DecodePart* {
+      return head         ? &of_head->part
+             : first      ? layer.qkv
+             : stage == 1 ? &layer.attn_out
+             : stage == 2 ? layer.gate_up
+                          : &layer.down;
+    };
+    const auto count = [&] { return head ? 1 : first ? layer.qkv_parts : stage == 2 ? layer.gate_up_parts : 1; };
+    const auto of_stage = [&]() -> const DecodeShares& {
+      return head ? of_head->shares : shares[index % 3 * 4 + stage];
+    };
     if (works) {
       if (normed) {
-        d.template take_hidden<kShape, kHalves>(x, heard, heard_epoch, post_norm, head ? p.final_norm : first ? layer.attn_norm : layer.ffn_norm);
+        d.template take_hidden<kShape, kHalves>(x, heard(), heard_epoch, post_norm(),
+                                                head    ? p.final_norm
+                                                : first ? layer.attn_norm
+                                                        : layer.ffn_norm);
       } else if (stage == 1) {
-        if (warp == kWorkers - 1 && index + 1 < last) fetch_layer(index + 1);  // nobody looks at the one two layers before any more
-        const int kind = layer.global;
-        DecodeKeys keys{p.pages[kind], *p.page_count[kind], info.position, 0, false};
-        if (kind == 0) keys.first_key = most(0, info.position - p.window + 1);
-        keys.few = keys.groups() <= kFewGroups && heads * E <= 2 * kValueColumns * grid;
-        decode_scores<kShape>(d, layer, keys, epoch, quarters);
-        if (keys.few) {
-          decode_few_values<kShape>(d, layer, keys, epoch, value_memory);
+        const DecodeKeys keys = keys_of(layer);
+        decode_scores<kShape>(d, layer, keys, epoch);
+        if (!kDeep || keys.few) {
+          decode_few_values<kShape>(d, layer, keys, epoch);
         } else {
-          decode_deep(d, &layer, keys, epoch, value_memory);
+          decode_deep_values<kShape>(d, layer, keys, epoch);
+          decode_combine<kShape>(p, keys, epoch);
         }
         take_attended<kShape, kHalves>(p, x, epoch);
       } else {
         take_gated(p, x, epoch);
       }
       if (head) {
-        if (blockIdx.x == 0 && thread_index() == 0) {
-          for (int i = 0; i < kDecodeStages; ++i) p.stage_nanoseconds[i] += d.since[1 + i];
+        if (blockIdx.x == 0 && this_thread() == 0) {
+          for (int i = 0; i < kDecodeStages; ++i) p.stage_nanoseconds[i] += d.since()[1 + i];
         }
         if (p.best == nullptr) return;
       }
-      if (stage != 3) pair_barrier(worker());
+      warp_barrier();  // what a warp brought it multiplies
       if (stage == 1) d.stamp(2);
-      multiply_stage<kOne>(ring, parts, count, of_stage, x, places, d.zeros());
+      WeightRing ring = ring_at(slot, parity);
+      PartPlaces places = places_at(turn);
+      multiply_stage<kOne>(ring, parts(), count(), of_stage(), x, places, d.zeros());
+      slot = ring.slot;
+      parity = ring.parity;
+      turn = places.turn;
       if (head) return;
       d.stamp(first ? 1 : stage + 2);
     } else {
       float factor = 1.0f;
-      if (normed) factor = d.template finish_norms<kShape>(x, heard, first ? flags_of_down : 0, heard_epoch, post_norm);
+      if (stage == 1) {
+        decode_heads<kShape>(d, layer, keys_of(layer), epoch);
+        if (this_warp() == kWorkers + kFinishers - 1 && index + 1 < p.layer_count)
+          fetch_layer(index + 1);  // nobody looks at the one two layers before any more
+      }
+      if (normed)
+        factor = d.template finish_norms<kShape>(x, heard(), first ? p.flags_of_down : 0, heard_epoch, post_norm());
       if (head) {
         if (blockIdx.x == 0) {  // any block could
-          for (int i = finisher_thread(); i < D; i += kRowThreads) p.hidden[i] = d.copy[i];
+          for (int i = finisher_thread(); i < D; i += kRowThreads) p.hidden[i] = d.copy()[i];
         }
         if (p.best == nullptr) return;
       }
       uint64_t best = 0;
       uint64_t* words = first ? p.qkv : stage == 1 ? p.projected : p.down[index % 2];
-      finish_stage(count, of_stage, x.chunks, places, [&](int i, const DecodeShare& share, int begin, int now, const float* segments) {
-        if (stage == 2) {
-          TellGated{d, layer, epoch, x.chunks, factor}(i, share, begin, now, segments);
-        } else if (head) {
-          TakeLogits{p, x.chunks, floats_of_head ? 1.0f : factor, &best}(i, share, begin, now, segments);
-        } else {
-          TellOutputs{parts, words, epoch, x.chunks, factor}(i, share, begin, now, segments);
-        }
-      });
+      PartPlaces places = places_at(turn);
+      finish_stage(count(), of_stage(), x.chunks, places,
+                   [&](int i, const DecodeShare& share, int begin, int now, const float* segments) {
+                     if (stage == 2) {
+                       TellGated{d, layer, epoch, x.chunks, factor}(i, share, begin, now, segments);
+                     } else if (head) {
+                       TakeLogits{p, x.chunks, x.floats ? 1.0f : factor, &best}(i, share, begin, now, segments);
+                     } else {
+                       TellOutputs{parts(), words, epoch, x.chunks, factor}(i, share, begin, now, segments);
+                     }
+                   });
+      turn = places.turn;
       if (head) return decode_best(p, best);
-      if (stage == 3 && finisher_thread() == 0 && of_stage.of[0].slots == 0) {
+      if (stage == 3 && finisher_thread() == 0 && of_stage().of[0].slots == 0) {
         // Blocks without a share say that they have read all of the layer: their workers have come to the end of it.
-        const int flag = static_cast<int>(blockIdx.x) - of_stage.of[0].first;  // how many blocks before this one have none
+        const int flag =
+            static_cast<int>(blockIdx.x) - of_stage().of[0].first;  // how many blocks before this one have none
         tell(p.down[index % 2] + D + flag, 0.0f, epoch);
       }
     }
-    if (stage == 3) {
-      before = layer.post_ffn_norm;
-      ++index;
-    }
+    if (stage == 3) ++index;
   }
 }
 
