@@ -19,17 +19,15 @@ std::array<DecodeStage, 4> stages_of(const DecodeLayer& layer) {
            {&layer.down, 1, 1}}};
 }
 
-// The one type of all matrices that the kernel multiplies, or kTileTypes.
-int32_t only_type(std::span<const DecodeLayer> layers, const TileMatrix& head) {
-  const TileType type = head.type;
+// The types of all matrices that the kernel multiplies, a bit each.
+uint32_t types_of(std::span<const DecodeLayer> layers, const TileMatrix& head) {
+  uint32_t types = type_bit(head.type);
   for (const DecodeLayer& layer : layers) {
     for (const auto& [parts, count, unit] : stages_of(layer)) {
-      for (int32_t k = 0; k < count; ++k) {
-        if (parts[k].matrix.type != type) return kTileTypes;
-      }
+      for (int32_t k = 0; k < count; ++k) types |= type_bit(parts[k].matrix.type);
     }
   }
-  return static_cast<int32_t>(type);
+  return types;
 }
 
 }  // namespace
@@ -154,15 +152,16 @@ Status Forward::prepare_decode() {
     p.head_piece = reinterpret_cast<const uint32_t*>(base + head_at);
     const bool is_1b = D == 1152 && F == 6912 && H == 4 && K == 1 && E == 256;
     decode_kernel_[0] = decode_kernel_[1] = is_1b ? kernels_.decode_row_1b : kernels_.decode_row;
-    const int32_t type = only_type(layers, weights_.head);
-    const auto take = [&](TileType of, Device::Kernel few, Device::Kernel deep) {
-      if (!is_1b || type != static_cast<int32_t>(of)) return;
+    const uint32_t types = types_of(layers, weights_.head);
+    const auto take = [&](uint32_t of, Device::Kernel few, Device::Kernel deep) {
+      if (!is_1b || (types & ~of) != 0) return;
       decode_kernel_[0] = few;
       decode_kernel_[1] = deep;
     };
-    take(TileType::kQ4_0, kernels_.decode_row_1b_Q4_0, kernels_.decode_deep_1b_Q4_0);
-    take(TileType::kQ8_0, kernels_.decode_row_1b_Q8_0, kernels_.decode_deep_1b_Q8_0);
-    take(TileType::kBF16, kernels_.decode_row_1b_BF16, kernels_.decode_deep_1b_BF16);
+    take(kTypesOfQ4KM, kernels_.decode_row_1b_mixed, kernels_.decode_deep_1b_mixed);
+    take(type_bit(TileType::kQ4_0), kernels_.decode_row_1b_Q4_0, kernels_.decode_deep_1b_Q4_0);
+    take(type_bit(TileType::kQ8_0), kernels_.decode_row_1b_Q8_0, kernels_.decode_deep_1b_Q8_0);
+    take(type_bit(TileType::kBF16), kernels_.decode_row_1b_BF16, kernels_.decode_deep_1b_BF16);
   }
   p.embedding = weights_.embedding;
   p.head = weights_.head;

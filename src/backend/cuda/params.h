@@ -453,6 +453,21 @@ struct DecodeParams {
   float query_scale, embedding_scale, epsilon;
 };
 
+// Types as bits; those of two scales a block.
+constexpr uint32_t type_bit(TileType type) { return 1u << static_cast<int>(type); }
+inline constexpr uint32_t kAllTypes = (1u << kTileTypes) - 1;
+constexpr uint32_t types_of_halves() {
+  uint32_t types = 0;
+  for (int i = 0; i < kTileTypes; ++i) {
+    if (tile_format(static_cast<TileType>(i)).subs == 2) types |= 1u << i;
+  }
+  return types;
+}
+// llama.cpp's Q4_K_M of the 1B, whose rows of 1,152 columns hold no block of 256.
+inline constexpr uint32_t kTypesOfQ4KM = type_bit(TileType::kQ4_0) | type_bit(TileType::kQ5_0) |
+                                         type_bit(TileType::kQ8_0) | type_bit(TileType::kQ4_K) |
+                                         type_bit(TileType::kQ6_K);
+
 // X(type) for every tensor type, in the order of TileType.
 #define CARAT_CUDA_TYPES(X) X(F32) X(F16) X(BF16) CARAT_CUDA_QUANTISED_TYPES(X)
 #define CARAT_CUDA_QUANTISED_TYPES(X) \
@@ -467,42 +482,44 @@ inline constexpr const char* kTileTypeNames[] = {
 
 // Every kernel but gemm_TYPE (ProductParams), some_TYPE (SomeParams), few_TYPE and few_deep_TYPE (FewParams) and head_row_TYPE (DecodeParams):
 // name and parameters.
-#define CARAT_CUDA_KERNELS(X)          \
-  X(embed_rows, EmbedParams)           \
-  X(close_rows, CloseParams)           \
-  X(close_wide_rows, CloseParams)      \
-  X(last_rows, LastParams)             \
-  X(round_rows, RoundParams)           \
-  X(gate_rows, GatedParams)            \
-  X(prepare_heads, HeadsParams)        \
-  X(attend_splits, AttentionParams)    \
-  X(attend_heads_2, AttentionParams)   \
-  X(attend_heads_4, AttentionParams)   \
-  X(combine_splits, AttentionParams)   \
-  X(attend_tiles, AttentionParams)     \
-  X(attend_fast_64, AttentionParams)   \
-  X(attend_fast_128, AttentionParams)  \
-  X(attend_fast_256, AttentionParams)  \
-  X(attend_near_64, AttentionParams)   \
-  X(attend_near_128, AttentionParams)  \
-  X(attend_near_256, AttentionParams)  \
-  X(repack_tiles, RepackParams)        \
-  X(copy_pages, CopyPagesParams)       \
-  X(decode_row, DecodeParams)          \
-  X(decode_row_1b, DecodeParams)       \
-  X(decode_row_1b_Q4_0, DecodeParams)  \
-  X(decode_row_1b_Q8_0, DecodeParams)  \
-  X(decode_row_1b_BF16, DecodeParams)  \
-  X(decode_deep_1b_Q4_0, DecodeParams) \
-  X(decode_deep_1b_Q8_0, DecodeParams) \
-  X(decode_deep_1b_BF16, DecodeParams) \
-  X(find_best, BestParams)             \
-  X(top_largest, TopParams)            \
-  X(top_least, TopParams)              \
-  X(top_taken, TopParams)              \
-  X(adjust_rows, AdjustParams)         \
-  X(sum_pieces, SumParams)             \
-  X(draw_rows, DrawParams)             \
+#define CARAT_CUDA_KERNELS(X)           \
+  X(embed_rows, EmbedParams)            \
+  X(close_rows, CloseParams)            \
+  X(close_wide_rows, CloseParams)       \
+  X(last_rows, LastParams)              \
+  X(round_rows, RoundParams)            \
+  X(gate_rows, GatedParams)             \
+  X(prepare_heads, HeadsParams)         \
+  X(attend_splits, AttentionParams)     \
+  X(attend_heads_2, AttentionParams)    \
+  X(attend_heads_4, AttentionParams)    \
+  X(combine_splits, AttentionParams)    \
+  X(attend_tiles, AttentionParams)      \
+  X(attend_fast_64, AttentionParams)    \
+  X(attend_fast_128, AttentionParams)   \
+  X(attend_fast_256, AttentionParams)   \
+  X(attend_near_64, AttentionParams)    \
+  X(attend_near_128, AttentionParams)   \
+  X(attend_near_256, AttentionParams)   \
+  X(repack_tiles, RepackParams)         \
+  X(copy_pages, CopyPagesParams)        \
+  X(decode_row, DecodeParams)           \
+  X(decode_row_1b, DecodeParams)        \
+  X(decode_row_1b_Q4_0, DecodeParams)   \
+  X(decode_row_1b_Q8_0, DecodeParams)   \
+  X(decode_row_1b_BF16, DecodeParams)   \
+  X(decode_deep_1b_Q4_0, DecodeParams)  \
+  X(decode_deep_1b_Q8_0, DecodeParams)  \
+  X(decode_deep_1b_BF16, DecodeParams)  \
+  X(decode_row_1b_mixed, DecodeParams)  \
+  X(decode_deep_1b_mixed, DecodeParams) \
+  X(find_best, BestParams)              \
+  X(top_largest, TopParams)             \
+  X(top_least, TopParams)               \
+  X(top_taken, TopParams)               \
+  X(adjust_rows, AdjustParams)          \
+  X(sum_pieces, SumParams)              \
+  X(draw_rows, DrawParams)              \
   X(read_memory, ReadParams)
 
 }  // namespace carat::cuda

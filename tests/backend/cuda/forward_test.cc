@@ -365,8 +365,8 @@ INSTANTIATE_TEST_SUITE_P(Types, EmulatedForwardTest,
 INSTANTIATE_TEST_SUITE_P(Types, EmulatedManyRowsTest,
                          testing::Values(DType::kBF16, DType::kQ4_0, DType::kQ8_0, DType::kQ2_K), type_name);
 INSTANTIATE_TEST_SUITE_P(Types, EmulatedDepthTest, testing::Values(DType::kQ4_0, DType::kQ6_K), type_name);
-INSTANTIATE_TEST_SUITE_P(Types, EmulatedShapeTest, testing::Values(DType::kQ4_0, DType::kQ8_0, DType::kBF16),
-                         type_name);
+INSTANTIATE_TEST_SUITE_P(Types, EmulatedShapeTest,
+                         testing::Values(DType::kQ4_0, DType::kQ5_0, DType::kQ8_0, DType::kBF16), type_name);
 INSTANTIATE_TEST_SUITE_P(Types, CudaForwardTest,
                          testing::Values(DType::kF32, DType::kF16, DType::kBF16, DType::kQ4_0, DType::kQ4_1,
                                          DType::kQ5_0, DType::kQ5_1, DType::kQ8_0, DType::kQ2_K, DType::kQ3_K,

@@ -182,7 +182,8 @@ CARAT_DEVICE void decode_scores(const Decode& d, const DecodeLayer& layer, const
       float chain = 0.0f;
       CARAT_UNROLL for (int i = 0; i < kLoads; ++i) {
         if (i * 8 >= E / 4) continue;
-        const uint32_t words[4] = {k[i].x, k[i].y, k[i].z, k[i].w};
+        const auto anew = [](uint32_t word) { return static_cast<uint32_t>(fresh(static_cast<int>(word))); };
+        const uint32_t words[4] = {anew(k[i].x), anew(k[i].y), anew(k[i].z), anew(k[i].w)};  // not floats before the loop
         const Words4 q0 = load<Words4>(q + i * 8), q1 = load<Words4>(q + i * 8 + 4);
         const uint32_t qs[8] = {q0.x, q0.y, q0.z, q0.w, q1.x, q1.y, q1.z, q1.w};
         CARAT_UNROLL for (int j = 0; j < 4; ++j) {

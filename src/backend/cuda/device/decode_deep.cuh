@@ -39,9 +39,13 @@ CARAT_DEVICE void decode_deep_values(const Decode& d, const DecodeLayer& layer, 
       const uint16_t* values =
           layer.v_cache + ((page * kv_heads + kv_head) * kKeysPerPage + (begin + key_group * 32) % kKeysPerPage) * E +
           column;
-      CARAT_UNROLL for (int k = 0; k < 32; ++k) {
-        const int at = key_group * 32 + k;
-        if (at >= group_lo && at < group_hi && begin + at != position) v[k] = load<uint64_t>(values + k * E);
+      // All of the page's, then those that the row does not see are taken back: one address, no condition a key.
+      CARAT_UNROLL for (int k = 0; k < 32; ++k) v[k] = load<uint64_t>(values + k * E);
+      const uint32_t seen = ~0u << (group_lo - key_group * 32) & ~0u >> (key_group * 32 + 32 - group_hi);
+      if (seen != ~0u) {
+        CARAT_UNROLL for (int k = 0; k < 32; ++k) {
+          if ((seen >> k & 1) == 0) v[k] = 0;
+        }
       }
     }
     if (position >= begin + key_group * 32 && position < begin + key_group * 32 + 32) {  // the row's own value
@@ -93,8 +97,12 @@ CARAT_DEVICE void decode_deep_values(const Decode& d, const DecodeLayer& layer, 
         float chain[4] = {0.0f, 0.0f, 0.0f, 0.0f};
         CARAT_UNROLL for (int k = 0; k < 32; ++k) {  // keys that the row does not see have a weight of 0 and no value
           const float weight = of_head[k];
+          // Fresh, or all of them become floats before the loop over the heads: 128 registers.
+          const auto low = static_cast<uint32_t>(fresh(static_cast<int>(v[k]))),
+                     high = static_cast<uint32_t>(fresh(static_cast<int>(v[k] >> 32)));
           CARAT_UNROLL for (int c = 0; c < 4; ++c) {
-            chain[c] = fma_rn(weight, half_to_float(static_cast<uint16_t>(v[k] >> (16 * c))), chain[c]);
+            const uint32_t pair = c < 2 ? low : high;
+            chain[c] = fma_rn(weight, half_to_float(static_cast<uint16_t>(pair >> (16 * (c % 2)))), chain[c]);
           }
         }
         float* to = grouped + (h * 8 + key_group) * 128 + 4 * lane;
@@ -116,19 +124,18 @@ CARAT_DEVICE void decode_deep_values(const Decode& d, const DecodeLayer& layer, 
 
 // A warp's 32 columns from `i` of the attended row: their head's splits put together in order. A lane has the factors of a
 // split; each column's chain goes over them.
+inline constexpr int kSplitsAtOnce = 16;
 template <int kShape>
 CARAT_DEVICE float combined(const DecodeParams& p, int splits, int i, uint32_t epoch) {
   const int E = Sizes<kShape>::head_size(p), head = i / E, e = i % E, lane = this_lane();
   const int64_t first = static_cast<int64_t>(head) * p.split_stride;
   float largest = 0.0f, sum = 0.0f, value = 0.0f;
   CARAT_UNROLL_1 for (int from = 0; from < splits; from += 32) {
-    float of_split[2] = {0.0f, 0.0f}, values[32];
+    float of_split[2] = {0.0f, 0.0f};
     hear<2>(
         of_split, epoch, [&](int) { return from + lane < splits; },
         [&](int k) { return p.weights + (first + from + lane) * 2 + k; });
     const uint64_t* of_first = p.values + (first + from) * E + e;
-    hear<32>(
-        values, epoch, [&](int k) { return from + k < splits; }, [&](int k) { return of_first + k * E; });
     float top = of_split[0];  // the largest of all splits up to this lane's
     if (from != 0) top = top > largest ? top : largest;
     CARAT_UNROLL for (int step = 1; step < 32; step *= 2) {
@@ -138,12 +145,18 @@ CARAT_DEVICE float combined(const DecodeParams& p, int splits, int i, uint32_t e
     float before = from_lane_below(top, 1);
     if (lane == 0) before = from == 0 ? top : largest;
     const float old_factor = exp_exact(before - top), new_factor = exp_exact(of_split[0] - top);
-    CARAT_UNROLL for (int k = 0; k < 32; ++k) {
-      if (from + k >= splits) break;
-      const float of_old = from_lane(old_factor, k), of_new = from_lane(new_factor, k),
-                  split_sum = from_lane(of_split[1], k);
-      sum = from + k == 0 ? split_sum : fma_rn(sum, of_old, split_sum * of_new);
-      value = from + k == 0 ? values[k] : fma_rn(value, of_old, values[k] * of_new);
+    CARAT_UNROLL_1 for (int some = from; some < least(from + 32, splits); some += kSplitsAtOnce) {
+      float values[kSplitsAtOnce];
+      hear<kSplitsAtOnce>(
+          values, epoch, [&](int k) { return some + k < splits; }, [&](int k) { return of_first + (some - from + k) * E; });
+      CARAT_UNROLL for (int k = 0; k < kSplitsAtOnce; ++k) {
+        if (some + k >= splits) break;
+        const int at = some - from + k;
+        const float of_old = from_lane(old_factor, at), of_new = from_lane(new_factor, at),
+                    split_sum = from_lane(of_split[1], at);
+        sum = some + k == 0 ? split_sum : fma_rn(sum, of_old, split_sum * of_new);
+        value = some + k == 0 ? values[k] : fma_rn(value, of_old, values[k] * of_new);
+      }
     }
     largest = from_lane(top, least(31, splits - 1 - from));
   }

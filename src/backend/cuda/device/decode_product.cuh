@@ -144,18 +144,24 @@ CARAT_OUTLINE WeightRing any_part_items(TileType type, WeightRing ring, DecodeIn
   for_type(type, PartItems{ring, x, groups, part, zeros});
   return ring;
 }
-// kOne: the type of all matrices, or kTileTypes.
-template <int kOne>
+// Those of some types (a bit each) where it is called, of all in a function of their own.
+template <uint32_t kTypes, int kType = 0>
 CARAT_DEVICE void part_items(TileType type, WeightRing& ring, const DecodeInput& x, int groups, int part, int zeros) {
-  if constexpr (kOne < kTileTypes) {
-    PartItems{ring, x, groups, part, zeros}.template run<static_cast<TileType>(kOne)>();
-  } else {
+  if constexpr (kTypes == kAllTypes) {
     ring = any_part_items(type, ring, x, groups, part, zeros);
+  } else if constexpr (kTypes >> kType == 1) {  // the last of them
+    PartItems{ring, x, groups, part, zeros}.template run<static_cast<TileType>(kType)>();
+  } else if constexpr ((kTypes >> kType & 1) == 0) {
+    part_items<kTypes, kType + 1>(type, ring, x, groups, part, zeros);
+  } else if (type == static_cast<TileType>(kType)) {
+    PartItems{ring, x, groups, part, zeros}.template run<static_cast<TileType>(kType)>();
+  } else {
+    part_items<kTypes, kType + 1>(type, ring, x, groups, part, zeros);
   }
 }
 
 // The block's groups of a stage, round by round: by the workers,
-template <int kOne>
+template <uint32_t kTypes>
 CARAT_DEVICE void multiply_stage(WeightRing& ring, const DecodePart* parts, int count, const DecodeShares& shares,
                                  const DecodeInput& x, PartPlaces& places, int zeros) {
   bool more = true;
@@ -168,7 +174,7 @@ CARAT_DEVICE void multiply_stage(WeightRing& ring, const DecodePart* parts, int 
       const int groups = most(0, least(shares.round, share.slots - first));
       more = more || share.slots > first + shares.round;
       if (groups == 0) continue;
-      part_items<kOne>(parts[i].matrix.type, ring, x, groups, part, zeros);
+      part_items<kTypes>(parts[i].matrix.type, ring, x, groups, part, zeros);
       part += groups * x.chunks * 32;
     }
     places.written();

@@ -86,14 +86,13 @@ CARAT_DEVICE void decode_best(const DecodeParams& p, uint64_t best) {  // the fi
   p.meeting[1] = 0;
 }
 
-// kOne: the type of all matrices of all layers and of the head, or kTileTypes. kShape: see Sizes. kDeep: where there are many keys
+// kTypes: the types that matrices of the layers and the head have, a bit each. kShape: see Sizes. kDeep: where there are many keys
 // or few blocks; what is not in a kernel takes none of its registers, and none of its place in the instruction cache.
-template <int kOne, int kShape, bool kDeep>
+template <uint32_t kTypes, int kShape, bool kDeep>
 CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
   using S = Sizes<kShape>;
   const int D = S::width(p), E = S::head_size(p), heads = S::heads(p), warp = this_warp();
-  constexpr bool kHalves =
-      kOne >= kTileTypes || tile_format(static_cast<TileType>(kOne < kTileTypes ? kOne : 0)).subs == 2;
+  constexpr bool kHalves = (kTypes & types_of_halves()) != 0;
   const DecodeLayout& l = p.layout;
   uint8_t* shared = shared_memory();
   const auto ring_at = [&](int slot, uint32_t parity) {
@@ -215,7 +214,7 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
       if (stage == 1) d.stamp(2);
       WeightRing ring = ring_at(slot, parity);
       PartPlaces places = places_at(turn);
-      multiply_stage<kOne>(ring, parts(), count(), of_stage(), x, places, d.zeros());
+      multiply_stage<kTypes>(ring, parts(), count(), of_stage(), x, places, d.zeros());
       slot = ring.slot;
       parity = ring.parity;
       turn = places.turn;
