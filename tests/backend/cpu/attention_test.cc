@@ -11,6 +11,7 @@
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/random_model.h"
 #include "base/half.h"
+#include "base/threads.h"
 #include "support/compare.h"
 
 namespace carat::cpu {
@@ -166,7 +167,9 @@ std::vector<float> attend(const Kernels& kernels, const Sequence& s, LayerKind k
   scratch.scores = scores.data();
   scratch.part = part.data();
   scratch.running = running.data();
+  const auto team = Team::create(1);
   ForwardContext context{};
+  context.team = team->get();
   context.model = &model;
   context.plan = plan.data();
   context.query = query.data();

@@ -15,6 +15,25 @@ static inline int64_t page_of(const RowPlan& plan, LayerKind kind, int64_t posit
   return plan.pages[kind][kind == kGlobal ? page : page % plan.page_count[kind]];
 }
 
+// The keys of a position's group of sixteen, and the position's values.
+static inline const uint16_t* keys_at(const LayerPack& layer, const RowPlan& plan, int64_t kv_head, int64_t head_size,
+                                      int64_t position) {
+  return layer.k_cache + page_of(plan, layer.kind, position) * layer.page_stride +
+         (kv_head * kPage + position % kPage / 16 * 16) * head_size;
+}
+static inline const uint16_t* values_at(const LayerPack& layer, const RowPlan& plan, int64_t kv_head, int64_t head_size,
+                                        int64_t position) {
+  return layer.v_cache + page_of(plan, layer.kind, position) * layer.page_stride +
+         (kv_head * kPage + position % kPage) * head_size;
+}
+
+// Asks the memory for the line at `at` and steps over it: the loops over keys and values each read half a line or a
+// whole one meanwhile, so that what comes next streams in beside them.
+[[gnu::always_inline]] static inline void ask_line(const uint16_t*& at) {
+  __builtin_prefetch(at);
+  at += 32;
+}
+
 static inline int64_t first_key(const ModelPack& m, LayerKind kind, int64_t position) {
   return kind == kGlobal ? 0 : most(0, position - m.window + 1);
 }
@@ -41,9 +60,10 @@ static void store_key_value(const ModelPack& m, const LayerPack& layer, const Ro
 }
 
 // scores[i * kSplitKeys + 0..15] = q[i] . key for sixteen keys side by side and kRows query rows at `q[i]`: a chain for
-// each quarter of the head, kChains of them side by side.
-template <int kRows, int kChains>
-static inline void score_keys(const uint16_t* keys, const float* const* q, int64_t head_size, float* scores) {
+// each quarter of the head, kChains of them side by side. Where kAsks, the memory is asked for as much at `ahead`.
+template <int kRows, int kChains, bool kAsks>
+static inline void score_keys(const uint16_t* keys, const float* const* q, int64_t head_size, const uint16_t* ahead,
+                              float* scores) {
   const int64_t quarter = head_size / 4;
   F total[kRows];
   for (int i = 0; i < kRows; ++i) total[i] = f_set(-0.0f);  // the first chain is the total
@@ -54,6 +74,7 @@ static inline void score_keys(const uint16_t* keys, const float* const* q, int64
     }
     for (int64_t e = first * quarter; e < (first + 1) * quarter; ++e) {
       for (int chain = 0; chain < kChains; ++chain) {
+        if (kAsks && (kChains == 1 ? e : chain) % 2 == 0) ask_line(ahead);
         const int64_t at = e + chain * quarter;
         const F k = f_load_f16(keys + at * 16);
         for (int i = 0; i < kRows; ++i) acc[chain][i] = f_fma(k, f_set(q[i][at]), acc[chain][i]);
@@ -98,10 +119,10 @@ struct KeyRange {
 };
 
 // out[i][e] += sum over keys of weights[i][key] * v[key][e] for the keys of one group of 32: a chain from zero. Its
-// values start at `v`, its first key is `group`.
+// values start at `v`, its first key is `group`. The memory is asked for as much at `ahead`.
 template <int kRows, int kVectors>
 static inline void weigh_group(const uint16_t* v, int64_t head_size, int64_t group, KeyRange keys, const float* weights,
-                               float* out) {
+                               const uint16_t* ahead, float* out) {
   v += (keys.lo - group) * head_size;
   for (int64_t e = 0; e < head_size; e += 16 * kVectors) {
     F acc[kVectors][kRows];
@@ -110,6 +131,7 @@ static inline void weigh_group(const uint16_t* v, int64_t head_size, int64_t gro
     }
     const uint16_t* at = v + e;
     for (int64_t key = keys.lo; key < keys.hi; ++key, at += head_size) {
+      if (kVectors == 2 || key % 2 == 0) ask_line(ahead);
       for (int j = 0; j < kVectors; ++j) {
         const F value = f_load_f16(at + 16 * j);
         for (int i = 0; i < kRows; ++i) acc[j][i] = f_fma(f_set(weights[i * kSplitKeys + key]), value, acc[j][i]);
@@ -124,28 +146,32 @@ static inline void weigh_group(const uint16_t* v, int64_t head_size, int64_t gro
   }
 }
 
-// out[i][e] = sum over the keys that row i sees of weights[i][key] * v[key][e]: groups of 32 keys, added in order.
+// out[i][e] = sum over the keys that row i sees of weights[i][key] * v[key][e]: groups of 32 keys, added in order. What
+// is read after them lies at `next`, if it is known.
 template <int kRows>
 static inline void weigh_values(const ModelPack& m, const LayerPack& layer, const RowPlan& plan, int64_t kv_head,
-                                int64_t split_begin, const KeyRange* seen, const float* weights, float* out) {
+                                int64_t split_begin, const KeyRange* seen, const float* weights, const uint16_t* next,
+                                float* out) {
   const int64_t E = m.head_size;
   for (int64_t e = 0; e < kRows * E; e += 16) f_store(out + e, f_set(-0.0f));  // the first group is the total
   KeyRange all = seen[0];
   for (int i = 1; i < kRows; ++i) all = {least(all.lo, seen[i].lo), most(all.hi, seen[i].hi)};
   for (int64_t group = all.lo / 32 * 32; group < all.hi; group += 32) {
     const int64_t position = split_begin + group;
-    const uint16_t* v = layer.v_cache + page_of(plan, layer.kind, position) * layer.page_stride +
-                        (kv_head * kPage + position % kPage) * E;
+    const uint16_t* v = values_at(layer, plan, kv_head, E, position);
+    const uint16_t* ahead = group + 32 < all.hi ? values_at(layer, plan, kv_head, E, position + 32) : next;
+    if (ahead == nullptr) ahead = v;
     const KeyRange keys = {most(group, all.lo), least(group + 32, all.hi)};
     bool same = true;
     for (int i = 0; i < kRows; ++i) same = same && seen[i].lo <= keys.lo && seen[i].hi >= keys.hi;
     if (same) {
-      weigh_group<kRows, kValueVectors>(v, E, group, keys, weights, out);
+      weigh_group<kRows, kValueVectors>(v, E, group, keys, weights, ahead, out);
       continue;
     }
     for (int i = 0; i < kRows; ++i) {
       const KeyRange own = {most(keys.lo, seen[i].lo), least(keys.hi, seen[i].hi)};
-      if (own.lo < own.hi) weigh_group<1, kValueVectors>(v, E, group, own, weights + i * kSplitKeys, out + i * E);
+      if (own.lo >= own.hi) continue;
+      weigh_group<1, kValueVectors>(v, E, group, own, weights + i * kSplitKeys, ahead, out + i * E);
     }
   }
 }
@@ -201,6 +227,17 @@ static void combine_splits(const ForwardContext& c, LayerKind kind, const AttnTa
   }
 }
 
+// The keys that this worker reads after a task's split: those of the next one or, where splits are tasks, of its next
+// task, if nobody takes that before.
+static inline const uint16_t* keys_after(const ForwardContext& c, const LayerPack& layer, const AttnTask& task,
+                                         int64_t split) {
+  const int64_t heads = c.model->kv_heads;
+  const int64_t next = split * heads + task.kv_head + (task.partial ? team_active(*c.team) : heads);
+  const RowPlan& plan = c.plan[task.row + task.rows - 1];
+  if (next / heads > plan.last_key / kSplitKeys) return nullptr;
+  return keys_at(layer, plan, next % heads, c.model->head_size, next / heads * kSplitKeys);
+}
+
 // Runs a task. Its rows' results go to `attended`; where splits are separate tasks to `partials`, and whoever finishes
 // the last of them puts them together.
 static void attend(const ForwardContext& c, const LayerPack& layer, const AttnTask& task, bool round,
@@ -228,14 +265,18 @@ static void attend(const ForwardContext& c, const LayerPack& layer, const AttnTa
       if (seen[i].lo < seen[i].hi) all = {least(all.lo, seen[i].lo), most(all.hi, seen[i].hi)};
     }
     for (int64_t key = all.lo / 16 * 16; key < all.hi; key += 16) {
-      const int64_t position = begin + key;
-      const uint16_t* keys = layer.k_cache + page_of(plan[0], kind, position) * layer.page_stride +
-                             (task.kv_head * kPage + position % kPage) * E;
+      const uint16_t* keys = keys_at(layer, plan[0], task.kv_head, E, begin + key);
+      // Two groups ahead, after the last one the first values.
+      const int64_t further = key + 32 - (all.hi + 15) / 16 * 16;
+      const uint16_t* ahead = further < 0
+                                  ? keys_at(layer, plan[0], task.kv_head, E, begin + key + 32)
+                                  : values_at(layer, plan[0], task.kv_head, E, begin + all.lo / 32 * 32 + further);
       float* scores = scratch.scores + key;
       int i = 0;
-      for (; i + 4 <= count; i += 4) score_keys<4, kScoreChains>(keys, q + i, E, scores + i * kSplitKeys);
-      for (; i + 2 <= count; i += 2) score_keys<2, 2>(keys, q + i, E, scores + i * kSplitKeys);
-      for (; i < count; ++i) score_keys<1, 4>(keys, q + i, E, scores + i * kSplitKeys);
+      if (count >= 4) score_keys<4, kScoreChains, true>(keys, q, E, ahead, scores), i = 4;
+      for (; i + 4 <= count; i += 4) score_keys<4, kScoreChains, false>(keys, q + i, E, keys, scores + i * kSplitKeys);
+      for (; i + 2 <= count; i += 2) score_keys<2, 2, true>(keys, q + i, E, ahead, scores + i * kSplitKeys);
+      for (; i < count; ++i) score_keys<1, 4, true>(keys, q + i, E, ahead, scores + i * kSplitKeys);
     }
     float largest[kTileRows], sum[kTileRows];
     for (int i = 0; i < count; ++i) {
@@ -243,13 +284,14 @@ static void attend(const ForwardContext& c, const LayerPack& layer, const AttnTa
       if (seen[i].hi == 0) continue;
       softmax_split(scratch.scores + i * kSplitKeys, seen[i].lo, seen[i].hi, &largest[i], &sum[i]);
     }
+    const uint16_t* next = keys_after(c, layer, task, split);
     int i = 0;
     for (; i + 4 <= count; i += 4) {
-      weigh_values<4>(m, layer, plan[0], task.kv_head, begin, seen + i, scratch.scores + i * kSplitKeys,
+      weigh_values<4>(m, layer, plan[0], task.kv_head, begin, seen + i, scratch.scores + i * kSplitKeys, next,
                       scratch.part + i * E);
     }
     for (; i < count; ++i) {
-      weigh_values<1>(m, layer, plan[0], task.kv_head, begin, seen + i, scratch.scores + i * kSplitKeys,
+      weigh_values<1>(m, layer, plan[0], task.kv_head, begin, seen + i, scratch.scores + i * kSplitKeys, next,
                       scratch.part + i * E);
     }
     for (i = 0; i < count; ++i) {
