@@ -7,22 +7,32 @@
 // A row's norm or rope takes about as long as a barrier of a few workers.
 static constexpr int64_t kFewRows = 4;
 
+// How the items of a stage are taken: each worker begins with so many of its own, and then claims chunk after chunk.
+struct Shares {
+  int64_t own, chunk;
+};
+
 struct Worker {
   const ForwardContext& c;
   const Scratch& scratch;
   int index;
   int64_t stage;
 
-  // Runs body(begin, end) for the items of the stage that this worker takes: a first chunk that it has known before, and
-  // then whatever it claims.
+  // Runs body(begin, end) for the items of the stage that this worker takes.
   template <class Body>
-  void each(int64_t count, int64_t chunk, Body body) {
-    const int64_t claimed = chunk * team_active(*c.team);  // where the claims begin
-    int64_t begin = chunk * index;
+  void each(int64_t count, const Shares& shares, Body body) {
+    const int64_t claimed = shares.own * team_active(*c.team);  // where the claims begin
+    int64_t begin = shares.own * index;
+    int64_t size = shares.own;
     while (begin < count) {
-      body(begin, least(begin + chunk, count));
-      begin = claimed < count ? claimed + team_claim(*c.team, stage, chunk, count - claimed) : count;
+      body(begin, least(begin + size, count));
+      begin = claimed < count ? claimed + team_claim(*c.team, stage, shares.chunk, count - claimed) : count;
+      size = shares.chunk;
     }
+  }
+  template <class Body>
+  void each(int64_t count, Body body) {
+    each(count, {1, 1}, body);
   }
   void next(const Wanted& wanted = {}) { stage = team_next_stage(*c.team, stage, nullptr, nullptr, wanted); }
 
@@ -31,7 +41,7 @@ struct Worker {
   void next_with_rows(int64_t rows, const Wanted& wanted, Body body) {
     if (rows > kFewRows) {
       next();
-      each(rows, 1, [&](int64_t row, int64_t) { body(row); });
+      each(rows, [&](int64_t row, int64_t) { body(row); });
       next(wanted);
       return;
     }
@@ -52,14 +62,17 @@ struct Worker {
 
 enum { kStageEmbed, kStageQkv, kStageAttn, kStageAttnOut, kStageGateUp, kStageDown, kStageLogits };
 
-// Panels that a worker takes at a time: enough pieces for balance, few enough that each is a long sequential read. In
-// whole pairs where two panels make a block, or share what is loaded of several rows.
-static inline int64_t panel_chunk(const Worker& w, int64_t panels, bool pairs) {
-  const int64_t chunk = least(64, panels / (8 * team_active(*w.c.team)));
-  return pairs ? most(2, chunk / 2 * 2) : most(1, chunk);
+// Panels that a worker takes at a time. Three quarters of what an even division gives it are one long read; the rest goes
+// to whoever is done, a core that has two thirds of the others' speed included. In whole pairs where two panels make a
+// block, or share what is loaded of several rows.
+static inline Shares panel_shares(const Worker& w, int64_t panels, bool pairs) {
+  const int64_t workers = team_active(*w.c.team);
+  const int64_t unit = pairs ? 2 : 1;
+  const int64_t chunk = most(unit, least(64, panels / (8 * workers)) / unit * unit);
+  return {most(chunk, panels * 3 / (4 * workers) / unit * unit), chunk};
 }
-static inline int64_t products_chunk(const Worker& w, int64_t panels, int64_t rows) {
-  return panel_chunk(w, panels, rows > 1);
+static inline Shares products_shares(const Worker& w, int64_t panels, int64_t rows) {
+  return panel_shares(w, panels, rows > 1);
 }
 
 static int64_t all_panels(const PackedMatrix* const* matrices, int count) {
@@ -76,19 +89,19 @@ static inline Wanted::Range some_panels(const PackedMatrix& m, int64_t begin, in
   return {m.panel(begin), m.panel(begin) + least(kMost, bytes)};
 }
 
-// The worker's first chunk of products(), and of a layer's gate and up.
+// The worker's own share of products(), and of a layer's gate and up.
 static Wanted::Range first_products(const Worker& w, const PackedMatrix* const* matrices, int count, int64_t rows) {
-  const int64_t chunk = products_chunk(w, all_panels(matrices, count), rows);
-  int64_t begin = chunk * w.index;
+  const int64_t own = products_shares(w, all_panels(matrices, count), rows).own;
+  int64_t begin = own * w.index;
   for (int i = 0; i < count; ++i) {
-    if (begin < matrices[i]->panels()) return some_panels(*matrices[i], begin, begin + chunk);
+    if (begin < matrices[i]->panels()) return some_panels(*matrices[i], begin, begin + own);
     begin -= matrices[i]->panels();
   }
   return {};
 }
 static Wanted::Range first_gated(const Worker& w, const PackedMatrix& m) {
-  const int64_t chunk = panel_chunk(w, m.panels(), true);
-  return some_panels(m, chunk * w.index, chunk * (w.index + 1));
+  const int64_t own = panel_shares(w, m.panels(), true).own;
+  return some_panels(m, own * w.index, own * (w.index + 1));
 }
 
 // The keys and values of a task's first split.
@@ -138,14 +151,7 @@ static int64_t row_parts(const Worker& w, int64_t chunks, int64_t rows) {
 static void products(Worker& w, const PackedMatrix* const* matrices, float* const* outs, int count,
                      const Activations& x, int64_t rows) {
   const int64_t panels = all_panels(matrices, count);
-  const int64_t chunk = products_chunk(w, panels, rows);
-  const int64_t chunks = (panels + chunk - 1) / chunk;
-  const int64_t parts = row_parts(w, chunks, rows);
-  w.each(chunks * parts, 1, [&](int64_t item, int64_t) {
-    const int64_t begin = item / parts * chunk;
-    const int64_t end = least(begin + chunk, panels);
-    const int64_t row = rows * (item % parts) / parts;
-    const int64_t row_count = rows * (item % parts + 1) / parts - row;
+  const auto compute = [&](int64_t begin, int64_t end, int64_t row, int64_t row_count) {
     const Activations from = rows_from(x, row);
     int64_t first = 0;  // of matrix i among all panels
     for (int i = 0; i < count; ++i) {
@@ -157,6 +163,15 @@ static void products(Worker& w, const PackedMatrix* const* matrices, float* cons
       }
       first = last;
     }
+  };
+  const Shares shares = products_shares(w, panels, rows);
+  const int64_t chunks = (panels + shares.chunk - 1) / shares.chunk;
+  const int64_t parts = row_parts(w, chunks, rows);
+  if (parts == 1) return w.each(panels, shares, [&](int64_t begin, int64_t end) { compute(begin, end, 0, rows); });
+  w.each(chunks * parts, [&](int64_t item, int64_t) {
+    const int64_t begin = item / parts * shares.chunk;
+    const int64_t row = rows * (item % parts) / parts;
+    compute(begin, least(begin + shares.chunk, panels), row, rows * (item % parts + 1) / parts - row);
   });
 }
 
@@ -241,7 +256,7 @@ static void forward_layer(Worker& w, int64_t index) {
   w.done(kStageQkv, index);
 
   if (!alone) {
-    w.each(task_count, 1, [&](int64_t task, int64_t) { attend(c, layer, tasks[task], round, w.scratch); });
+    w.each(task_count, [&](int64_t task, int64_t) { attend(c, layer, tasks[task], round, w.scratch); });
     w.next(after_attention);
   }
   w.done(kStageAttn, index);
@@ -253,7 +268,7 @@ static void forward_layer(Worker& w, int64_t index) {
   });
   w.done(kStageAttnOut, index);
 
-  w.each(layer.gate.panels(), panel_chunk(w, layer.gate.panels(), true), [&](int64_t begin, int64_t end) {
+  w.each(layer.gate.panels(), panel_shares(w, layer.gate.panels(), true), [&](int64_t begin, int64_t end) {
     gated_matmul(layer.gate, layer.up, c.norm, T, c.gated, reads(layer.down), begin, end, w.scratch);
   });
   w.next({{{first_products(w, down, 1, T)}}});
@@ -287,14 +302,14 @@ static void forward(const ForwardContext& c, int index) {
   const ModelPack& m = *c.model;
   const int64_t D = m.width;
 
-  w.each(c.rows, 1, [&](int64_t row, int64_t) { embed_row(c, row); });
+  w.each(c.rows, [&](int64_t row, int64_t) { embed_row(c, row); });
   w.next();
   w.done(kStageEmbed, 0);
 
   for (int64_t layer = 0; layer < m.layers; ++layer) forward_layer(w, layer);
 
   if (c.logits_count + c.hidden_count == 0) return;
-  w.each(c.logits_count + c.hidden_count, 1, [&](int64_t item, int64_t) {
+  w.each(c.logits_count + c.hidden_count, [&](int64_t item, int64_t) {
     if (item < c.logits_count) {
       norm_input(c.hidden + c.logits_rows[item] * D, m.final_norm, c.last, item, m.norm_epsilon, reads(m.head));
     } else {
