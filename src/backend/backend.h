@@ -24,8 +24,9 @@ enum class Precision : uint8_t {
 };
 
 struct BackendOptions {
-  std::string name = "cpu";  // "cpu" picks the best ISA; "cpu/avx2" forces one; "reference" is the oracle
-  int threads = 0;           // 0: one per physical core that this process may use
+  std::string name =
+      "cpu";  // "cpu" picks the best ISA, "cpu/avx2" forces one; "cuda"; "auto": it where there is one; "reference": the oracle
+  int threads = 0;  // 0: one per physical core that this process may use
   Precision precision = Precision::kExact;
   std::optional<DType> head_type = {};  // own_head.h; none: as the file has it
 };
@@ -123,6 +124,10 @@ std::vector<std::string> missing_backend_names();
 
 // The device of the backend "cuda", or why there is none.
 Result<std::string> describe_gpu();
+
+// Where a model runs, for people: "cuda on NVIDIA H100 80GB HBM3, 132 multiprocessors", "cpu/avx2 with 2 threads"; and where that
+// was left to us and is the processor, why: " (this machine has no NVIDIA driver)".
+std::string where_it_runs(const BackendInfo& info, const BackendOptions& options);
 
 // Why this process can use its device no more: a CUDA error, after which everything fails, or a step that never ended. All
 // requests fail with it; who runs the process says so and ends it, waiting for nothing (std::_Exit). Any thread.

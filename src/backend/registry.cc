@@ -27,6 +27,14 @@ std::vector<std::string> missing_backend_names() { return cpu::missing_kernels()
 
 Result<std::string> describe_gpu() { return cuda::describe_device(); }
 
+std::string where_it_runs(const BackendInfo& info, const BackendOptions& options) {
+  if (!info.device.empty()) return fmt::format("{} on {}, {} multiprocessors", info.name, info.device, info.threads);
+  std::string where = fmt::format("{} with {} thread{}", info.name, info.threads, info.threads == 1 ? "" : "s");
+  if (options.name != "auto") return where;
+  const auto gpu = describe_gpu();
+  return gpu.ok() ? where : fmt::format("{} ({})", where, gpu.error().message);
+}
+
 namespace {
 
 std::string cuda_state() {

@@ -293,11 +293,9 @@ Status bench(const BenchFlags& flags) {
     say("{}\n", json_text(out, 2));
     return {};
   }
-  const std::string on =
-      device ? fmt::format("{} on {}, {} multiprocessors", info.name, info.device, info.threads)
-             : fmt::format("{} with {} thread{}", info.name, info.threads, info.threads == 1 ? "" : "s");
   say("{}: {}, {:.0f} MB of packed weights, loaded in {:.2f} s; {}; this memory reads {:.1f} GB/s\n", flags.model,
-      model.file.quantisation, static_cast<double>(info.weight_bytes) / 1e6, load_seconds, on, bandwidth / 1e9);
+      model.file.quantisation, static_cast<double>(info.weight_bytes) / 1e6, load_seconds,
+      where_it_runs(info, flags.loading.backend), bandwidth / 1e9);
   for (const Measurement& m : measurements) print_row(m, bandwidth, flags.stages || device);
   return {};
 }

@@ -208,7 +208,10 @@ Status run(const RunFlags& flags, bool& interrupted) {
     interrupt.reset();
     const auto least = static_cast<int64_t>(asked.request.prompt.size()) + 1;
     CARAT_TRY(Engine * engine, loaded.engine_of(context, options.context > 0 ? std::min(context, least) : least));
-    if (flags.verbose) print_memory(loaded.memory());
+    if (flags.verbose) {
+      print_memory(loaded.memory());
+      note("backend: {}\n", where_it_runs(loaded.backend().info(), flags.loading.backend));
+    }
     if (const std::string text = loaded.note(); !text.empty()) note("note: {}\n", text);
     stats.load_seconds = seconds_so_far();
     interrupt.emplace();

@@ -287,6 +287,11 @@ Result<Lease> Models::load(const std::string& name, int32_t context) {
   served->generations = std::make_unique<Generations>(*served->engine, *served->tokenizer, config.eos_ids,
                                                       options_.max_waiting, post_, observer_);
   served->load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  if (options_.tell) {
+    options_.tell(fmt::format("{} runs on {}, {} tokens of context, loaded in {:.1f} s", name,
+                              where_it_runs(served->backend->info(), options_.backend), served->context,
+                              served->load_seconds));
+  }
   // Whoever lets go last, the loader's thread frees it: unmapping a model takes a while.
   return Lease(served.release(), [given_up = given_up_](ServedModel* model) { given_up->take(model); });
 }
