@@ -2,6 +2,7 @@
 // page of zeros is laid over the page that is gone, and the read goes on.
 #include "base/file_map.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -100,14 +101,14 @@ bool is_lfs_pointer(std::span<const std::byte> bytes) {
 Result<FileMap> FileMap::open(const std::filesystem::path& path) {
   FileMap map;
   map.path_ = path;
-  CARAT_TRY(const OwnedFd fd, open_regular(path));
+  CARAT_TRY(map.fd_, open_regular(path));
   struct stat info {};
-  if (::fstat(fd.get(), &info) != 0) return io_error(path, "look at it", errno);
+  if (::fstat(map.fd_.get(), &info) != 0) return io_error(path, "look at it", errno);
   map.size_ = static_cast<size_t>(info.st_size);
   map.modified_ns_ = modified_ns(info);
   map.inode_ = info.st_ino;
   if (map.size_ != 0) {
-    void* data = ::mmap(nullptr, map.size_, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+    void* data = ::mmap(nullptr, map.size_, PROT_READ, MAP_PRIVATE, map.fd_.get(), 0);
     if (data == MAP_FAILED) {
       return Error{errno == ENOMEM ? ErrorCode::kOutOfMemory : ErrorCode::kIo,
                    one_line(path.string()) + ": cannot map it: " + std::strerror(errno)};
@@ -126,6 +127,7 @@ Result<FileMap> FileMap::open(const std::filesystem::path& path) {
 FileMap::FileMap(FileMap&& other) noexcept { *this = std::move(other); }
 
 FileMap& FileMap::operator=(FileMap&& other) noexcept {
+  std::swap(fd_, other.fd_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   std::swap(path_, other.path_);
@@ -155,6 +157,12 @@ Status FileMap::whole() const {
   const Region* region = region_of(data_);
   if (region == nullptr || !region->damaged) return {};
   return Error{ErrorCode::kIo, one_line(path_.string()) + ": the file was cut short while it was used"};
+}
+
+void FileMap::leave_cache() const {
+  if (size_ == 0) return;
+  ::madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED);  // mapped pages would stay
+  ::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_DONTNEED);
 }
 
 Status check(const FileMaps& maps) {

@@ -38,8 +38,12 @@ class FileMap {
   // Every byte that was read was there. What was rewritten meanwhile is not told: for who holds a copy of his own.
   // Error: kIo.
   Status whole() const;
+  // Pages that are not mapped elsewhere leave the page cache: for devices that share the machine's memory, whose driver does
+  // not ask the cache for room.
+  void leave_cache() const;
 
  private:
+  OwnedFd fd_;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
   std::filesystem::path path_;

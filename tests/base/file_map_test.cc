@@ -1,9 +1,13 @@
 #include "base/file_map.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -179,6 +183,29 @@ TEST_F(FileMapTest, ReleasedPagesReadTheSameAgain) {
   ASSERT_EQ(text_of(*map), text);
   release_pages(map->bytes().subspan(1));  // begins and ends inside a page
   EXPECT_EQ(text_of(*map), text);
+}
+
+TEST_F(FileMapTest, PagesLeaveTheCache) {
+  struct statfs system {};
+  ASSERT_EQ(::statfs(folder_.c_str(), &system), 0);
+  constexpr decltype(system.f_type) kTmpfs = 0x01021994;
+  if (system.f_type == kTmpfs) GTEST_SKIP() << "files of " << folder_ << " lie in memory";
+  const fs::path path = write("large", std::string(size_t{1} << 20, 'x'));
+  const int fd = ::open(path.c_str(), O_RDONLY);
+  ASSERT_EQ(::fsync(fd), 0);  // a page that is not on the disk stays
+  ::close(fd);
+  auto map = FileMap::open(path);
+  ASSERT_TRUE(map.ok());
+  const auto resident = [&] {
+    std::vector<unsigned char> pages(map->bytes().size() / static_cast<size_t>(::sysconf(_SC_PAGESIZE)));
+    EXPECT_EQ(::mincore(const_cast<std::byte*>(map->bytes().data()), map->bytes().size(), pages.data()), 0);
+    return std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return (page & 1) != 0; });
+  };
+  EXPECT_EQ(text_of(*map), std::string(size_t{1} << 20, 'x'));
+  EXPECT_GT(resident(), 200);
+  map->leave_cache();
+  EXPECT_LT(resident(), 20);
+  EXPECT_EQ(text_of(*map), std::string(size_t{1} << 20, 'x'));
 }
 
 }  // namespace

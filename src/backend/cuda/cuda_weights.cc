@@ -172,7 +172,11 @@ class Loader {
         device_.launch(kernel, launch, &p, sizeof p);
       }
     }
-    return device_.finish();
+    CARAT_CHECK(device_.finish());
+    if (weights_.maps && device_.facts().shares_memory) {
+      for (const FileMap& map : *weights_.maps) map.leave_cache();
+    }
+    return {};
   }
 
   Device& device_;
