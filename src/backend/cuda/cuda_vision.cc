@@ -8,13 +8,14 @@
 #include "backend/cuda/vision_weights.h"
 #include "base/checked.h"
 #include "base/file_map.h"
+#include "base/threads.h"
 
 namespace carat::cuda {
 namespace {
 
 constexpr float kLog2e = 1.44269504088896341f;
 constexpr float kLargest = 60000;  // of a half, with some room
-constexpr size_t kUploadBytes = size_t{1} << 20;
+constexpr int kCopiers = 4;        // threads that copy a picture's pixels
 
 enum VisionStage { kPatches, kNorms, kHeads, kAttention, kOut, kFc1, kFc2, kTokens };
 constexpr const char* kStageNames[] = {"patches", "norms", "qkv", "attention", "out", "fc1", "fc2", "tokens"};
@@ -104,6 +105,7 @@ class CudaVision final : public VisionEncoder {
     at_ = lay_out(config_, weights_, precision_);
     CARAT_TRY(memory_, DeviceMemory::allocate(*device_, at_.bytes, "the vision tower's working memory"));
     CARAT_TRY(host_, DeviceMemory::allocate_host(*device_, config_.pixels() * sizeof(float)));
+    CARAT_TRY(copiers_, Team::create(std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kCopiers)));
     device_->fill(memory_.data(), 0, at_.bytes);
     return device_->finish();
   }
@@ -112,13 +114,11 @@ class CudaVision final : public VisionEncoder {
                                     std::vector<float>* hidden) override {
     CARAT_CHECK(check_pixels(config_, pixels));
     device_->enter();
-    marks_.clear();
+    measures_ = pictures_ < 2 || pictures_ % kMeasuredPictures == 0;
+    ++pictures_;
+    if (measures_) marks_.clear();
     mark(kPatches);
-    for (size_t at = 0; at < pixels.size_bytes(); at += kUploadBytes) {
-      const size_t bytes = std::min(kUploadBytes, pixels.size_bytes() - at);
-      std::memcpy(host_.data() + at, reinterpret_cast<const uint8_t*>(pixels.data()) + at, bytes);
-      device_->upload(memory_.data() + at_.pixels + at, host_.data() + at, bytes);
-    }
+    upload(pixels);
     embed();
     for (const TowerLayer& l : weights_.layers) {
       if (cancelled && cancelled()) {
@@ -162,16 +162,18 @@ class CudaVision final : public VisionEncoder {
   float* floats(size_t at) const { return reinterpret_cast<float*>(memory_.data() + at); }
 
   template <class Params>
-  void launch(Device::Kernel kernel, const Params& params, int64_t x, int64_t y, uint32_t threads, size_t shared = 0) {
+  void launch(Device::Kernel kernel, const Params& params, int64_t x, int64_t y, uint32_t threads, size_t shared = 0,
+              bool waits = true) {
     Launch how;
     how.grid[0] = static_cast<uint32_t>(x);
     how.grid[1] = static_cast<uint32_t>(y);
     how.threads = threads;
     how.shared_bytes = shared;
+    how.early = waits && wide_ && !measures_;
     device_->launch(kernel, how, &params, sizeof params);
   }
   void mark(VisionStage stage) {
-    if (marks_.size() >= 1000) return;
+    if (!measures_ || marks_.size() >= 1000) return;
     device_->mark(static_cast<int>(marks_.size()));
     marks_.push_back(stage);
   }
@@ -244,12 +246,31 @@ class CudaVision final : public VisionEncoder {
     q.group_step = 1;
     q.rows = rows;
     launch(gemm_[static_cast<size_t>(m.tiles.type)], q, div_ceil(m.tiles.groups, kGemmGroups),
-           div_ceil(rows, 16 * kGemmTiles), kGemmThreads, to_size(gemm_shared_bytes(m.tiles.type)));
+           div_ceil(rows, 16 * kGemmTiles), kGemmThreads, to_size(gemm_shared_bytes(m.tiles.type)), false);
     const Device::Kernel finish[] = {kernels_.finish_kStore, kernels_.finish_kAdd,      kernels_.finish_kGelu,
                                      kernels_.finish_kGelu2, kernels_.finish_kGeluRows, kernels_.finish_kHeads};
     p.sums = q.out;
     p.sums_stride = q.out_stride;
-    launch(finish[k], p, round_up(rows, kHalfRows) / 64, p.output_tiles, 128);
+    launch(finish[k], p, round_up(rows, kHalfRows) / 64, p.output_tiles, 128, 0, false);
+  }
+
+  // Ten megabytes, by way of pinned memory: one thread would take a millisecond for them.
+  void upload(std::span<const float> pixels) {
+    struct Copying {
+      Team& team;
+      uint8_t* to;
+      const uint8_t* from;
+      size_t bytes;
+    } copying{*copiers_, host_.data(), reinterpret_cast<const uint8_t*>(pixels.data()), pixels.size_bytes()};
+    copiers_->run(
+        [](void* argument, int worker) {
+          const Copying& c = *static_cast<Copying*>(argument);
+          const auto share = static_cast<size_t>(worker), of = static_cast<size_t>(c.team.active());
+          const size_t begin = c.bytes / of * share, end = share + 1 == of ? c.bytes : c.bytes / of * (share + 1);
+          std::memcpy(c.to + begin, c.from + begin, end - begin);
+        },
+        &copying);
+    device_->upload(memory_.data() + at_.pixels, host_.data(), pixels.size_bytes());
   }
 
   void embed() {
@@ -313,8 +334,9 @@ class CudaVision final : public VisionEncoder {
     const bool two = at_.head_planes == 2;
     const size_t shared = to_size((two ? 2 : 1) * kVisionStages * kVisionStageBytes + 128);
     if (wide_) {
-      launch(two ? kernels_.vision_wide_2 : kernels_.vision_wide_1, attend, div_ceil(at_.rows, kVisionWideQueries),
-             config_.heads, kVisionWideThreads, shared);
+      const int32_t threads = kVisionWideThreads[two ? 1 : 0];
+      launch(two ? kernels_.vision_wide_2 : kernels_.vision_wide_1, attend, div_ceil(at_.rows, threads / 2),
+             config_.heads, static_cast<uint32_t>(threads), shared);
     } else {
       launch(two ? kernels_.vision_attend_2 : kernels_.vision_attend_1, attend, div_ceil(at_.rows, kVisionQueries),
              config_.heads, 128, shared);
@@ -359,7 +381,12 @@ class CudaVision final : public VisionEncoder {
   TowerWeights weights_;
   Working at_{};
   DeviceMemory memory_, host_;
+  std::unique_ptr<Team> copiers_;
   std::vector<VisionStage> marks_;
+  // A mark between two kernels costs as much as a small kernel: the first two pictures have them, and then one in so many.
+  static constexpr uint64_t kMeasuredPictures = 32;
+  uint64_t pictures_ = 0;
+  bool measures_ = true;
 };
 
 }  // namespace

@@ -31,7 +31,9 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p) {
     auto* full = reinterpret_cast<uint64_t*>(shared + kStages * kStage);
     uint64_t* empty = full + kStages;
     const int warp = warp_index(), lane = lane_index();
+    next_may_begin();
     begin_stages(full, empty, kStages, kConsumers);
+    previous_wait();
     const int splits = kKind == HalfKind::kText ? p.splits : 1;
     const int of_split = p.row_tiles * p.output_tiles, tiles = of_split * splits, all = p.stages * p.passes;
     const int blocks = static_cast<int>(gridDim.x);

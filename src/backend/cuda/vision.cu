@@ -6,6 +6,8 @@ namespace carat::cuda {
 
 // A thread for eight columns of a patch: channel, y, x.
 CARAT_KERNEL(vision_patches, PatchesParams, 128, 1) {
+  next_may_begin();
+  previous_wait();
   const int octets = (p.columns + 7) / 8, area = p.patch * p.patch;
   const int item = static_cast<int>(blockIdx.x) * block_threads() + thread_index();
   const int row = item / octets, first = item % octets * 8;
@@ -29,6 +31,8 @@ CARAT_DEVICE void load_octet(const float* from, float* to) {
 
 // Halves of 8 rows leave in whole cores, through shared memory: one row's 16 bytes are half a sector, which memory takes far slower.
 CARAT_KERNEL(vision_norm, LayerNormParams, 256, 3) {
+  next_may_begin();
+  previous_wait();
   const int row0 = static_cast<int>(blockIdx.x) * 8, row = row0 + warp_index(), lane = lane_index();
   uint8_t* cores = shared_memory();  // [plane][64 columns][8 cores][8 rows][16 bytes]
   const int chunks = (p.width + 63) / 64;
@@ -82,6 +86,8 @@ CARAT_KERNEL(vision_norm, LayerNormParams, 256, 3) {
 }
 
 CARAT_KERNEL(vision_pool, PoolParams, 256, 1) {
+  next_may_begin();
+  previous_wait();
   const int token = static_cast<int>(blockIdx.x) * 8 + warp_index(), lane = lane_index();
   if (token >= p.token_side * p.token_side) return;
   const int square = p.side / p.token_side;

@@ -1,5 +1,6 @@
-// vision_attend.cu's attention on warpgroups (sm_90): 64 patches of a head each, three of them a block, which share the keys and values that one thread
-// asks for. A warpgroup's scores are 64 x 64; weights go from its registers into the values' products. What one of them waits for the others fill.
+// vision_attend.cu's attention on warpgroups (sm_90): 64 patches of a head each; those of a block (two of two blocks a multiprocessor, or three) share
+// the keys and values that one thread asks for. A warpgroup's scores are 64 x 64; weights go from its registers into the values' products. What one
+// of them waits for the others fill.
 //   kPieces 2: first and second pieces of everything (22 bits), three products for one.
 #include "backend/cuda/device/gemm.cuh"
 #include "backend/cuda/device/halves.cuh"
@@ -10,16 +11,18 @@ template <int kPieces>
 CARAT_DEVICE void vision_wide(const VisionAttendParams& p) {
   if constexpr (kWarpgroups) {
     constexpr float kHigher = 4.0f, kNothing = -1e30f;
-    constexpr int kStage = kPieces * kVisionStageBytes, kStages = kVisionStages, kWarps = kVisionWideThreads / 32;
+    constexpr int kStage = kPieces * kVisionStageBytes, kStages = kVisionStages;
     constexpr int kGroups = kVisionKeys / 8, kSteps = kVisionKeys / 16;
     const VisionHeads& h = p.heads;
     uint8_t* shared = shared_memory();
     auto* full = reinterpret_cast<uint64_t*>(shared + kStages * kStage);
     uint64_t* empty = full + kStages;
     const int lane = lane_index(), g = lane >> 2, t = lane & 3, head = static_cast<int>(blockIdx.y);
-    const int row0 = static_cast<int>(blockIdx.x) * kVisionWideQueries + warp_index() * 16;
+    const int row0 = static_cast<int>(blockIdx.x) * (block_threads() / 2) + warp_index() * 16;
     const int blocks = (h.patches + kVisionKeys - 1) / kVisionKeys;
-    begin_stages(full, empty, kStages, kWarps);
+    next_may_begin();
+    begin_stages(full, empty, kStages, block_threads() / 32);
+    previous_wait();
     // The first thread's.
     const auto fetch = [&](int block) {
       if (block >= blocks) return;
@@ -128,7 +131,7 @@ CARAT_DEVICE void vision_wide(const VisionAttendParams& p) {
   }
 }
 
-CARAT_KERNEL(vision_wide_1, VisionAttendParams, kVisionWideThreads, 1) { vision_wide<1>(p); }
-CARAT_KERNEL(vision_wide_2, VisionAttendParams, kVisionWideThreads, 1) { vision_wide<2>(p); }
+CARAT_KERNEL(vision_wide_1, VisionAttendParams, kVisionWideThreads[0], 2) { vision_wide<1>(p); }
+CARAT_KERNEL(vision_wide_2, VisionAttendParams, kVisionWideThreads[1], 1) { vision_wide<2>(p); }
 
 }  // namespace carat::cuda
