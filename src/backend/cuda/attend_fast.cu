@@ -11,6 +11,8 @@ CARAT_DEVICE void attend_fast(const AttentionParams& p) {
   constexpr int E = kHeadSize, kSteps = E / 16, kOctets = E / 8, kPad = 16;
   constexpr int kKeyBytes = kKeysPerPage * E * 2, kValueStride = E * 2 + kPad, kStage = kKeyBytes + kKeysPerPage * kValueStride;
   constexpr float kLog2e = 1.44269504088896341f, kNothing = -1e30f, kLeeway = 4.0f;
+  next_may_begin();
+  previous_wait();
   const int group = p.heads / p.kv_heads, kv_head = static_cast<int>(blockIdx.y);
   const int first_row = p.items[2 * blockIdx.x], count = p.items[2 * blockIdx.x + 1], used = count * group;
   const int thread = thread_index(), lane = lane_index(), warp = warp_index(), g = lane >> 2, t = lane & 3;

@@ -200,6 +200,8 @@ CARAT_DEVICE void tile_values(const TileKeys& keys, const uint16_t* v_cache, int
 
 // blockIdx: item (first row, rows: at most kQueryRows / heads of a kv head), kv head.
 CARAT_KERNEL(attend_tiles, AttentionParams, kTileWarps * 32, 2) {
+  next_may_begin();
+  previous_wait();
   const int E = p.head_size, group = p.heads / p.kv_heads;
   const int kv_head = static_cast<int>(blockIdx.y);
   const int first_row = p.items[2 * blockIdx.x], count = p.items[2 * blockIdx.x + 1];

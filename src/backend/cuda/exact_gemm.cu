@@ -178,7 +178,9 @@ CARAT_DEVICE void exact_gemm(const ExactParams& p) {
     auto* full = reinterpret_cast<uint64_t*>(shared + kStages * kStage + kExactGatedBytes);
     uint64_t* empty = full + kStages;
     const int warp = warp_index(), lane = lane_index(), g = lane >> 2, t = lane & 3;
+    next_may_begin();
     begin_stages(full, empty, kStages, kConsumers);
+    previous_wait();
     const int chunks = p.matrix.chunks, tiles = p.row_tiles * p.output_tiles, blocks = static_cast<int>(gridDim.x);
     int slot = 0, phase = 0;
     if (warp >= kConsumers) {

@@ -59,11 +59,19 @@ struct ManyRoundParams {
   int32_t rows, sums;
 };
 
+// attend_wide_*: queries of so many pieces, keys and values of a page for each of two warpgroups; heads of 256.
+inline constexpr int kAttendWideThreads = 384;
+constexpr int attend_wide_bytes(int pieces) {
+  return pieces * kFastQueries * 512 + 4 * kKeysPerPage * 512 + 128 + 2048;
+}
+
 // Those that are no exact_gemm_TYPE or exact_gated_TYPE.
 #define CARAT_CUDA_MANY_KERNELS(X)  \
   X(close_many_40, ManyCloseParams) \
   X(close_many_80, ManyCloseParams) \
   X(round_many_40, ManyRoundParams) \
-  X(round_many_80, ManyRoundParams)
+  X(round_many_80, ManyRoundParams) \
+  X(attend_wide_1, AttentionParams) \
+  X(attend_wide_2, AttentionParams)
 
 }  // namespace carat::cuda

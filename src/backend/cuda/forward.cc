@@ -10,8 +10,8 @@ namespace {
 
 constexpr size_t kPartialBytes = size_t{256} << 20;    // at most, of single rows' splits
 constexpr uint64_t kPlentyBytes = uint64_t{32} << 30;  // of a device's memory
-constexpr int64_t kMeasuredRows = 512;                 // steps of so many rows have all marks
-constexpr uint32_t kMeasuredSteps = 32;                // and of others one in so many
+constexpr int64_t kManyRows = 512;                     // steps of so many rows share their time out by themselves
+constexpr uint32_t kMeasuredSteps = 32;                // one in so many, of either kind, has all marks
 constexpr int kHalfMarks = 512;                        // points in time of one of two steps
 
 }  // namespace
@@ -322,9 +322,9 @@ void Forward::take_stage_times(bool one_launch) {
     for (size_t stage = 0; stage < static_cast<size_t>(Stage::kLogits); ++stage) head_seconds -= stage_seconds_[stage];
     head_seconds = std::max(head_seconds, 0.0);
   } else if (!now_->measures_stages) {
-    for (size_t stage = 0; stage < kStageCount; ++stage) stage_seconds_[stage] = all * shares_[stage];
+    for (size_t stage = 0; stage < kStageCount; ++stage) stage_seconds_[stage] = all * shares_[now_->many][stage];
   } else if (all > 0) {
-    for (size_t stage = 0; stage < kStageCount; ++stage) shares_[stage] = stage_seconds_[stage] / all;
+    for (size_t stage = 0; stage < kStageCount; ++stage) shares_[now_->many][stage] = stage_seconds_[stage] / all;
   }
 }
 
@@ -341,8 +341,10 @@ Status Forward::begin(int half, const Step& step, std::span<const int32_t> token
     now_->keys = {};
     CARAT_TRY(now_->keys, DeviceMemory::allocate_host(device_, key_bytes));
   }
-  now_->measures_stages = rows == 1 || rows >= kMeasuredRows || unmeasured_steps_ == 0;
-  if (rows != 1 && rows < kMeasuredRows) unmeasured_steps_ = (unmeasured_steps_ + 1) % kMeasuredSteps;
+  now_->many = rows >= kManyRows ? 1 : 0;
+  uint32_t& unmeasured = unmeasured_steps_[now_->many];
+  now_->measures_stages = rows == 1 || unmeasured == 0;
+  if (rows != 1) unmeasured = (unmeasured + 1) % kMeasuredSteps;
   CARAT_CHECK(upload_step(step, tokens, wanted));
   const bool one_launch = now_->one_launch = can_decode(step);
   if (single_count_ != 0 && !one_launch) {

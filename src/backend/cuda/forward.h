@@ -235,16 +235,17 @@ class Forward {
   DeviceMemory step_memory_;     // grows
   std::vector<int32_t> single_plan_, tile_plan_;
   std::array<uint64_t, kDecodeStages> stage_nanoseconds_{}, charged_nanoseconds_{};
-  // A mark between two kernels costs as much as a small kernel: of steps of few rows one in kMeasuredSteps has them, and the others'
-  // time is shared out as that one's was.
+  // A mark between two kernels costs as much as a small kernel: one step in kMeasuredSteps has them, and the others' time is
+  // shared out as that one's was. Steps of many rows are counted apart.
   void take_stage_times(bool one_launch);
-  uint32_t unmeasured_steps_ = 0;
-  std::array<double, kStageCount> shares_{};
+  std::array<uint32_t, 2> unmeasured_steps_{};
+  std::array<std::array<double, kStageCount>, 2> shares_{};
   struct HalfStep {                    // of two steps that are on their way
     DeviceMemory host, landing, keys;  // of the host: what goes up; what one launch left; [L] best, [L] drawn
     std::vector<std::pair<Stage, int>> mark_of;
     int first_mark = 0;
     bool one_launch = false, head_too = false, measures_stages = true;
+    size_t many = 0;
   } half_steps_[2];
   HalfStep* now_ = half_steps_;
   const DrawSpec* specs_ = nullptr;

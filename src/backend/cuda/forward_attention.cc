@@ -100,12 +100,17 @@ void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& att
   const auto H = static_cast<uint32_t>(config_.heads);
   if (tile_count_ != 0) {
     p.items = tiles_;
-    if (const auto kernel = fast_attention(); kernel != nullptr) {
+    if (wide_ && attention_pieces_ != 0 && E == 256) {
+      p.round = single_count_ == 0 && attended.fragments == 2 && attended.integers == 0 ? 1 : 0;
+      launch(attention_pieces_ == 1 ? kernels_.attend_wide_1 : kernels_.attend_wide_2, p,
+             static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1, kAttendWideThreads,
+             static_cast<size_t>(attend_wide_bytes(attention_pieces_)), true);
+    } else if (const auto kernel = fast_attention(); kernel != nullptr) {
       launch(kernel, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1, kFastThreads,
-             static_cast<size_t>(attend_fast_bytes(config_.head_size, attention_pieces_)));
+             static_cast<size_t>(attend_fast_bytes(config_.head_size, attention_pieces_)), true);
     } else {
       launch(kernels_.attend_tiles, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1,
-             256, (kQueryRows * (E + 4 + kSplit + 4 + 8) + 16 * 32 * 20) * sizeof(float));
+             256, (kQueryRows * (E + 4 + kSplit + 4 + 8) + 16 * 32 * 20) * sizeof(float), true);
     }
   }
   if (single_count_ != 0) {

@@ -183,7 +183,7 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
   const auto blocks = std::min(static_cast<uint32_t>(p.row_tiles * p.output_tiles * p.splits), multiprocessors_);
   if (of_block == kWideRows) {
     launch(gate ? kernels_.core_gated_256 : kernels_.core_text_256, p, blocks, 1, 1, kWideThreads,
-           static_cast<size_t>(wide_bytes(of_block)));
+           static_cast<size_t>(wide_bytes(of_block)), true);
     return p.splits;
   }
   const Device::Kernel kernel = of_block == kShortRows ? (gate ? kernels_.core_gated_128 : kernels_.core_text_128)
@@ -205,7 +205,7 @@ void Forward::exact_product(const ProductPart& part, const Rounded& x, float* ou
   const auto tiles = static_cast<uint32_t>(p.row_tiles * p.output_tiles);
   launch(gated != nullptr ? kernels_.exact_gated[type] : kernels_.exact_gemm[type], p,
          std::min(tiles, multiprocessors_), 1, 1, kExactThreads,
-         static_cast<size_t>(exact_shared_bytes(part.matrix.type)));
+         static_cast<size_t>(exact_shared_bytes(part.matrix.type)), true);
 }
 
 // A product whose parts close_rows adds.

@@ -18,7 +18,7 @@ void Forward::close_step(const CloseParams& params, bool sums, int64_t rows) {
     return launch(params.out.chunks <= 10 ? kernels_.close_many_40 : kernels_.close_many_80,
                   ManyCloseParams{params, static_cast<int32_t>(rows), sums ? 1 : 0},
                   static_cast<uint32_t>(div_ceil<int64_t>(rows, 8)), 1, 1, kManyThreads,
-                  static_cast<size_t>(many_bytes(params.out.chunks)));
+                  static_cast<size_t>(many_bytes(params.out.chunks)), true);
   }
   const bool narrow = params.width <= kCloseThreads * kCloseValues;
   launch(narrow ? kernels_.close_rows : kernels_.close_wide_rows, params, static_cast<uint32_t>(rows), 1, 1,
@@ -33,7 +33,7 @@ void Forward::round_step(const RoundParams& params, bool sums, int64_t rows) {
   launch(params.out.chunks <= 10 ? kernels_.round_many_40 : kernels_.round_many_80,
          ManyRoundParams{params, static_cast<int32_t>(rows), sums ? 1 : 0},
          static_cast<uint32_t>(div_ceil<int64_t>(rows, 8)), 1, 1, kManyThreads,
-         static_cast<size_t>(many_bytes(params.out.chunks)));
+         static_cast<size_t>(many_bytes(params.out.chunks)), true);
 }
 
 Device::Kernel Forward::fast_attention() const {

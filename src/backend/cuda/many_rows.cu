@@ -79,6 +79,8 @@ CARAT_DEVICE float many_squares(const float* values) {
 
 template <int kBlocks>
 CARAT_DEVICE void close_many(const ManyCloseParams& of) {
+  next_may_begin();
+  previous_wait();
   const CloseParams& p = of.close;
   const int row0 = static_cast<int>(blockIdx.x) * 8, row = row0 + warp_index(), lane = lane_index();
   const bool there = row < of.rows;
@@ -121,6 +123,8 @@ CARAT_KERNEL(close_many_80, ManyCloseParams, kManyThreads, 1) { close_many<80>(p
 
 template <int kBlocks>
 CARAT_DEVICE void round_many(const ManyRoundParams& of) {
+  next_may_begin();
+  previous_wait();
   const Rounded& out = of.round.out;
   const int row0 = static_cast<int>(blockIdx.x) * 8, row = row0 + warp_index(), lane = lane_index();
   const float* from = of.round.values + static_cast<int64_t>(least(row, of.rows - 1)) * out.columns + lane;

@@ -22,7 +22,7 @@ std::vector<float> normal_floats(std::mt19937& random, size_t count, float devia
   return out;
 }
 
-RandomModel random_model(DType type, unsigned seed, int32_t ffn_width, int32_t vocabulary) {
+RandomModel random_model(DType type, unsigned seed, int32_t ffn_width, int32_t vocabulary, int32_t head_size) {
   ModelConfig c;
   c.name = "random";
   c.layers = 6;
@@ -30,7 +30,7 @@ RandomModel random_model(DType type, unsigned seed, int32_t ffn_width, int32_t v
   c.ffn_width = ffn_width;
   c.heads = 4;
   c.kv_heads = 2;
-  c.head_size = 64;
+  c.head_size = head_size;
   c.vocabulary = vocabulary;
   c.context_length = 4096;
   c.window = 100;

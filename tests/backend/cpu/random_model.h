@@ -20,8 +20,9 @@ struct RandomModel {
   std::vector<std::unique_ptr<std::vector<std::byte>>> storage;  // what the views point into
 };
 
-// Every matrix in `type`; norms float32. D 256, F and V 512 if nothing is said, H 4, K 2, E 64, W 100.
-RandomModel random_model(DType type, unsigned seed, int32_t ffn_width = 512, int32_t vocabulary = 512);
+// Every matrix in `type`; norms float32. D 256, F and V 512 and E 64 if nothing is said, H 4, K 2, W 100.
+RandomModel random_model(DType type, unsigned seed, int32_t ffn_width = 512, int32_t vocabulary = 512,
+                         int32_t head_size = 64);
 // The same of any other shape.
 RandomModel random_weights(const ModelConfig& config, DType type, unsigned seed);
 

@@ -9,6 +9,7 @@
 //
 #include "backend/cuda/attend_fast.cu"
 #include "backend/cuda/attend_tiles.cu"
+#include "backend/cuda/attend_wide.cu"
 #include "backend/cuda/attention.cu"
 #include "backend/cuda/bandwidth.cu"
 #include "backend/cuda/core_short.cu"

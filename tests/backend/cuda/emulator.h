@@ -300,6 +300,9 @@ struct Cores {
   }
 };
 CARAT_DEVICE Cores cores_at(const uint8_t* shared, int group_bytes) { return {shared, group_bytes, 128}; }
+CARAT_DEVICE Cores cores_of(const uint8_t* shared, int row_bytes, int column_bytes) {
+  return {shared, row_bytes, column_bytes};
+}
 CARAT_DEVICE Cores cores_after(Cores cores, int bytes) {
   cores.at += bytes;
   return cores;
@@ -323,6 +326,39 @@ void emulated_warpgroup_rows(float* d, const uint32_t* a, Cores b, bool from_zer
     }
   }
 }
+template <int kRows>
+void emulated_warpgroup_cores(float* d, Cores a, Cores b, bool from_zero) {
+  const int lane = emulated_lane(), row = static_cast<int>(threadIdx.x / 32 % 4) * 16 + lane / 4;
+  float rows[2][16], column[16];
+  for (int half = 0; half < 2; ++half) {
+    for (int k = 0; k < 16; ++k) rows[half][k] = a.value(row + half * 8, k);
+  }
+  for (int i = 0; i < kRows / 4; ++i) {
+    for (int k = 0; k < 16; ++k) column[k] = b.value(i / 2 * 8 + lane % 4 * 2 + i % 2, k);
+    for (int half = 0; half < 2; ++half) {
+      float& sum = d[i / 2 * 4 + half * 2 + i % 2];
+      if (from_zero) sum = 0.0f;
+      for (int k = 0; k < 16; ++k) sum += rows[half][k] * column[k];
+    }
+  }
+}
+CARAT_DEVICE void warpgroup_mma_scores(float* d, Cores a, Cores b, bool from_zero) {
+  emulated_warpgroup_cores<64>(d, a, b, from_zero);
+}
+CARAT_DEVICE void warpgroup_mma_values(float* d, const uint32_t* a, Cores b) {
+  const auto* all = emulator::exchange(a, 4);
+  const int lane = emulated_lane();
+  for (int i = 0; i < 128; ++i) {
+    const int column = i / 4 * 8 + lane % 4 * 2 + i % 2;
+    for (int k = 0; k < 16; ++k) {
+      uint16_t bits;  // a row of a core is a key: eight columns
+      std::memcpy(&bits, b.at + column / 8 * b.row_bytes + k / 8 * b.column_bytes + k % 8 * 16 + column % 8 * 2, 2);
+      d[i] += emulated_half(all[lane / 4 * 4 + k % 8 / 2][k / 8 * 2 + i / 2 % 2], k % 2) * half_to_float(bits);
+    }
+  }
+}
+CARAT_DEVICE void warpgroup_keep_values(float*) {}
+CARAT_DEVICE void stores_for_products() {}
 CARAT_DEVICE void warpgroup_mma_f16_64(float* d, const uint32_t* a, Cores b, bool from_zero) {
   emulated_warpgroup_rows<64>(d, a, b, from_zero);
 }

@@ -118,6 +118,19 @@ TEST_P(EmulatedManyRowsTest, AreTheCpus) {
   expect_the_cpu_of_many_rows(model, *emulated(model));
 }
 
+// Heads of 256 attend on warpgroups: windows and pages that begin and end within a tile, an odd number of pages, one page.
+TEST(EmulatedWideAttentionTest, IsNearTheCpu) {
+  const RandomModel model = random_model(DType::kBF16, 1, 512, 512, 256);
+  const auto tokens = random_tokens(200, 2);
+  const auto expected = logits(*portable(model), model.config, tokens, {kRows});
+  for (const auto& [precision, tolerance] : {std::pair{Precision::kExact, 5e-3}, {Precision::kFast, 6e-2}}) {
+    BackendOptions options;
+    options.precision = precision;
+    const auto device = ready(cuda::create_backend_on(test::emulated_device(), options, model.config, model.weights));
+    EXPECT_TRUE(test::rows_within(logits(*device, model.config, tokens, {93}), expected, 512, tolerance));
+  }
+}
+
 // Draws from the most probable tokens, which the device has picked out, beside a greedy one and (`logprobs`) one that needs all.
 std::vector<int32_t> draws(Backend& backend, int32_t rows, int32_t top_k, bool logprobs) {
   const auto tokens = random_tokens(static_cast<size_t>(rows), 5);
