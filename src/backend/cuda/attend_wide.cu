@@ -189,11 +189,17 @@ CARAT_DEVICE void attend_wide(const AttentionParams& p) {
       const float factor = div_rn(1.0f, fma_rn(sum[half], of_own, other_rows[(2 + half) * 32] * of_other));
       const int r = warp % 4 * 16 + half * 8 + g;
       if (r >= used) continue;
-      float* to = p.out + (static_cast<int64_t>(first_row + r / group) * p.heads + kv_head * group + r % group) * E + 2 * t;
+      const int row = first_row + r / group, column = (kv_head * group + r % group) * E + 2 * t;
+      float* to = p.out + static_cast<int64_t>(row) * p.heads * E + column;
       CARAT_UNROLL for (int j = 0; j < kSums / 4; ++j) {
         const int at = 4 * j + 2 * half;
-        *reinterpret_cast<Floats2*>(to + 8 * j) = {fma_rn(out[at], of_own, others[at * 32] * of_other) * factor,
-                                                   fma_rn(out[at + 1], of_own, others[(at + 1) * 32] * of_other) * factor};
+        const float a = fma_rn(out[at], of_own, others[at * 32] * of_other) * factor;
+        const float b = fma_rn(out[at + 1], of_own, others[(at + 1) * 32] * of_other) * factor;
+        if (p.round != 0) {
+          store_core_pair(p.rounded, row, column + 8 * j, a, b);
+        } else {
+          *reinterpret_cast<Floats2*>(to + 8 * j) = {a, b};
+        }
       }
     }
   }

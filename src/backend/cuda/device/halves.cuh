@@ -21,14 +21,17 @@ CARAT_DEVICE int64_t half_at(const Halves& h, int row, int column) {
 }
 
 // Two neighbours, the first of an even column.
-CARAT_DEVICE void put_halves(const Halves& h, int row, int column, float a, float b) {
-  uint16_t* at = h.data + half_at(h, row, column);
+CARAT_DEVICE void put_halves_at(const Halves& h, uint16_t* at, float a, float b) {
   a = a * h.scale, b = b * h.scale;
   const uint32_t first = pack_halves(a, b);
   *reinterpret_cast<uint32_t*>(at) = first;
   if (h.planes == 2) {
     *reinterpret_cast<uint32_t*>(at + h.plane) = pack_halves(a - low_half(first), b - high_half(first));
   }
+}
+
+CARAT_DEVICE void put_halves(const Halves& h, int row, int column, float a, float b) {
+  put_halves_at(h, h.data + half_at(h, row, column), a, b);
 }
 
 CARAT_DEVICE void split_octet(const float* value, float scale, uint32_t* first, uint32_t* second) {
@@ -183,18 +186,25 @@ CARAT_DEVICE void half_epilogue(const HalfGemmParams& p, const float* acc, int r
   } else if constexpr (kKind == HalfKind::kGelu || kKind == HalfKind::kGelu2 || kKind == HalfKind::kGeluRows) {
     // A kernel for each form: with all three in one the code would not fit the instruction cache.
     const Halves& h = p.to.halves;
+    Floats2 biases[kHalfGroups];  // all asked for at once
+    CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
+      biases[j] = {0.0f, 0.0f};
+      if (first + 8 * j < p.outputs) biases[j] = load<Floats2>(p.bias + first + 8 * j + 2 * t);
+    }
+    uint16_t* own = h.data + (row0 + g) / 8 * 512 + (row0 + g) % 8 * 8 + 2 * t;  // and 512 further, eight rows below
     CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
       const int column = first + 8 * j + 2 * t;
       if (column >= p.outputs) continue;
-      const auto bias = load<Floats2>(p.bias + column);
+      const Floats2 bias = biases[j];
+      uint16_t* at = own + column / 64 * h.groups * 512 + column % 64 / 8 * 64;
       CARAT_UNROLL for (int half = 0; half < 2; ++half) {
         const int row = row0 + g + 8 * half;
         if (row >= p.rows) continue;
         const float a = fma_rn(acc[4 * j + 2 * half], p.factor, bias.x), b = fma_rn(acc[4 * j + 2 * half + 1], p.factor, bias.y);
         if constexpr (kKind == HalfKind::kGelu) {
-          *reinterpret_cast<uint32_t*>(h.data + half_at(h, row, column)) = pack_halves(gelu_rough(a) * h.scale, gelu_rough(b) * h.scale);
+          *reinterpret_cast<uint32_t*>(at + half * 512) = pack_halves(gelu_rough(a) * h.scale, gelu_rough(b) * h.scale);
         } else if constexpr (kKind == HalfKind::kGelu2) {
-          put_halves(h, row, column, gelu_near(a), gelu_near(b));
+          put_halves_at(h, at + half * 512, gelu_near(a), gelu_near(b));
         } else {
           *reinterpret_cast<Floats2*>(p.to.floats + static_cast<int64_t>(row) * p.to.stride + column) = {gelu_near(a), gelu_near(b)};
         }
@@ -205,9 +215,10 @@ CARAT_DEVICE void half_epilogue(const HalfGemmParams& p, const float* acc, int r
       const int row = row0 + g + 8 * half;
       if (row >= p.rows) continue;
       const int64_t at = static_cast<int64_t>(row) * p.out_stride + first + 2 * t;
-      Floats2 base[kHalfGroups];  // all asked for at once
+      Floats2 base[kHalfGroups], biases[kHalfGroups];  // all asked for at once
       CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
-        base[j] = {0.0f, 0.0f};
+        base[j] = biases[j] = {0.0f, 0.0f};
+        if (p.bias != nullptr && first + 8 * j < p.outputs) biases[j] = load<Floats2>(p.bias + first + 8 * j + 2 * t);
         if constexpr (kKind == HalfKind::kAdd) {
           if (first + 8 * j < p.outputs) base[j] = load<Floats2>(p.base + at + 8 * j);
         }
@@ -215,8 +226,7 @@ CARAT_DEVICE void half_epilogue(const HalfGemmParams& p, const float* acc, int r
       CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
         const int column = first + 8 * j + 2 * t;
         if (column >= p.outputs) continue;
-        Floats2 bias{0.0f, 0.0f};
-        if (p.bias != nullptr) bias = load<Floats2>(p.bias + column);
+        const Floats2 bias = biases[j];
         const float a = fma_rn(acc[4 * j + 2 * half], p.factor, bias.x), b = fma_rn(acc[4 * j + 2 * half + 1], p.factor, bias.y);
         *reinterpret_cast<Floats2*>(p.out + at + 8 * j) = {base[j].x + a, base[j].y + b};
       }
