@@ -176,8 +176,8 @@ CARAT_KERNEL(attend_splits, AttentionParams, kAttendThreads, 1) {
   }
 }
 
-// As attend_splits, for all kGroup query heads of a kv head at once: its keys and values are read once.
-// blockIdx: item (a row), kv head, and where p.splits is not 0 one split.
+// As attend_splits, for kGroup neighbouring query heads of a kv head at once, so that keys and values are read once for them.
+// blockIdx: item (a row), heads, and where p.splits is not 0 one split.
 template <int kGroup>
 CARAT_DEVICE void attend_heads(const AttentionParams& p) {
   const int E = p.head_size;
@@ -187,7 +187,8 @@ CARAT_DEVICE void attend_heads(const AttentionParams& p) {
   float* sums = tops + kGroup * 8;                          // [kGroup]
   float* grouped = sums + 8;                                // [8 groups][kGroup][E]
   next_may_begin();
-  const int row = p.items[blockIdx.x], kv_head = static_cast<int>(blockIdx.y);
+  const int row = p.items[blockIdx.x], first_head = static_cast<int>(blockIdx.y) * kGroup;
+  const int kv_head = first_head / (p.heads / p.kv_heads);
   const RowInfo info = p.rows[row];
   const int32_t* pages = p.pages + p.begin[info.seq];
   const int page_count = p.count[info.seq];
@@ -202,7 +203,7 @@ CARAT_DEVICE void attend_heads(const AttentionParams& p) {
   int64_t key_page = page_of(pages, page_count, split * kSplit + i);
   int64_t value_page = page_of(pages, page_count, split * kSplit + warp * 32);
   previous_wait();
-  const float* from = p.qkv + (static_cast<int64_t>(row) * (p.heads + 2 * p.kv_heads) + kv_head * kGroup) * E;
+  const float* from = p.qkv + (static_cast<int64_t>(row) * (p.heads + 2 * p.kv_heads) + first_head) * E;
   for (int e = i; e < kGroup * E; e += kAttendThreads) query[e] = from[e];
   block_barrier();
 
@@ -215,7 +216,7 @@ CARAT_DEVICE void attend_heads(const AttentionParams& p) {
     CARAT_UNROLL for (int h = 0; h < kGroup; ++h) score[h] = -bits_to_float(0x7f800000u);
     if (visible) {
       const uint16_t* keys = p.k_cache + (key_page * p.kv_heads + kv_head) * kKeysPerPage * E + (split * kSplit + i) % kKeysPerPage * 8;
-      constexpr int kLoads = 4;  // of 8 elements, at once
+      constexpr int kLoads = kGroup == 2 ? 8 : 4;  // of 8 elements, at once
       const int loads = E / 8;
       int left = loads / 4;
       Words4 next[kLoads];
@@ -285,7 +286,7 @@ CARAT_DEVICE void attend_heads(const AttentionParams& p) {
       }
       const uint16_t* values =
           p.v_cache + ((value_page * p.kv_heads + kv_head) * kKeysPerPage + warp * 32 % kKeysPerPage) * E + lane * 8;
-      constexpr int kAtOnce = 8;
+      constexpr int kAtOnce = kGroup == 2 ? 16 : 8;
       CARAT_UNROLL_1 for (int first = 0; first < 32; first += kAtOnce) {
         if (warp * 32 + first >= group_hi || warp * 32 + first + kAtOnce <= group_lo) continue;
         Words4 v[kAtOnce] = {};
@@ -327,7 +328,7 @@ CARAT_DEVICE void attend_heads(const AttentionParams& p) {
     }
   }
   CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
-    const int head = kv_head * kGroup + h;
+    const int head = first_head + h;
     if (p.splits == 0) {
       if (i < E) attended(p, row, head * E + i, div_rn(running[h].value, running[h].sum));
       continue;

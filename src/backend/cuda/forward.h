@@ -113,6 +113,7 @@ class Forward {
   Device::Kernel fast_attention() const;
   void copy_pages(const Step& step);
   void layer(size_t index, int64_t rows);
+  uint32_t heads_together(uint32_t items) const;
   void attention(const CudaLayer& layer, size_t index, const Rounded& attended);
   void product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows);
   // The same through cores; `gated`: gate and up become the next product's input. Returns how many parts `out` has.
@@ -214,8 +215,8 @@ class Forward {
   DeviceMemory decode_tables_, decode_memory_;
   DecodeParams decode_{};
   Device::Kernel decode_kernel_[2] = {};  // for few keys, for any
-  size_t decode_shared_bytes_ = 0;  // 0: the model does not fit the kernel
-  int blocks_ = 0;                  // asked for
+  size_t decode_shared_bytes_ = 0;        // 0: the model does not fit the kernel
+  int blocks_ = 0;                        // asked for
   uint32_t multiprocessors_ = 1;
   size_t shared_bytes_ = 0;  // that a block may have
   bool wide_ = false;        // has the products of warpgroups

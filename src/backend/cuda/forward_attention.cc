@@ -7,9 +7,8 @@
 namespace carat::cuda {
 namespace {
 
-constexpr size_t kSplitTaskRows = 64;   // with no more rows than this, splits of attention are blocks of their own
-constexpr int32_t kLeastTileRows = 4;   // of a sequence in a large step: so many attend as a tile
-constexpr size_t kTogetherBlocks = 64;  // of a row and kv head: more attend with all heads at once
+constexpr size_t kSplitTaskRows = 64;  // with no more rows than this, splits of attention are blocks of their own
+constexpr int32_t kLeastTileRows = 4;  // of a sequence in a large step: so many attend as a tile
 
 }  // namespace
 
@@ -49,6 +48,15 @@ void Forward::plan_attention(const Step& step) {
       tile_plan_.push_back(tile.second);
     }
   }
+}
+
+// Query heads of a block, for so many rows and splits. One alone on a multiprocessor is as quick as can be; where they would take
+// turns, keys and values are read once for several.
+uint32_t Forward::heads_together(uint32_t items) const {
+  const auto group = static_cast<uint32_t>(config_.heads / config_.kv_heads);
+  const auto blocks = [&](uint32_t heads) { return items * static_cast<uint32_t>(config_.heads) / heads; };
+  if (group % 2 != 0 || blocks(1) <= multiprocessors_) return 1;
+  return group % 4 == 0 && blocks(2) > 2 * multiprocessors_ ? 4 : 2;
 }
 
 // Attention, with what comes before it (norms of heads, rope, the cache) and after it (rounding).
@@ -93,8 +101,6 @@ void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& att
   heads.head_size = config_.head_size;
   heads.query_scale = config_.query_scale;
   heads.epsilon = config_.norm_epsilon;
-  const int32_t group = config_.heads / config_.kv_heads;
-  const Device::Kernel together = group == 2 ? kernels_.attend_heads_2 : group == 4 ? kernels_.attend_heads_4 : nullptr;
   launch(kernels_.prepare_heads, heads, static_cast<uint32_t>(single_count_ + tiled_rows_), 1, 1,
          static_cast<uint32_t>(std::min(16, config_.heads + config_.kv_heads)) * 32, 0, true);
   const auto H = static_cast<uint32_t>(config_.heads);
@@ -117,10 +123,11 @@ void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& att
     const auto singles = static_cast<uint32_t>(single_count_);
     p.items = single_rows_;
     const auto parts = static_cast<uint32_t>(std::max(1, p.splits));
-    // Alone on a multiprocessor a block for one head is as quick as can be; with many of them keys and values are read once for all.
-    if (together != nullptr && single_count_ * static_cast<size_t>(config_.kv_heads) * parts > kTogetherBlocks) {
-      const size_t floats = static_cast<size_t>(group) * (E + kSplit + 8 + 8 * E) + 8;
-      launch(together, p, singles, static_cast<uint32_t>(config_.kv_heads), parts, 256, floats * sizeof(float), true);
+    const uint32_t together = heads_together(singles * parts);
+    if (together > 1) {
+      const size_t floats = together * (E + kSplit + 8 + 8 * E) + 8;
+      launch(together == 2 ? kernels_.attend_heads_2 : kernels_.attend_heads_4, p, singles, H / together, parts, 256,
+             floats * sizeof(float), true);
     } else {
       launch(kernels_.attend_splits, p, singles, H, parts, 256, (E + kSplit + 16 + 8 * E) * sizeof(float), true);
     }
