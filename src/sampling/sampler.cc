@@ -60,7 +60,14 @@ bool usable(std::span<const float> logits) {
     }
   };
   size_t begin = 0;
-  for (; begin + kLanes <= logits.size(); begin += kLanes) look(begin, kLanes);
+  for (; begin + kLanes <= logits.size(); begin += kLanes) {
+    // Other cores have just written them: what follows in 4 KiB is asked for.
+    constexpr size_t kAhead = 1024, kLine = 16;
+    for (size_t i = 0; i < kLanes; i += kLine) {
+      __builtin_prefetch(&logits[std::min(begin + kAhead + i, logits.size() - 1)]);
+    }
+    look(begin, kLanes);
+  }
   look(begin, logits.size() - begin);
   return std::count(bad, bad + kLanes, 0) == kLanes && *std::max_element(largest, largest + kLanes) > kMinusInfinity;
 }
