@@ -148,6 +148,14 @@ static int64_t row_parts(const Worker& w, int64_t chunks, int64_t rows) {
   return best;
 }
 
+// Asks for the activations of a single row at once, before a stage reads them: other workers have just written them.
+static void ask_row(const Activations& x, int64_t rows) {
+  if (rows != 1) return;
+  for (int64_t i = 0; i < x.columns; i += 32) __builtin_prefetch(x.ints + i);
+  for (int64_t i = 0; i < x.columns / kBlock; i += 16) __builtin_prefetch(x.scales + i);
+  for (int64_t i = 0; i < x.columns / 16; i += 16) __builtin_prefetch(x.sums + i);
+}
+
 static void products(Worker& w, const PackedMatrix* const* matrices, float* const* outs, int count,
                      const Activations& x, int64_t rows) {
   const int64_t panels = all_panels(matrices, count);
@@ -164,6 +172,7 @@ static void products(Worker& w, const PackedMatrix* const* matrices, float* cons
       first = last;
     }
   };
+  ask_row(x, rows);
   const Shares shares = products_shares(w, panels, rows);
   const int64_t chunks = (panels + shares.chunk - 1) / shares.chunk;
   const int64_t parts = row_parts(w, chunks, rows);
@@ -268,6 +277,7 @@ static void forward_layer(Worker& w, int64_t index) {
   });
   w.done(kStageAttnOut, index);
 
+  ask_row(c.norm, T);
   w.each(layer.gate.panels(), panel_shares(w, layer.gate.panels(), true), [&](int64_t begin, int64_t end) {
     gated_matmul(layer.gate, layer.up, c.norm, T, c.gated, reads(layer.down), begin, end, w.scratch);
   });
