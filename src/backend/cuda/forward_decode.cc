@@ -202,7 +202,7 @@ Status Forward::prepare_decode() {
   p.depth = depth;
   p.at_once_head = depth;
   // Where many blocks read, more than this on its way brings nothing; few blocks need it to keep memory busy.
-  constexpr int32_t kQuietBytes = 56 << 10;
+  constexpr int32_t kQuietBytes = 36 << 10;
   p.at_once_layers = multiprocessors_ >= 64 ? std::max(1, std::min(depth, kQuietBytes / slot_bytes)) : depth;
   p.query_scale = config_.query_scale;
   p.embedding_scale = config_.embedding_scale;

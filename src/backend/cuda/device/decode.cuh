@@ -34,6 +34,15 @@ struct Sizes {
   CARAT_METHOD static int head_size(const DecodeParams& p) { return kShape == 1 ? 256 : p.head_size; }
 };
 
+// Of a type that is known only when the kernel runs, tile_format's answer would come from a table in global memory.
+CARAT_DEVICE bool are_integers(TileType type) { return type >= TileType::kQ4_0; }
+
+// What the matrices of some types read: 1 integers, 2 floats, 3 both.
+constexpr int forms_of(uint32_t types) {
+  constexpr uint32_t kIntegers = kAllTypes & ~(type_bit(TileType::kQ4_0) - 1);
+  return ((types & kIntegers) != 0 ? 1 : 0) | ((types & ~kIntegers) != 0 ? 2 : 0);
+}
+
 CARAT_DEVICE uint64_t word_of(float value, uint32_t epoch) {
   return static_cast<uint64_t>(epoch) << 32 | float_bits(value);
 }
@@ -343,6 +352,7 @@ struct Decode {
       float of_product[kTileBlocks];
       CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
         of_product[k] = 0.0f;
+        if (x.floats) x.values()[first + k * 32] = next[k];  // the weight, until the factor is known
         if (first + k * 32 >= D) continue;
         float h = hidden()[first + k * 32];
         if (words != nullptr) {
@@ -359,7 +369,7 @@ struct Decode {
     CARAT_UNROLL_1 for (int first = own; first < end; first += stride) {
       CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
         const int i = first + k * 32;
-        x.values()[i] = i < D ? (hidden()[i] * factor) * norm[i] : 0.0f;
+        if (i < D) x.values()[i] = (hidden()[i] * factor) * x.values()[i];
       }
     }
   }

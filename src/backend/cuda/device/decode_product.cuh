@@ -202,18 +202,25 @@ CARAT_DEVICE void finish_stage(int count, const DecodeShares& shares, int chunks
 
 CARAT_DEVICE int finisher_thread() { return this_thread() - kWorkerThreads; }
 
-// One output of a group: its segments in order.
+// One output of a group: its segments in order, loaded nine at a time.
 CARAT_DEVICE float total_of(const float* part, int chunks) {
   float total = part[0];
-  CARAT_UNROLL_8 for (int c = 1; c < chunks; ++c) total = total + part[c * 8];
+  CARAT_UNROLL_1 for (int first = 1; first < chunks; first += kWorkers) {
+    float segment[kWorkers];
+    CARAT_UNROLL for (int c = 0; c < kWorkers; ++c) segment[c] = first + c < chunks ? part[(first + c) * 8] : 0.0f;
+    CARAT_UNROLL for (int c = 0; c < kWorkers; ++c) total = first + c < chunks ? total + segment[c] : total;
+  }
   return total;
 }
 
+template <uint32_t kTypes>
 CARAT_DEVICE float own_factor(const DecodePart& part, float factor) {  // floats were normed before
-  return tile_format(part.matrix.type).quantised() ? factor : 1.0f;
+  if constexpr (forms_of(kTypes) == 1) return factor;
+  return are_integers(part.matrix.type) ? factor : 1.0f;
 }
 
 // Outputs to whoever waits for them.
+template <uint32_t kTypes>
 struct TellOutputs {
   const DecodePart* parts;
   uint64_t* words;
@@ -222,7 +229,7 @@ struct TellOutputs {
   float factor;
   CARAT_METHOD void operator()(int i, const DecodeShare& share, int first, int now, const float* segments) const {
     const DecodePart& part = parts[i];
-    const float own = own_factor(part, factor);
+    const float own = own_factor<kTypes>(part, factor);
     for (int t = finisher_thread(); t < now * 8; t += kFinishers * 32) {
       const int group = share.first + first + t / 8;
       const float total = own * total_of(segments + t / 8 * chunks * 8 + t % 8, chunks);
@@ -235,6 +242,7 @@ struct TellOutputs {
 
 // gelu(gate) * up of 32 neighbours, rounded to a block by the warp that has them. Gate and up come as one part, in turns of
 // groups, or as two.
+template <uint32_t kTypes>
 struct TellGated {
   const Decode& d;
   const DecodeLayer& layer;
@@ -245,8 +253,10 @@ struct TellGated {
   CARAT_METHOD void operator()(int i, const DecodeShare& share, int first, int now, const float* segments) const {
     if (i != 0) return;  // up: with gate
     const int lane = this_lane(), row = lane % 8, stride = chunks * 8, parts = layer.gate_up_parts;
-    const float own = own_factor(layer.gate_up[0], factor), own_up = own_factor(layer.gate_up[parts - 1], factor);
-    const int shift = parts == 1 ? 3 : 2, unit = 1 << shift, rounded = layer.rounded[2];  // decode_gated_unit
+    const float own = own_factor<kTypes>(layer.gate_up[0], factor),
+                own_up = own_factor<kTypes>(layer.gate_up[parts - 1], factor);
+    const int shift = parts == 1 ? 3 : 2, unit = 1 << shift;  // decode_gated_unit
+    const int rounded = forms_of(kTypes) != 3 ? forms_of(kTypes) : layer.rounded[2];
     const float* ups = parts == 1 ? segments + stride : segments + now * stride;
     const int step = parts == 1 ? 2 : 1;
     const int warp = this_warp() - kWorkers;

@@ -166,10 +166,12 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
     const bool head = index == p.layer_count, normed = stage % 2 == 0, first = stage == 0,
                works = this_warp() < kWorkers;
     DecodeInput x;
+    constexpr int kForms = forms_of(kTypes);
     if (normed) {
-      x.begin(l.x[0], D, !head ? layer.rounded[0] : tile_format(p.head.type).quantised() ? 1 : 2);
+      x.begin(l.x[0], D, kForms != 3 ? kForms : !head ? layer.rounded[0] : are_integers(p.head.type) ? 1 : 2);
     } else {
-      x.begin(l.x[stage == 1 ? 1 : 2], stage == 1 ? heads * E : S::between(p), layer.rounded[stage == 1 ? 1 : 2]);
+      const int place = stage == 1 ? 1 : 2;
+      x.begin(l.x[place], stage == 1 ? heads * E : S::between(p), kForms != 3 ? kForms : layer.rounded[place]);
     }
     const auto heard = [&] { return !first ? p.projected : index == 0 ? nullptr : p.down[(index - 1) % 2]; };
     const uint32_t heard_epoch = first ? epoch - 1 : epoch;
@@ -241,11 +243,11 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
       finish_stage(count(), of_stage(), x.chunks, places,
                    [&](int i, const DecodeShare& share, int begin, int now, const float* segments) {
                      if (stage == 2) {
-                       TellGated{d, layer, epoch, x.chunks, factor}(i, share, begin, now, segments);
+                       TellGated<kTypes>{d, layer, epoch, x.chunks, factor}(i, share, begin, now, segments);
                      } else if (head) {
                        TakeLogits{p, x.chunks, x.floats ? 1.0f : factor, &best}(i, share, begin, now, segments);
                      } else {
-                       TellOutputs{parts(), words, epoch, x.chunks, factor}(i, share, begin, now, segments);
+                       TellOutputs<kTypes>{parts(), words, epoch, x.chunks, factor}(i, share, begin, now, segments);
                      }
                    });
       turn = places.turn;
