@@ -12,7 +12,7 @@ CARAT_DEVICE void short_products(float* acc, const uint8_t* stage, int warpgroup
   constexpr int kPiece = short_piece_bytes(kRows), kSteps = kHalfColumns / 16;
   constexpr bool kShared = kRows == 64;  // both warpgroups have the same rows
   const uint8_t* x = stage + (kShared ? 0 : warpgroup * 64 * kHalfColumns * 2);
-  const uint8_t* w = stage + 2 * kPiece;
+  const uint8_t* w = stage + kPasses * kPiece;
   if constexpr (kShared && kPasses == 2) x += warpgroup * kPiece;
   const int first = kShared && kPasses == 1 ? warpgroup * (kSteps / 2) : 0;
   constexpr int kOwnSteps = kShared && kPasses == 1 ? kSteps / 2 : kSteps, kOwnPieces = kShared ? 1 : kPasses;
@@ -28,7 +28,7 @@ CARAT_DEVICE void short_products(float* acc, const uint8_t* stage, int warpgroup
 template <HalfKind kKind, int kRows, int kPasses>
 CARAT_DEVICE void core_short(const HalfGemmParams& p) {
   constexpr int kConsumers = 8, kWeightCopiers = 3;  // warps; one more copies rows
-  constexpr int kPiece = short_piece_bytes(kRows), kStage = short_stage_bytes(kRows), kStages = short_stages(kRows);
+  constexpr int kPiece = short_piece_bytes(kRows), kStage = short_stage_bytes(kRows, kPasses), kStages = short_stages(kRows, kPasses);
   uint8_t* shared = shared_memory();
   auto* sums = reinterpret_cast<float*>(shared + kStages * kStage);  // of the second warpgroup, where both have the same rows
   auto* full = reinterpret_cast<uint64_t*>(shared + kStages * kStage + short_sums_bytes(kRows));
@@ -52,7 +52,7 @@ CARAT_DEVICE void core_short(const HalfGemmParams& p) {
         uint8_t* to = shared + slot * kStage;
         if (!rows && piece == 0) arrival_expect(full + slot, kPasses * row_bytes + kHalfGroups * 1024);
         if (!rows && piece < kHalfGroups) {
-          bulk_copy(to + 2 * kPiece + piece * 1024, p.w + (static_cast<int64_t>(group) * p.stages + at) * 1024, 1024, full + slot);
+          bulk_copy(to + kPasses * kPiece + piece * 1024, p.w + (static_cast<int64_t>(group) * p.stages + at) * 1024, 1024, full + slot);
         }
         if (rows && lane < kPasses) {
           const uint16_t* x = p.x + lane * p.x_plane + (static_cast<int64_t>(at) * p.x_groups + row_group) * 512;

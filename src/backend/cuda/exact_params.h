@@ -59,6 +59,13 @@ struct ManyRoundParams {
   int32_t rows, sums;
 };
 
+// dense_TYPE: a matrix's tiles as those of BF16.
+inline constexpr int kDenseThreads = 256;
+struct DenseParams {
+  TileMatrix matrix;
+  uint8_t* to;
+};
+
 // attend_wide_*: queries of so many pieces, keys and values of a page for each of two warpgroups; heads of 256.
 inline constexpr int kAttendWideThreads = 384;
 constexpr int attend_wide_bytes(int pieces) {

@@ -51,6 +51,7 @@ Status Forward::find_kernels() {
     CARAT_TRY(kernels_.gemm[type], device_.find("gemm_" + name));
     CARAT_TRY(kernels_.head_row[type], device_.find("head_row_" + name));
     if (!tile_format(static_cast<TileType>(type)).quantised()) continue;
+    CARAT_TRY(kernels_.dense[type], device_.find("dense_" + name));
     CARAT_TRY(kernels_.exact_gemm[type], device_.find("exact_gemm_" + name));
     CARAT_TRY(kernels_.exact_gated[type], device_.find("exact_gated_" + name));
   }
@@ -98,6 +99,12 @@ Rounded Forward::rounded(const RoundedPlace& p, int64_t rows) const {
   r.core_planes = precision_ == Precision::kFast ? 1 : 2;
   r.integers = p.integers ? 1 : 0;
   r.floats = p.floats ? 1 : 0;
+  if (dense_ && exact) {  // one plane of cores takes no more than the planes of integers
+    r.fragments = 2;
+    r.integers = 0;
+    r.floats = 1;
+    r.pieces = r.planes;
+  }
   return r;
 }
 
@@ -162,6 +169,7 @@ Status Forward::reserve(const KvPlan& plan) {
   // Weights of the head are read once for all rows that go through it: where there is plenty of memory, for many.
   const bool plenty = plan.slots > kLeastHeadRows && device_.facts().memory_bytes >= kPlentyBytes;
   head_rows_ = static_cast<size_t>(plenty ? kHeadRows : kLeastHeadRows);
+  dense_ = goes_dense();
   logits_ = layout.add<float>(head_rows_ * static_cast<size_t>(config_.vocabulary));
   normed_ = layout.add<float>(T * D);
   buffers_ = {};
@@ -203,7 +211,7 @@ void Forward::layer(size_t index, int64_t rows) {
   const Rounded gated = rounded(gated_, rows);
   const bool whole = layer.gate_up.size() == 1 && config_.ffn_width % kTileColumns == 0;
   const bool fused = whole && norm.fragments == 2 && gated.fragments == 2 && gated.integers == 0 &&
-                     !is_quantised(layer.gate_up[0].matrix);
+                     (dense_ || !is_quantised(layer.gate_up[0].matrix));
   const bool few = whole && norm.fragments == kColumnsForm &&
                    few_shape(layer.gate_up[0].matrix, true, gated.integers != 0).groups != 0;
   const bool exact = whole && norm.fragments == kExactForm && gated.fragments == kExactForm;
@@ -211,7 +219,7 @@ void Forward::layer(size_t index, int64_t rows) {
   const bool some = whole && fragments && takes_some(layer.gate_up[0].matrix, rows) &&
                     some_groups(layer.gate_up[0].matrix, rows, true) != 0;
   if (fused) {
-    core_product(layer.gate_up[0], norm, nullptr, 0, rows, 1, &gated);
+    core_product(dense_part(layer.gate_up[0]), norm, nullptr, 0, rows, 1, &gated);
   } else if (few) {
     few_product(layer.gate_up[0], norm, nullptr, 0, rows, &gated);
   } else if (exact) {

@@ -101,7 +101,8 @@ class Forward {
     CARAT_CUDA_CORE_KERNELS(CARAT_KERNEL_HANDLE)
     CARAT_CUDA_MANY_KERNELS(CARAT_KERNEL_HANDLE)
 #undef CARAT_KERNEL_HANDLE
-    std::array<Device::Kernel, kTileTypes> few{}, few_deep{}, some{}, gemm{}, head_row{}, exact_gemm{}, exact_gated{};
+    std::array<Device::Kernel, kTileTypes> few{}, few_deep{}, some{}, gemm{}, head_row{}, exact_gemm{}, exact_gated{},
+        dense{};
   };
 
   Status find_kernels();
@@ -119,6 +120,9 @@ class Forward {
   // The same through cores; `gated`: gate and up become the next product's input. Returns how many parts `out` has.
   int32_t core_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
                        int32_t most_splits, const Rounded* gated);
+  bool goes_dense() const;
+  // Its weights as BF16, where nothing else lies now.
+  ProductPart dense_part(const ProductPart& part);
   // Of few rows (Rounded::fragments is kColumnsForm).
   struct FewShape {
     bool deep = false;
@@ -220,6 +224,7 @@ class Forward {
   uint32_t multiprocessors_ = 1;
   size_t shared_bytes_ = 0;  // that a block may have
   bool wide_ = false;        // has the products of warpgroups
+  bool dense_ = false;       // fast, all layers quantised: many rows are multiplied as those of 16-bit weights are
   Precision precision_ = Precision::kExact;
   size_t head_rows_ = kLeastHeadRows;
   int32_t attention_pieces_ = 0;  // of queries and weights on tensor cores; 0: the definition's attention

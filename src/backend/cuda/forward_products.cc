@@ -134,8 +134,8 @@ void Forward::some_product(const ProductPart& part, const Rounded& x, float* out
 void Forward::product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows) {
   if (x.fragments == kColumnsForm) return few_product(part, x, out, out_stride, rows, nullptr);
   const bool quantised = is_quantised(part.matrix);
-  if (x.fragments == 2 && !quantised) {
-    core_product(part, x, out, out_stride, rows, 1, nullptr);
+  if (x.fragments == 2 && (!quantised || x.integers == 0)) {
+    core_product(dense_part(part), x, out, out_stride, rows, 1, nullptr);
     return;
   }
   if (x.fragments == kExactForm) return exact_product(part, x, out, out_stride, rows, nullptr, false);
@@ -154,6 +154,32 @@ void Forward::product(const ProductPart& part, const Rounded& x, float* out, int
 int32_t Forward::most_splits(int32_t outputs, int64_t rows) const {
   const int64_t tiles = div_ceil<int64_t>(rows, kShortRows) * div_ceil(div_ceil(outputs, kTileRows), kHalfGroups);
   return static_cast<int32_t>(std::clamp<int64_t>(int64_t{multiprocessors_} / tiles, 1, 16));
+}
+
+// Whether every matrix of the layers is quantised, and all of one fits where gate's and up's products would be.
+bool Forward::goes_dense() const {
+  if (precision_ != Precision::kFast || !wide_ || config_.ffn_width % kTileColumns != 0) return false;
+  const size_t room = rope_ - products_;
+  const auto fits = [&](const TileMatrix& m) {
+    const size_t tiles = static_cast<size_t>(m.groups) * static_cast<size_t>(m.chunks);
+    return is_quantised(m) && tiles * kTileRows * kTileColumns * sizeof(uint16_t) <= room;
+  };
+  return std::all_of(weights_.layers.begin(), weights_.layers.end(), [&](const CudaLayer& layer) {
+    const auto part_fits = [&](const ProductPart& part) { return fits(part.matrix); };
+    return layer.gate_up.size() == 1 && part_fits(layer.gate_up[0]) && fits(layer.attn_out.matrix) &&
+           fits(layer.down.matrix) && std::all_of(layer.qkv.begin(), layer.qkv.end(), part_fits);
+  });
+}
+
+ProductPart Forward::dense_part(const ProductPart& part) {
+  if (!is_quantised(part.matrix)) return part;
+  ProductPart dense = part;
+  dense.matrix.data = at<uint8_t>(products_);
+  dense.matrix.type = TileType::kBF16;
+  const auto tiles = static_cast<uint32_t>(part.matrix.groups) * static_cast<uint32_t>(part.matrix.chunks);
+  launch(kernels_.dense[static_cast<size_t>(part.matrix.type)], DenseParams{part.matrix, at<uint8_t>(products_)},
+         div_ceil(tiles, uint32_t{kDenseThreads / 32}), 1, 1, kDenseThreads, 0, true);
+  return dense;
 }
 
 int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
@@ -186,9 +212,11 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
            static_cast<size_t>(wide_bytes(of_block)), true);
     return p.splits;
   }
+  // Its weights are asked for before the kernel before has ended: not those that it writes.
+  const bool unpacked = part.matrix.data == at<uint8_t>(products_);
   const Device::Kernel kernel = of_block == kShortRows ? (gate ? kernels_.core_gated_128 : kernels_.core_text_128)
                                                        : (gate ? kernels_.core_gated_64 : kernels_.core_text_64);
-  launch(kernel, p, blocks, 1, 1, kWideThreads, static_cast<size_t>(short_bytes(of_block)), true);
+  launch(kernel, p, blocks, 1, 1, kWideThreads, static_cast<size_t>(short_bytes(of_block, p.passes)), !unpacked);
   return p.splits;
 }
 
@@ -210,8 +238,9 @@ void Forward::exact_product(const ProductPart& part, const Rounded& x, float* ou
 
 // A product whose parts close_rows adds.
 int32_t Forward::summed_product(const ProductPart& part, const Rounded& x, int64_t rows) {
-  if (x.fragments == 2 && !is_quantised(part.matrix)) {
-    return core_product(part, x, at<float>(projected_), config_.width, rows, most_splits(config_.width, rows), nullptr);
+  if (x.fragments == 2 && (x.integers == 0 || !is_quantised(part.matrix))) {
+    return core_product(dense_part(part), x, at<float>(projected_), config_.width, rows,
+                        most_splits(config_.width, rows), nullptr);
   }
   product(part, x, at<float>(projected_), config_.width, rows);
   return 1;

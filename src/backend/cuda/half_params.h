@@ -19,7 +19,8 @@ inline constexpr int kVisionKeyBytes = kVisionKeys / 16 * kHeadSteps * 512;
 inline constexpr int kVisionStageBytes = kVisionKeyBytes + kVisionKeys / 16 * kHeadGroups * 256;
 inline constexpr int kVisionQueries = 128;  // patches of a block of attention
 inline constexpr int kVisionStages = 4;
-inline constexpr int kVisionWideThreads[] = {256, 384};  // of a block, with one piece and with two: 64 patches for every 128
+inline constexpr int kVisionWideThreads[] = {256,
+                                             384};  // of a block, with one piece and with two: 64 patches for every 128
 inline constexpr int kVisionOctets =
     5;  // of 8 columns that a lane holds of a row: up to 1,280 columns; SigLIP's have 1,152
 
@@ -32,11 +33,13 @@ constexpr int wide_stages(int rows) { return rows == kWideRows ? 4 : 6; }
 constexpr int wide_bytes(int rows) { return wide_stages(rows) * half_stage_bytes(rows) + 128; }
 // Of blocks of 64 or 128 rows (core_short.cu): both pieces of all rows and the weights, and where 64 rows have two sums.
 constexpr int short_piece_bytes(int rows) { return rows * kHalfColumns * 2; }
-constexpr int short_stage_bytes(int rows) { return 2 * short_piece_bytes(rows) + kHalfOutputs * kHalfColumns * 2; }
-constexpr int short_stages(int rows) { return rows == 64 ? 5 : 4; }
+constexpr int short_stage_bytes(int rows, int passes) {
+  return passes * short_piece_bytes(rows) + kHalfOutputs * kHalfColumns * 2;
+}
+constexpr int short_stages(int rows, int passes) { return passes == 1 ? 6 : rows == 64 ? 5 : 4; }
 constexpr int short_sums_bytes(int rows) { return rows == 64 ? 64 * kHalfOutputs * 4 : 0; }
-constexpr int short_bytes(int rows) {
-  return short_stages(rows) * short_stage_bytes(rows) + short_sums_bytes(rows) + 128;
+constexpr int short_bytes(int rows, int passes) {
+  return short_stages(rows, passes) * short_stage_bytes(rows, passes) + short_sums_bytes(rows) + 128;
 }
 
 struct Halves {

@@ -15,6 +15,7 @@
 #include "backend/cuda/core_short.cu"
 #include "backend/cuda/decode.cu"
 #include "backend/cuda/decode_one.cu"
+#include "backend/cuda/dense.cu"
 #include "backend/cuda/draw.cu"
 #include "backend/cuda/exact_gemm.cu"
 #include "backend/cuda/few.cu"
@@ -55,8 +56,9 @@ const std::map<std::string, Function, std::less<>>& kernels() {
       {"head_row_" #type, &call<&cuda::head_row_##type, cuda::DecodeParams>},
               CARAT_CUDA_TYPES(CARAT_ENTRIES)
 #undef CARAT_ENTRIES
-#define CARAT_ENTRIES(type)                                                  \
-  {"exact_gemm_" #type, &call<&cuda::exact_gemm_##type, cuda::ExactParams>}, \
+#define CARAT_ENTRIES(type)                                                      \
+  {"dense_" #type, &call<&cuda::dense_##type, cuda::DenseParams>},               \
+      {"exact_gemm_" #type, &call<&cuda::exact_gemm_##type, cuda::ExactParams>}, \
       {"exact_gated_" #type, &call<&cuda::exact_gated_##type, cuda::ExactParams>},
                   CARAT_CUDA_QUANTISED_TYPES(CARAT_ENTRIES)
 #undef CARAT_ENTRIES
