@@ -122,24 +122,28 @@ TEST(OrinLimits, NoBlockAsksForMoreSharedMemoryOrThreadsThanThereAre) {
 }
 
 struct Report {
-  int32_t registers = 0, shared_bytes = 0, stack_bytes = 0;
+  int32_t registers = 0, shared_bytes = 0, spilled_bytes = 0;
 };
 
-// What the assembler said of every kernel for sm_87; none where none were compiled.
-std::map<std::string, Report> reports() {
+// What the assembler said of every kernel for an architecture; none where none were compiled.
+std::map<std::string, Report> reports(const std::string& arch) {
   std::map<std::string, Report> out;
-  const std::regex entry("Compiling entry function '([^']+)' for 'sm_87'"), used("Used ([0-9]+) registers"),
-      shared("([0-9]+) bytes smem"), stack("([0-9]+) bytes stack frame");
+  const std::regex entry("Compiling entry function '([^']+)' for '" + arch + "a?'"), used("Used ([0-9]+) registers"),
+      shared("([0-9]+) bytes smem"), properties("Function properties for (\\S+)"),
+      spilled("([0-9]+) bytes spill stores");
   std::error_code none;
   for (const auto& file : std::filesystem::directory_iterator(CARAT_CUDA_REPORTS, none)) {
-    if (!file.path().string().ends_with(".sm_87.cubin.txt")) continue;
+    if (!file.path().string().ends_with("." + arch + ".cubin.txt")) continue;
     std::ifstream text(file.path());
-    std::string line, kernel;
+    std::string line, kernel, function;  // of a kernel, or one that it calls
     std::smatch found;
     while (std::getline(text, line)) {
       if (std::regex_search(line, found, entry)) kernel = found[1];
       if (kernel.empty()) continue;
-      if (std::regex_search(line, found, stack)) out[kernel].stack_bytes = std::stoi(found[1]);
+      if (std::regex_search(line, found, properties)) function = found[1];
+      if (function == kernel && std::regex_search(line, found, spilled)) {
+        out[kernel].spilled_bytes = std::stoi(found[1]);
+      }
       if (std::regex_search(line, found, used)) out[kernel].registers = std::stoi(found[1]);
       if (std::regex_search(line, found, shared)) out[kernel].shared_bytes = std::stoi(found[1]);
     }
@@ -148,7 +152,7 @@ std::map<std::string, Report> reports() {
 }
 
 TEST(OrinLimits, TheCompilersReportFitsEveryLaunch) {
-  const auto compiled = reports();
+  const auto compiled = reports("sm_87");
   if (compiled.empty()) GTEST_SKIP() << "no kernels were compiled for sm_87";
   size_t looked_at = 0;
   for (const auto& [name, most] : launches_on_orin().launched) {
@@ -165,6 +169,20 @@ TEST(OrinLimits, TheCompilersReportFitsEveryLaunch) {
     ++looked_at;
   }
   EXPECT_GT(looked_at, 60u);
+}
+
+// Local memory is not in the first cache there: the ring of weights takes all of it.
+TEST(DecodeLimits, TheKernelsOfOneRowSpillNothing) {
+  size_t looked_at = 0;
+  for (const char* arch : {"sm_87", "sm_90", "sm_110"}) {
+    for (const auto& [name, report] : reports(arch)) {
+      if (!name.starts_with("decode_row_1b_")) continue;
+      EXPECT_EQ(report.spilled_bytes, 0) << name << " for " << arch;
+      ++looked_at;
+    }
+  }
+  if (looked_at == 0) GTEST_SKIP() << "no kernels were compiled";
+  EXPECT_EQ(looked_at % 4, 0u);  // Q4_0, Q8_0, BF16, and Q4_K_M's mixture
 }
 
 // What memory_need() says holds, for every step: plans are made by it, --memory is promised by it.
