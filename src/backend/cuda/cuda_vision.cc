@@ -221,7 +221,7 @@ class CudaVision final : public VisionEncoder {
       p.row_tiles = padded / (wide_ ? kWideRows : kNarrowRows);
       const int64_t tiles = int64_t{p.row_tiles} * p.output_tiles;
       if (wide_) {
-        launch(wide[k], p, std::min<int64_t>(tiles, multiprocessors_), 1, kWideThreads, to_size(wide_bytes(kWideRows)));
+        launch(wide[k], p, std::min<int64_t>(tiles, multiprocessors_), 1, kWideThreads, to_size(kWideBytes));
       } else {
         launch(narrow[k], p, tiles, 1, kNarrowThreads, to_size(kNarrowStages * half_stage_bytes(kNarrowRows) + 128));
       }

@@ -209,7 +209,7 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
   const auto blocks = std::min(static_cast<uint32_t>(p.row_tiles * p.output_tiles * p.splits), multiprocessors_);
   if (of_block == kWideRows) {
     launch(gate ? kernels_.core_gated_256 : kernels_.core_text_256, p, blocks, 1, 1, kWideThreads,
-           static_cast<size_t>(wide_bytes(of_block)), true);
+           static_cast<size_t>(kWideBytes), true);
     return p.splits;
   }
   // Its weights are asked for before the kernel before has ended: not those that it writes.

@@ -21,11 +21,11 @@ CARAT_DEVICE HalfStage half_stage(const HalfGemmParams& p, int at, int row_group
           w + (static_cast<int64_t>(group) * p.stages + stage) * 1024};
 }
 
-// 64 kAtoms rows for each of the two warpgroups.
-template <HalfKind kKind, bool kBf16, int kAtoms>
+template <HalfKind kKind, bool kBf16>
 CARAT_DEVICE void half_wide(const HalfGemmParams& p) {
   if constexpr (kWarpgroups) {
-    constexpr int kRows = 128 * kAtoms, kX = kRows * kHalfColumns * 2, kStage = half_stage_bytes(kRows), kStages = wide_stages(kRows);
+    constexpr int kRows = kWideRows, kX = kRows * kHalfColumns * 2, kStage = half_stage_bytes(kRows), kStages = kWideStages;
+    constexpr int kAtoms = 2;  // of 64 rows, a warpgroup's
     constexpr int kConsumers = 8;
     uint8_t* shared = shared_memory();
     auto* full = reinterpret_cast<uint64_t*>(shared + kStages * kStage);
@@ -162,7 +162,7 @@ CARAT_DEVICE void half_finish(const HalfGemmParams& p) {
 }
 
 #define CARAT_HALF_KERNELS(kind)                                                                                \
-  CARAT_KERNEL(half_wide_##kind, HalfGemmParams, kWideThreads, 1) { half_wide<HalfKind::kind, false, 2>(p); }            \
+  CARAT_KERNEL(half_wide_##kind, HalfGemmParams, kWideThreads, 1) { half_wide<HalfKind::kind, false>(p); }            \
   CARAT_KERNEL(half_narrow_##kind, HalfGemmParams, kNarrowThreads, 1) { half_narrow<HalfKind::kind>(p); }       \
   CARAT_KERNEL(finish_##kind, HalfGemmParams, 128, 1) { half_finish<HalfKind::kind>(p); }
 CARAT_HALF_KERNELS(kStore)
@@ -173,7 +173,7 @@ CARAT_HALF_KERNELS(kGeluRows)
 CARAT_HALF_KERNELS(kHeads)
 #undef CARAT_HALF_KERNELS
 
-CARAT_KERNEL(core_text_256, HalfGemmParams, kWideThreads, 1) { half_wide<HalfKind::kText, true, 2>(p); }
-CARAT_KERNEL(core_gated_256, HalfGemmParams, kWideThreads, 1) { half_wide<HalfKind::kGated, true, 2>(p); }
+CARAT_KERNEL(core_text_256, HalfGemmParams, kWideThreads, 1) { half_wide<HalfKind::kText, true>(p); }
+CARAT_KERNEL(core_gated_256, HalfGemmParams, kWideThreads, 1) { half_wide<HalfKind::kGated, true>(p); }
 
 }  // namespace carat::cuda

@@ -25,12 +25,11 @@ inline constexpr int kVisionOctets =
     5;  // of 8 columns that a lane holds of a row: up to 1,280 columns; SigLIP's have 1,152
 
 // Blocks of eight warps that multiply and four that copy (sm_90), or of four warps that do both.
-inline constexpr int kWideThreads = 384, kWideRows = 256, kShortRows = 128,
+inline constexpr int kWideThreads = 384, kWideStages = 4, kWideRows = 256, kShortRows = 128,
                      kFewCoreRows = 64;  // rows of a block: where there are many, few, fewer
 inline constexpr int kNarrowThreads = 128, kNarrowStages = 2, kNarrowRows = 128;
 constexpr int half_stage_bytes(int rows) { return (rows + kHalfOutputs) * kHalfColumns * 2; }
-constexpr int wide_stages(int rows) { return rows == kWideRows ? 4 : 6; }
-constexpr int wide_bytes(int rows) { return wide_stages(rows) * half_stage_bytes(rows) + 128; }
+inline constexpr int kWideBytes = kWideStages * half_stage_bytes(kWideRows) + 128;
 // Of blocks of 64 or 128 rows (core_short.cu): both pieces of all rows and the weights, and where 64 rows have two sums.
 constexpr int short_piece_bytes(int rows) { return rows * kHalfColumns * 2; }
 constexpr int short_stage_bytes(int rows, int passes) {
