@@ -58,7 +58,7 @@ TEST_F(RunTest, TheSameSeedGivesTheSameText) {
 TEST_F(RunTest, VerbosePrintsTheEightFiguresToStandardError) {
   const auto result = run({"--raw", "--verbose", "--temp", "0", "-n", "4", "Once upon a time"});
   const std::string duration = "[0-9.]+(ns|µs|ms|s)\n";
-  const std::regex figures("memory: weights [^\n]*\n\ntotal duration:       " + duration +
+  const std::regex figures("memory: weights [^\n]*\nbackend: [^\n]*\n\ntotal duration:       " + duration +
                            "load duration:        " + duration + "prompt eval count:    5 token\\(s\\)\n" +
                            "prompt eval duration: " + duration + "prompt eval rate:     [0-9]+\\.[0-9]{2} tokens/s\n" +
                            "eval count:           4 token\\(s\\)\n" + "eval duration:        " + duration +
