@@ -40,16 +40,9 @@ CARAT_DEVICE void attend_fast(const AttentionParams& p) {
     *reinterpret_cast<Words4*>(to) = {words[0], words[1], words[2], words[3]};
     if constexpr (kPieces == 2) *reinterpret_cast<Words4*>(to + kFastQueries * E * 2) = {rest[0], rest[1], rest[2], rest[3]};
   }
-  // What the tile sees, and what every row of it does.
-  const RowInfo info = p.rows[first_row], last = p.rows[first_row + count - 1];
-  const int start = first_key(p, info.position), all_from = first_key(p, last.position);
-  int end = 0, all_until = info.sees_until;
-  for (int i = lane; i < count; i += 32) {
-    const int sees = p.rows[first_row + i].sees_until;
-    end = most(end, sees), all_until = least(all_until, sees);
-  }
-  end = static_cast<int>(warp_max(static_cast<uint32_t>(end)));
-  all_until = static_cast<int>(~warp_max(~static_cast<uint32_t>(all_until)));
+  const RowInfo info = p.rows[first_row];
+  const TileSight sight = sight_of(p, first_row, count, lane);
+  const int start = sight.start, end = sight.end, all_from = sight.all_from, all_until = sight.all_until;
   const int32_t* pages = p.pages + p.begin[info.seq];
   const int page_count = p.count[info.seq];
   const auto fetch = [&](int page) {

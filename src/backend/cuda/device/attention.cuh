@@ -14,6 +14,23 @@ CARAT_DEVICE int first_key(const AttentionParams& p, int position) {
   return p.global != 0 ? 0 : most(0, position - p.window + 1);
 }
 
+// What the rows of a tile see together (start to end), and what every one of them does (all_from to all_until). By a warp.
+struct TileSight {
+  int start, end, all_from, all_until;
+};
+CARAT_DEVICE TileSight sight_of(const AttentionParams& p, int first_row, int count, int lane) {
+  const RowInfo info = p.rows[first_row], last = p.rows[first_row + count - 1];
+  const int start = first_key(p, info.position), all_from = first_key(p, last.position);
+  int end = 0, all_until = info.sees_until;
+  for (int i = lane; i < count; i += 32) {
+    const int sees = p.rows[first_row + i].sees_until;
+    end = most(end, sees), all_until = least(all_until, sees);
+  }
+  end = static_cast<int>(warp_max(static_cast<uint32_t>(end)));
+  all_until = static_cast<int>(~warp_max(~static_cast<uint32_t>(all_until)));
+  return {start, end, all_from, all_until};
+}
+
 // Scores as integers whose order is the floats'; a NaN is the largest of all.
 CARAT_DEVICE uint32_t order_of_score(float score) {
   const uint32_t bits = float_bits(score);
