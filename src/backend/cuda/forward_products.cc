@@ -28,6 +28,11 @@ Params placed(const ProductPart& part, float* out, int64_t out_stride, int64_t r
   return p;
 }
 
+// Whether rows are multiplied in bf16 by warpgroups.
+bool by_cores(const TileMatrix& matrix, const Rounded& x) {
+  return x.fragments == 2 && (x.integers == 0 || !is_quantised(matrix));
+}
+
 }  // namespace
 
 // Of few rows: how many groups of 8 outputs a block has, and how many chunks of them at a time.
@@ -133,8 +138,7 @@ void Forward::some_product(const ProductPart& part, const Rounded& x, float* out
 
 void Forward::product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows) {
   if (x.fragments == kColumnsForm) return few_product(part, x, out, out_stride, rows, nullptr);
-  const bool quantised = is_quantised(part.matrix);
-  if (x.fragments == 2 && (!quantised || x.integers == 0)) {
+  if (by_cores(part.matrix, x)) {
     core_product(dense_part(part), x, out, out_stride, rows, 1, nullptr);
     return;
   }
@@ -143,6 +147,7 @@ void Forward::product(const ProductPart& part, const Rounded& x, float* out, int
   auto p = placed<ProductParams>(part, out, out_stride, rows);
   p.matrix = part.matrix;
   p.x = x;
+  const bool quantised = is_quantised(part.matrix);
   const int32_t tall = 16 * (quantised ? kGemmTiles : kFloatTiles);
   launch(kernels_.gemm[static_cast<size_t>(part.matrix.type)], p,
          static_cast<uint32_t>(div_ceil(part.matrix.groups, quantised ? kGemmGroups : kFloatGroups)),
@@ -238,7 +243,7 @@ void Forward::exact_product(const ProductPart& part, const Rounded& x, float* ou
 
 // A product whose parts close_rows adds.
 int32_t Forward::summed_product(const ProductPart& part, const Rounded& x, int64_t rows) {
-  if (x.fragments == 2 && (x.integers == 0 || !is_quantised(part.matrix))) {
+  if (by_cores(part.matrix, x)) {
     return core_product(dense_part(part), x, at<float>(projected_), config_.width, rows,
                         most_splits(config_.width, rows), nullptr);
   }
