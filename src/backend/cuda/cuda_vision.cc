@@ -9,6 +9,7 @@
 #include "base/checked.h"
 #include "base/file_map.h"
 #include "base/threads.h"
+#include "base/topology.h"
 
 namespace carat::cuda {
 namespace {
@@ -105,7 +106,7 @@ class CudaVision final : public VisionEncoder {
     at_ = lay_out(config_, weights_, precision_);
     CARAT_TRY(memory_, DeviceMemory::allocate(*device_, at_.bytes, "the vision tower's working memory"));
     CARAT_TRY(host_, DeviceMemory::allocate_host(*device_, config_.pixels() * sizeof(float)));
-    CARAT_TRY(copiers_, Team::create(std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kCopiers)));
+    CARAT_TRY(copiers_, Team::create(std::min(usable_cores(), kCopiers)));
     device_->fill(memory_.data(), 0, at_.bytes);
     return device_->finish();
   }
