@@ -24,8 +24,8 @@ enum class Precision : uint8_t {
 };
 
 struct BackendOptions {
-  std::string name =
-      "cpu";  // "cpu" picks the best ISA, "cpu/avx2" forces one; "cuda"; "auto": it where there is one; "reference": the oracle
+  // "cpu" picks the best ISA, "cpu/avx2" forces one; "cuda"; "auto" is that where there is a device; "reference" is the oracle.
+  std::string name = "cpu";
   int threads = 0;  // 0: one per physical core that this process may use
   Precision precision = Precision::kExact;
   std::optional<DType> head_type = {};  // own_head.h; none: as the file has it

@@ -13,8 +13,8 @@ namespace carat::server {
 namespace {
 
 constexpr std::chrono::milliseconds kTick{200};
-constexpr std::chrono::milliseconds kLostDrain{
-    5'000};  // for answers that the requests failed, with a device that is lost
+// For answers that the requests failed, with a device that is lost.
+constexpr std::chrono::milliseconds kLostDrain{5'000};
 
 uint64_t resident_bytes() {
   std::ifstream statm("/proc/self/statm");

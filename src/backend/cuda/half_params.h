@@ -19,10 +19,10 @@ inline constexpr int kVisionKeyBytes = kVisionKeys / 16 * kHeadSteps * 512;
 inline constexpr int kVisionStageBytes = kVisionKeyBytes + kVisionKeys / 16 * kHeadGroups * 256;
 inline constexpr int kVisionQueries = 128;  // patches of a block of attention
 inline constexpr int kVisionStages = 4;
-inline constexpr int kVisionWideThreads[] = {256,
-                                             384};  // of a block, with one piece and with two: 64 patches for every 128
-inline constexpr int kVisionOctets =
-    5;  // of 8 columns that a lane holds of a row: up to 1,280 columns; SigLIP's have 1,152
+// Of a block, with one piece and with two: 64 patches for every 128.
+inline constexpr int kVisionWideThreads[] = {256, 384};
+// Of 8 columns that a lane holds of a row: up to 1,280 columns; SigLIP's have 1,152.
+inline constexpr int kVisionOctets = 5;
 
 // Blocks of eight warps that multiply and four that copy (sm_90), or of four warps that do both.
 inline constexpr int kWideThreads = 384, kWideStages = 4, kWideRows = 256, kShortRows = 128,
