@@ -156,13 +156,8 @@ class Forward {
   Status change_rows(std::span<const RowDraw> draws, std::span<Results::Found> found);
   void sum_rows(const uint64_t* best, std::span<const double> temperatures, double* sums);
   // One row in one launch.
-  struct DecodePieces {
-    std::vector<uint64_t> pieces;  // as DecodeParams has them
-    std::vector<uint32_t> first, head;
-  };
   Status prepare_top();
   Status prepare_decode();
-  DecodePieces order_pieces(std::span<const DecodeLayer> layers) const;
   bool can_decode(const Step& step) const { return decode_shared_bytes_ != 0 && step.rows.size() == 1; }
   void decode(int32_t position, float* logits, uint64_t* best);
   void charge_decode();

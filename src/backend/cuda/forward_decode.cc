@@ -1,30 +1,19 @@
 // One row in one launch (decode.cu): what it needs on the device, the launch, its stages' times; and the head for one row.
 #include <algorithm>
-#include <array>
 
+#include "backend/cuda/decode_plan.h"
 #include "backend/cuda/forward.h"
 #include "base/checked.h"
 
 namespace carat::cuda {
 namespace {
 
-struct DecodeStage {
-  const DecodePart* parts;
-  int32_t count, unit;  // of groups
-};
-std::array<DecodeStage, 4> stages_of(const DecodeLayer& layer) {
-  return {{{layer.qkv, layer.qkv_parts, 1},
-           {&layer.attn_out, 1, 1},
-           {layer.gate_up, layer.gate_up_parts, decode_gated_unit(layer.gate_up_parts)},
-           {&layer.down, 1, 1}}};
-}
-
 // The types of all matrices that the kernel multiplies, a bit each.
 uint32_t types_of(std::span<const DecodeLayer> layers, const TileMatrix& head) {
   uint32_t types = type_bit(head.type);
   for (const DecodeLayer& layer : layers) {
-    for (const auto& [parts, count, unit] : stages_of(layer)) {
-      for (int32_t k = 0; k < count; ++k) types |= type_bit(parts[k].matrix.type);
+    for (const DecodeStage& stage : stages_of(layer)) {
+      for (const DecodePart& part : stage.parts) types |= type_bit(part.matrix.type);
     }
   }
   return types;
@@ -62,9 +51,7 @@ Status Forward::prepare_decode() {
     const auto chunks = static_cast<int>(div_ceil<size_t>(columns, kTileColumns));
     x_bytes[place] = std::max(x_bytes[place], decode_input_bytes(chunks, forms));
   };
-  const auto piece_of = [&](const TileMatrix& m) {
-    slot_bytes = std::max(slot_bytes, kPieceTiles * tile_format(m.type).tile_bytes());
-  };
+  const auto piece_of = [&](const TileMatrix& m) { slot_bytes = std::max(slot_bytes, decode_piece_bytes(m.type)); };
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     const CudaLayer& from = weights_.layers[i];
     DecodeLayer to{};
@@ -88,9 +75,9 @@ Status Forward::prepare_decode() {
     needs(1, H * E, to.rounded[1]);
     needs(2, F, to.rounded[2]);
     fits = fits && reads(from.gate_up) != 3;
-    for (const auto& [parts, count, unit] : stages_of(to)) {
-      fits = fits && parts[0].matrix.chunks * count * unit <= kPartItems;
-      for (int32_t k = 0; k < count; ++k) piece_of(parts[k].matrix);
+    for (const auto& [parts, unit] : stages_of(to)) {
+      fits = fits && parts[0].matrix.chunks * static_cast<int32_t>(parts.size()) * unit <= kPartItems;
+      for (const DecodePart& one : parts) piece_of(one.matrix);
     }
     layers.push_back(to);
   }
@@ -133,20 +120,23 @@ Status Forward::prepare_decode() {
   DecodeParams& p = decode_;
   p = {};
   if (fits) {
-    const DecodePieces pieces = order_pieces(layers);
+    const DecodePlan plan = plan_decode(layers, weights_.head, static_cast<int>(multiprocessors_));
     DeviceLayout tables;
     const size_t layers_at = tables.add<DecodeLayer>(layers.size());
-    const size_t pieces_at = tables.add<uint64_t>(pieces.pieces.size());
-    const size_t first_at = tables.add<uint32_t>(pieces.first.size());
-    const size_t head_at = tables.add<uint32_t>(pieces.head.size());
+    const size_t shares_at = tables.add<DecodeShares>(plan.shares.size());
+    const size_t pieces_at = tables.add<uint64_t>(plan.pieces.size());
+    const size_t first_at = tables.add<uint32_t>(plan.first.size());
+    const size_t head_at = tables.add<uint32_t>(plan.head.size());
     CARAT_TRY(decode_tables_, DeviceMemory::allocate(device_, tables.bytes(), "decoding"));
     uint8_t* base = decode_tables_.data();
     device_.upload(base + layers_at, layers.data(), layers.size() * sizeof(DecodeLayer));
-    device_.upload(base + pieces_at, pieces.pieces.data(), pieces.pieces.size() * sizeof(uint64_t));
-    device_.upload(base + first_at, pieces.first.data(), pieces.first.size() * sizeof(uint32_t));
-    device_.upload(base + head_at, pieces.head.data(), pieces.head.size() * sizeof(uint32_t));
+    device_.upload(base + shares_at, plan.shares.data(), plan.shares.size() * sizeof(DecodeShares));
+    device_.upload(base + pieces_at, plan.pieces.data(), plan.pieces.size() * sizeof(uint64_t));
+    device_.upload(base + first_at, plan.first.data(), plan.first.size() * sizeof(uint32_t));
+    device_.upload(base + head_at, plan.head.data(), plan.head.size() * sizeof(uint32_t));
     CARAT_CHECK(device_.finish());
     p.layers = reinterpret_cast<const DecodeLayer*>(base + layers_at);
+    p.shares = reinterpret_cast<const DecodeShares*>(base + shares_at);
     p.pieces = reinterpret_cast<const uint64_t*>(base + pieces_at);
     p.first_piece = reinterpret_cast<const uint32_t*>(base + first_at);
     p.head_piece = reinterpret_cast<const uint32_t*>(base + head_at);
@@ -209,51 +199,6 @@ Status Forward::prepare_decode() {
   p.epsilon = config_.norm_epsilon;
   decode_shared_bytes_ = fits ? shared_of(depth) : 0;
   return {};
-}
-
-// The order in which the kernel's loops come to them: pairs of groups, runs of chunks.
-Forward::DecodePieces Forward::order_pieces(std::span<const DecodeLayer> layers) const {
-  DecodePieces out;
-  const auto grid = static_cast<int>(multiprocessors_);
-  for (int block = 0; block < grid; ++block) {
-    const auto stage = [&](const DecodePart* parts, int32_t count, int32_t unit) {
-      const int chunks = parts[0].matrix.chunks, round = decode_round(chunks, count, unit);
-      bool more = true;
-      for (int first = 0; more; first += round) {
-        more = false;
-        for (int32_t k = 0; k < count; ++k) {
-          const TileMatrix& m = parts[k].matrix;
-          const DecodeShare share = decode_share(m.groups, unit, block, grid, k);
-          more = more || share.slots > first + round;
-          const int groups = std::max(0, std::min(round, share.slots - first));
-          const auto tile = static_cast<uint64_t>(tile_format(m.type).tile_bytes());
-          const auto at = [&](int group, int chunk) {
-            return reinterpret_cast<uint64_t>(m.data) +
-                   (static_cast<uint64_t>(share.first + first + group) * static_cast<uint64_t>(chunks) +
-                    static_cast<uint64_t>(chunk)) *
-                       tile;
-          };
-          for (int pair = 0; pair < groups; pair += 2) {
-            for (int chunk = 0; chunk < chunks; chunk += kWorkers) {
-              const uint64_t size = static_cast<uint64_t>(std::min(kWorkers, chunks - chunk)) * tile / 16 << 48;
-              const bool two = pair + 1 < groups;
-              out.pieces.push_back(size | at(pair, chunk) | (two ? 1u : 0u));
-              if (two) out.pieces.push_back(size | at(pair + 1, chunk));
-            }
-          }
-        }
-      }
-    };
-    out.first.push_back(static_cast<uint32_t>(out.pieces.size()));
-    for (const DecodeLayer& layer : layers) {
-      for (const auto& [parts, count, unit] : stages_of(layer)) stage(parts, count, unit);
-    }
-    out.head.push_back(static_cast<uint32_t>(out.pieces.size()));
-    const DecodePart head{weights_.head, 1, 0};
-    stage(&head, 1, 1);
-  }
-  out.first.push_back(static_cast<uint32_t>(out.pieces.size()));
-  return out;
 }
 
 // `best`: where the most probable token goes, or null: no head.

@@ -321,6 +321,7 @@ struct DecodeLayer {
   int32_t rounded[3];  // inputs of qkv and gate_up, attn_out, down: 1 integers, 2 floats, 3 both
 };
 inline constexpr int kDecodeStages = 6;  // whose time is taken: embed, qkv, attn, attn_out, gate_up, down
+inline constexpr int kDecodeProducts = 4;
 
 // head_row: tiles that each warp has on their way, 48 KB a block at most.
 inline constexpr int kHeadThreads = 512, kHeadWarps = kHeadThreads / 32;
@@ -331,13 +332,16 @@ constexpr int head_depth(TileType type) {
 
 // Warps of decode_row: workers, which prepare a product's input and multiply, every ninth chunk of an input each; finishers,
 // which sum what the workers leave, tell it to the other blocks and know the norms; and one that brings weights. Of a piece of
-// weights each worker multiplies two tiles: 16 outputs.
+// weights each worker multiplies two tiles (16 outputs) of integers, or one of floats.
 //   Fourteen warps have 128 registers a thread. Eighteen workers had 80, and what they spilled was slower than anything else:
 // where shared memory takes all of L1, local memory is as far away as L2.
 inline constexpr int kWorkers = 9, kFinishers = 4;
 inline constexpr int kWorkerThreads = kWorkers * 32, kComputingThreads = kWorkerThreads + kFinishers * 32;
 inline constexpr int kDecodeThreads = kComputingThreads + 32;
-inline constexpr int kPieceTiles = 2 * kWorkers;
+constexpr int decode_piece_groups(TileType type) { return tile_format(type).quantised() ? 2 : 1; }
+constexpr int decode_piece_bytes(TileType type) {
+  return decode_piece_groups(type) * kWorkers * tile_format(type).tile_bytes();
+}
 inline constexpr int kAtOnceUnits = 4;  // pieces that a worker multiplies together
 inline constexpr int kPartItems = 512;  // segments of 8 outputs that a block holds at a time; there are two such places
 
@@ -355,26 +359,20 @@ constexpr int decode_attention_bytes(int heads_of_kv) { return kQuartersBytes + 
 inline constexpr int kFewValuesBytes =
     20 * 528;  // of values that a block brings where a row sees few keys, beside down's input
 
-// Which groups of 8 outputs of a part a block computes: units of neighbours, one after the other. Part `turn` of a stage begins
-// with another block, so that parts with fewer units than blocks do not all fall on the same ones.
+// Which groups of 8 outputs of a part a block computes, one after the other (decode_plan.cc).
 struct DecodeShare {
   int first, slots;  // of groups
 };
-constexpr DecodeShare decode_share(int groups, int unit, int block, int blocks, int turn) {
-  const int units = groups / unit, at = (block + 2 * turn) % blocks;
-  const int first = units * at / blocks, end = units * (at + 1) / blocks;  // far below 2^31: 32,768 groups are a head
-  return {first * unit, (end - first) * unit};
-}
 // Groups of each part that a block computes at a time.
 constexpr int decode_round(int chunks, int parts, int unit) {
   const int step = unit > 2 ? unit : 2;
   const int slots = kPartItems / (chunks * parts) / step * step;
   return slots > unit ? slots : unit;
 }
-// A stage's shares of a block: divisions, which it does once a layer, aside.
+// A stage's shares of a block.
 struct DecodeShares {
   DecodeShare of[3];
-  int round;
+  int round, unused;
 };
 struct DecodeHead {
   DecodePart part;
@@ -386,8 +384,8 @@ inline constexpr int kValueColumns = 8, kFewGroups = 20;
 constexpr bool decode_few_keys(int first_key, int position, int columns, int blocks) {
   return position / 32 - first_key / 32 + 1 <= kFewGroups && columns <= 2 * kValueColumns * blocks;
 }
-// The unit of gate_up: what 32 neighbours between gate and down need.
-constexpr int decode_gated_unit(int parts) { return parts == 1 ? 8 : 4; }
+// The unit of gate_up: what 32 neighbours between gate and down need, where they are rounded (1); else 8.
+constexpr int decode_gated_unit(int parts, int rounded) { return ((rounded & 1) != 0 ? 4 : 1) * (parts == 1 ? 2 : 1); }
 
 // Shared memory of decode_row, in bytes.
 struct DecodeLayout {
@@ -404,7 +402,7 @@ constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, 
   l.gated = after(l.scratch, kScratchBytes);
   l.since = after(l.gated, kFinishers * 32 * 4);
   l.layers = after(l.since, 128);
-  l.parts = after(l.layers, 3 * static_cast<int>(sizeof(DecodeLayer) + 4 * sizeof(DecodeShares)) +
+  l.parts = after(l.layers, 3 * static_cast<int>(sizeof(DecodeLayer) + kDecodeProducts * sizeof(DecodeShares)) +
                                 static_cast<int>(sizeof(DecodeHead)));
   l.angles = after(l.parts, 2 * kPartItems * 32);
   l.heads = after(l.angles, head_size * 8);
@@ -429,6 +427,7 @@ struct DecodeParams {
   const float* embeddings;
   const int32_t* pages[2];  // of the row's sequence
   const int32_t* page_count[2];
+  const DecodeShares* shares;  // [layers + 1][blocks][kDecodeProducts]: qkv, attn_out, gate_up, down; the head's comes last
   // The pieces of weights that a block's producer brings, in order: [first_piece[block], first_piece[block + 1]), those of
   // the head from head_piece[block]. An address below, bytes / 16 in the upper 16 bits. Odd: the next entry comes to the same
   // place, behind it.

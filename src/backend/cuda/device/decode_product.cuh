@@ -5,9 +5,9 @@
 
 namespace carat::cuda {
 
-// A block's segments of one part of a stage, into part[group * chunks + chunk][8]. A unit is a pair of groups (the last one may
-// be alone) and a run of nine chunks, one for each worker: a piece of the ring, the groups one behind the other.
-//   Weights are A of an mma: 16 rows, those of both groups. Of B's eight columns two are the planes of an activation; a
+// A block's segments of one part of a stage, into part[group * chunks + chunk][8]. A unit is a piece of the ring: a pair of
+// groups (the last one may be alone), one behind the other, of floats one, and a run of nine chunks, one for each worker.
+//   Weights of integers are A of an mma: 16 rows, those of both groups. Of B's eight columns two are the planes of an activation; a
 // worker's four units have two each and zeros elsewhere, so that their sums come side by side: lane 4 g + t ends with row g of
 // both groups of unit t.
 struct PartItems {
@@ -19,7 +19,7 @@ struct PartItems {
   // Where the next unit is.
   struct Place {
     WeightRing ring;
-    int unit, pair, run;
+    int unit, pair, run;  // pair: of floats a group
   };
   CARAT_METHOD int runs() const { return (x.chunks + kWorkers - 1) / kWorkers; }
   CARAT_METHOD void pass(Place& at, int runs) const {
@@ -33,7 +33,8 @@ struct PartItems {
 
   template <TileType kType>
   CARAT_METHOD void run() const {
-    const int units = (groups + 1) / 2 * runs();
+    constexpr int kGroups = decode_piece_groups(kType);
+    const int units = (groups + kGroups - 1) / kGroups * runs();
     Place at{ring, 0, 0, 0};
     if constexpr (tile_format(kType).quantised()) {
       CARAT_UNROLL_1 while (at.unit < units) some_units<kType>(at, units);
@@ -52,16 +53,10 @@ struct PartItems {
       Rounded values{};
       values.values = x.values();
       values.chunks = x.chunks;
-      const uint8_t* tile = place + warp * kBytes;
-      const int behind = least(kWorkers, x.chunks - at.run * kWorkers) * kBytes;
-      float* to = in_shared<float>(part) + (2 * at.pair * x.chunks + chunk) * 8;
+      float* to = in_shared<float>(part) + (at.pair * x.chunks + chunk) * 8;
       float value[1];
-      segment_of_rows<kType, 1, true>(tile, values, chunk, lane, value);
+      segment_of_rows<kType, 1, true>(place + warp * kBytes, values, chunk, lane, value);
       if (lane >= 24) to[lane - 24] = value[0];
-      if (2 * at.pair + 1 < groups) {
-        segment_of_rows<kType, 1, true>(tile + behind, values, chunk, lane, value);
-        if (lane >= 24) to[x.chunks * 8 + lane - 24] = value[0];
-      }
     }
     warp_barrier();
     if (lane == 0) arrival_arrive(at.ring.empty(slot));
@@ -240,8 +235,8 @@ struct TellOutputs {
   }
 };
 
-// gelu(gate) * up of 32 neighbours, rounded to a block by the warp that has them. Gate and up come as one part, in turns of
-// groups, or as two.
+// gelu(gate) * up; for integers of 32 neighbours, rounded to a block by the warp that has them. Gate and up come as one part, in
+// turns of groups, or as two.
 template <uint32_t kTypes>
 struct TellGated {
   const Decode& d;
@@ -255,30 +250,36 @@ struct TellGated {
     const int lane = this_lane(), row = lane % 8, stride = chunks * 8, parts = layer.gate_up_parts;
     const float own = own_factor<kTypes>(layer.gate_up[0], factor),
                 own_up = own_factor<kTypes>(layer.gate_up[parts - 1], factor);
-    const int shift = parts == 1 ? 3 : 2, unit = 1 << shift;  // decode_gated_unit
+    const int step = parts == 1 ? 2 : 1;  // groups from one of gate to the next
     const int rounded = forms_of(kTypes) != 3 ? forms_of(kTypes) : layer.rounded[2];
     const float* ups = parts == 1 ? segments + stride : segments + now * stride;
-    const int step = parts == 1 ? 2 : 1;
+    if ((rounded & 1) == 0) {
+      for (int t = finisher_thread(); t < now / step * 8; t += kFinishers * 32) {
+        const int at = t / 8 * step * stride + row;
+        const float gate = own * total_of(segments + at, chunks), up = own_up * total_of(ups + at, chunks);
+        tell(d.p.gated_values + (share.first + first) / step * 8 + t, gelu(gate) * up, epoch);
+      }
+      return;
+    }
+    const int shift = parts == 1 ? 3 : 2, unit = 1 << shift;  // decode_gated_unit
     const int warp = this_warp() - kWorkers;
     for (int set = warp; set < now >> shift; set += kFinishers) {
       const int at = (set * unit + lane / 8 * step) * stride + row;
       const float gate = own * total_of(segments + at, chunks), up = own_up * total_of(ups + at, chunks);
       const float value = gelu(gate) * up;
       const int block = ((share.first + first) >> shift) + set;
-      if ((rounded & 1) != 0) {
-        uint32_t* words = in_shared<uint32_t>(d.p.layout.gated) + warp * 32;
-        Rounded out{};
-        out.planes = reinterpret_cast<uint8_t*>(words);
-        out.scales = reinterpret_cast<float*>(words + 16);
-        out.sums = reinterpret_cast<int32_t*>(words + 17);
-        round_block(out, 0, 0, value);
-        warp_barrier();
-        if (lane < 7) {
-          const Words4 three{words[3 * lane], words[3 * lane + 1], words[3 * lane + 2], epoch};
-          store_fresh(static_cast<Words4*>(d.p.gated) + block * 7 + lane, three);
-        }
-        warp_barrier();
+      uint32_t* words = in_shared<uint32_t>(d.p.layout.gated) + warp * 32;
+      Rounded out{};
+      out.planes = reinterpret_cast<uint8_t*>(words);
+      out.scales = reinterpret_cast<float*>(words + 16);
+      out.sums = reinterpret_cast<int32_t*>(words + 17);
+      round_block(out, 0, 0, value);
+      warp_barrier();
+      if (lane < 7) {
+        const Words4 three{words[3 * lane], words[3 * lane + 1], words[3 * lane + 2], epoch};
+        store_fresh(static_cast<Words4*>(d.p.gated) + block * 7 + lane, three);
       }
+      warp_barrier();
       if ((rounded & 2) != 0) tell(d.p.gated_values + block * 32 + lane, value, epoch);
     }
   }

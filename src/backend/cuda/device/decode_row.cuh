@@ -115,26 +115,19 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
   auto* of_head = reinterpret_cast<DecodeHead*>(layers + 3);
   auto* shares = reinterpret_cast<DecodeShares*>(of_head + 1);
   const int grid = static_cast<int>(gridDim.x);
+  constexpr int kSharesWords = kDecodeProducts * static_cast<int>(sizeof(DecodeShares) / 8);
+  static_assert(sizeof(DecodeShares) % 8 == 0, "copied in words");
+  const auto shares_from = [&](int index) {
+    return p.shares + (index * grid + static_cast<int>(blockIdx.x)) * kDecodeProducts;
+  };
   const auto fetch_layer =
       [&](int index) {  // its description, into one of three places, by a warp; then this block's shares
         const auto* from = reinterpret_cast<const uint64_t*>(p.layers + index);
         auto* to = reinterpret_cast<uint64_t*>(layers + index % 3);
         for (int i = this_lane(); i < static_cast<int>(sizeof(DecodeLayer) / 8); i += 32) to[i] = from[i];
-        warp_barrier();
-        const DecodeLayer& layer = layers[index % 3];
-        const int stage = this_lane() / 4, part = this_lane() % 4;
-        if (stage < 4 && part < 3) {
-          const DecodePart* parts = stage == 0   ? layer.qkv
-                                    : stage == 1 ? &layer.attn_out
-                                    : stage == 2 ? layer.gate_up
-                                                 : &layer.down;
-          const int count = stage == 0 ? layer.qkv_parts : stage == 2 ? layer.gate_up_parts : 1;
-          const int unit = stage == 2 ? decode_gated_unit(count) : 1;
-          DecodeShares& of_stage = shares[index % 3 * 4 + stage];
-          if (part < count)
-            of_stage.of[part] = decode_share(parts[part].matrix.groups, unit, static_cast<int>(blockIdx.x), grid, part);
-          if (part == 0) of_stage.round = decode_round(parts[0].matrix.chunks, count, unit);
-        }
+        const auto* from_shares = reinterpret_cast<const uint64_t*>(shares_from(index));
+        auto* to_shares = reinterpret_cast<uint64_t*>(shares + index % 3 * kDecodeProducts);
+        for (int i = this_lane(); i < kSharesWords; i += 32) to_shares[i] = from_shares[i];
       };
   d.stamp(-1);
   int slot = 0;  // of the ring, and how often it went round
@@ -143,8 +136,7 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
     fetch_layer(0);
     if (this_lane() == 0) {
       of_head->part = {p.head, 1, 0};
-      of_head->shares.of[0] = decode_share(p.head.groups, 1, static_cast<int>(blockIdx.x), grid, 0);
-      of_head->shares.round = decode_round(p.head.chunks, 1, 1);
+      of_head->shares = *shares_from(p.layer_count);
     }
   }
   decode_embed(d, *p.row);
@@ -185,7 +177,7 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
     };
     const auto count = [&] { return head ? 1 : first ? layer.qkv_parts : stage == 2 ? layer.gate_up_parts : 1; };
     const auto of_stage = [&]() -> const DecodeShares& {
-      return head ? of_head->shares : shares[index % 3 * 4 + stage];
+      return head ? of_head->shares : shares[index % 3 * kDecodeProducts + stage];
     };
     if (works) {
       if (normed) {
