@@ -65,7 +65,7 @@ int64_t bytes_of(const TileMatrix& matrix, int32_t groups) {
 }
 
 // `down` first: a block without a share of it is known by its place (DecodeParams::flags_of_down).
-void share_layer(const DecodeLayer& layer, int blocks, std::span<DecodeShares> shares) {
+void share_layer(const DecodeLayer& layer, int items, int blocks, std::span<DecodeShares> shares) {
   const auto stages = stages_of(layer);
   Balance balance(blocks);
   constexpr size_t kDown = 3;
@@ -89,7 +89,7 @@ void share_layer(const DecodeLayer& layer, int blocks, std::span<DecodeShares> s
         of[1] = of[0];
       }
     }
-    const int round = decode_round(parts[0].matrix.chunks, static_cast<int>(parts.size()), unit);
+    const int round = decode_round(items, parts[0].matrix.chunks, static_cast<int>(parts.size()), unit);
     for (size_t block = 0; block < static_cast<size_t>(blocks); ++block) {
       shares[block * kDecodeProducts + stage].round = round;
     }
@@ -136,12 +136,23 @@ std::array<DecodeStage, kDecodeProducts> stages_of(const DecodeLayer& layer) {
            {{&layer.down, 1}, 1}}};
 }
 
+int decode_part_items(std::span<const DecodeLayer> layers, const TileMatrix& head) {
+  int items = std::max(kPartItems, head.chunks);
+  for (const DecodeLayer& layer : layers) {
+    for (const auto& [parts, unit] : stages_of(layer)) {
+      items = std::max(items, parts[0].matrix.chunks * static_cast<int>(parts.size()) * unit);
+    }
+  }
+  return items;
+}
+
 DecodePlan plan_decode(std::span<const DecodeLayer> layers, const TileMatrix& head, int blocks) {
   DecodePlan plan;
   const size_t of_layer = static_cast<size_t>(blocks) * kDecodeProducts;
+  const int items = decode_part_items(layers, head);
   plan.shares.resize((layers.size() + 1) * of_layer);
   const auto row = [&](size_t layer) { return std::span(plan.shares).subspan(layer * of_layer, of_layer); };
-  for (size_t i = 0; i < layers.size(); ++i) share_layer(layers[i], blocks, row(i));
+  for (size_t i = 0; i < layers.size(); ++i) share_layer(layers[i], items, blocks, row(i));
   const DecodePart of_head{head, 1, 0};
   place(evenly(head.groups, blocks), 1, 0, 0, row(layers.size()));
   for (size_t block = 0; block < static_cast<size_t>(blocks); ++block) {
@@ -155,7 +166,7 @@ DecodePlan plan_decode(std::span<const DecodeLayer> layers, const TileMatrix& he
     }
     plan.head.push_back(static_cast<uint32_t>(plan.pieces.size()));
     DecodeShares& shares = of_block(layers.size())[0];
-    shares.round = decode_round(head.chunks, 1, 1);
+    shares.round = decode_round(items, head.chunks, 1, 1);
     add_pieces({&of_head, 1}, shares, plan.pieces);
   }
   plan.first.push_back(static_cast<uint32_t>(plan.pieces.size()));

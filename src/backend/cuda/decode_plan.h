@@ -23,6 +23,9 @@ struct DecodePlan {
   std::vector<uint32_t> first, head;
 };
 
+/// Segments of 8 outputs that a block holds at a time: one unit of each stage at least.
+int decode_part_items(std::span<const DecodeLayer> layers, const TileMatrix& head);
+
 /// In each stage no block has more units than another has to have, and over a layer all bring about as many bytes: who has one
 /// of `down` more than others has less of gate_up. `blocks`: at least 1.
 DecodePlan plan_decode(std::span<const DecodeLayer> layers, const TileMatrix& head, int blocks);

@@ -75,19 +75,19 @@ Status Forward::prepare_decode() {
     needs(1, H * E, to.rounded[1]);
     needs(2, F, to.rounded[2]);
     fits = fits && reads(from.gate_up) != 3;
-    for (const auto& [parts, unit] : stages_of(to)) {
-      fits = fits && parts[0].matrix.chunks * static_cast<int32_t>(parts.size()) * unit <= kPartItems;
-      for (const DecodePart& one : parts) piece_of(one.matrix);
+    for (const DecodeStage& stage : stages_of(to)) {
+      for (const DecodePart& one : stage.parts) piece_of(one.matrix);
     }
     layers.push_back(to);
   }
   needs(0, D, is_quantised(weights_.head) ? 1 : 2);
   piece_of(weights_.head);
-  const auto shared_of = [&](int32_t depth) {
-    return static_cast<size_t>(
-        decode_layout(config_.width, config_.heads / config_.kv_heads, config_.head_size, x_bytes, slot_bytes, depth)
-            .bytes);
+  const int part_items = decode_part_items(layers, weights_.head);
+  const auto layout_of = [&](int32_t depth) {
+    return decode_layout(config_.width, config_.heads / config_.kv_heads, config_.head_size, part_items, x_bytes,
+                         slot_bytes, depth);
   };
+  const auto shared_of = [&](int32_t depth) { return static_cast<size_t>(layout_of(depth).bytes); };
   int32_t depth = 0;
   while (depth < kMostPieces && shared_of(depth + 1) <= facts.shared_bytes) ++depth;
   fits = fits && depth >= 2;
@@ -185,8 +185,7 @@ Status Forward::prepare_decode() {
   p.score_stride = static_cast<int32_t>(positions);
   p.split_stride = static_cast<int32_t>(splits);
   p.slot = -1;
-  p.layout =
-      decode_layout(config_.width, config_.heads / config_.kv_heads, config_.head_size, x_bytes, slot_bytes, depth);
+  p.layout = layout_of(depth);
   p.slot_bytes = slot_bytes;
   p.flags_of_down = std::max(0, static_cast<int32_t>(multiprocessors_) - weights_.layers[0].down.matrix.groups);
   p.depth = depth;

@@ -342,8 +342,8 @@ constexpr int decode_piece_groups(TileType type) { return tile_format(type).quan
 constexpr int decode_piece_bytes(TileType type) {
   return decode_piece_groups(type) * kWorkers * tile_format(type).tile_bytes();
 }
-inline constexpr int kAtOnceUnits = 4;  // pieces that a worker multiplies together
-inline constexpr int kPartItems = 512;  // segments of 8 outputs that a block holds at a time; there are two such places
+inline constexpr int kAtOnceUnits = 4, kAtOnceFloats = 2;  // pieces that a worker multiplies together
+inline constexpr int kPartItems = 256;  // segments of 8 outputs that a block holds at a time, more where a unit of a stage has more; there are two such places
 
 // A chunk of a product's input in shared memory: two planes (high, low), scales, sums of 16. A plane as the lanes of an mma want
 // it: byte i of word 8 t + 2 b + h is column 16 h + 4 t + i of block b.
@@ -353,20 +353,22 @@ constexpr int decode_input_bytes(int chunks, int forms) {
   return chunks * ((forms & 1) * kRecordBytes + (forms >> 1) * kTileColumns * 4);
 }
 
-// Of its attention: quarters of scores, then weights and values by groups of 32 keys, for all heads of a kv head (four at most).
-inline constexpr int kQuartersBytes = 2048, kValuesBytes = 5120;
-constexpr int decode_attention_bytes(int heads_of_kv) { return kQuartersBytes + (heads_of_kv + 1) * kValuesBytes; }
-inline constexpr int kFewValuesBytes =
-    20 * 528;  // of values that a block brings where a row sees few keys, beside down's input
+// Of its attention: quarters of scores, then weights and values by groups of 32 keys, for all heads of a kv head (four at most);
+// where a row sees few keys, weights, and all values that a block brings.
+inline constexpr int kQuartersBytes = 2048, kValuesBytes = 5120, kFewWeightsBytes = 3456, kFewValuesBytes = 20 * 528;
+constexpr int decode_attention_bytes(int heads_of_kv) {
+  const int many = (heads_of_kv + 1) * kValuesBytes, few = kFewWeightsBytes + kFewValuesBytes;
+  return kQuartersBytes + (many > few ? many : few);
+}
 
 // Which groups of 8 outputs of a part a block computes, one after the other (decode_plan.cc).
 struct DecodeShare {
   int first, slots;  // of groups
 };
 // Groups of each part that a block computes at a time.
-constexpr int decode_round(int chunks, int parts, int unit) {
+constexpr int decode_round(int items, int chunks, int parts, int unit) {
   const int step = unit > 2 ? unit : 2;
-  const int slots = kPartItems / (chunks * parts) / step * step;
+  const int slots = items / (chunks * parts) / step * step;
   return slots > unit ? slots : unit;
 }
 // A stage's shares of a block.
@@ -389,12 +391,12 @@ constexpr int decode_gated_unit(int parts, int rounded) { return ((rounded & 1) 
 
 // Shared memory of decode_row, in bytes.
 struct DecodeLayout {
-  int arrivals, angles, scratch, gated, since, layers, parts, heads, attention, hidden, copy, x[3], slots, bytes;
+  int arrivals, angles, scratch, gated, since, layers, parts, part_bytes, heads, attention, hidden, copy, x[3], slots, bytes;
 };
 inline constexpr int kMostPieces = 32;
 inline constexpr int kScratchBytes = (2 * kRowThreads + 16) * 4;  // partial sums of two norms, two factors; eight zeros
-constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, const int32_t* x_bytes, int slot_bytes,
-                                     int depth) {
+constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, int part_items,
+                                     const int32_t* x_bytes, int slot_bytes, int depth) {
   const auto after = [](int at, int bytes) { return at + (bytes + 127) / 128 * 128; };
   DecodeLayout l{};
   l.arrivals = 0;
@@ -404,15 +406,17 @@ constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, 
   l.layers = after(l.since, 128);
   l.parts = after(l.layers, 3 * static_cast<int>(sizeof(DecodeLayer) + kDecodeProducts * sizeof(DecodeShares)) +
                                 static_cast<int>(sizeof(DecodeHead)));
-  l.angles = after(l.parts, 2 * kPartItems * 32);
+  l.part_bytes = part_items * kTileRows * 4;
+  l.angles = after(l.parts, 2 * l.part_bytes);
   l.heads = after(l.angles, head_size * 8);
-  l.attention = after(l.heads, (heads_of_kv + 2) * head_size * 4);
-  l.hidden = after(l.attention, decode_attention_bytes(heads_of_kv));
+  l.hidden = after(l.heads, (heads_of_kv + 2) * head_size * 4);
   l.copy = after(l.hidden, width * 4);
   l.x[0] = after(l.copy, width * 4);
   l.x[1] = after(l.x[0], x_bytes[0]);
   l.x[2] = after(l.x[1], x_bytes[1]);
-  l.slots = after(l.x[2], x_bytes[2] > kFewValuesBytes ? x_bytes[2] : kFewValuesBytes);
+  l.attention = l.x[2];  // two norms apart, which all workers meet in
+  const int of_attention = decode_attention_bytes(heads_of_kv);
+  l.slots = after(l.x[2], x_bytes[2] > of_attention ? x_bytes[2] : of_attention);
   l.bytes = after(l.slots, depth * slot_bytes);
   return l;
 }

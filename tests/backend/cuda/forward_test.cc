@@ -337,7 +337,8 @@ TEST(CudaSharedMemoryTest, FitsAJetsonOrin) {
     EXPECT_LE(cuda::some_shared_bytes(tile, 2, cuda::kSomeMostChunks), kOrin) << "16 rows of type " << type;
     const int32_t x_bytes[3] = {cuda::decode_input_bytes(9, 1), cuda::decode_input_bytes(8, 1),
                                 cuda::decode_input_bytes(54, 1)};
-    EXPECT_LE(cuda::decode_layout(1152, 4, 256, x_bytes, cuda::decode_piece_bytes(tile), 2).bytes, kOrin)
+    EXPECT_LE(cuda::decode_layout(1152, 4, 256, cuda::kPartItems, x_bytes, cuda::decode_piece_bytes(tile), 2).bytes,
+              kOrin)
         << "decode of type " << type;
   }
 }

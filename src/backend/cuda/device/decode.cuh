@@ -95,7 +95,7 @@ struct WeightRing {
 
 // Two places for a round's segments, in turns: the workers write one while the finishers read the other.
 struct PartPlaces {
-  int parts, arrivals;  // where they begin in shared memory; written[2], read[2]
+  int parts, part_bytes, arrivals;  // where they begin in shared memory; written[2], read[2]
   uint32_t turn;
 
   CARAT_METHOD uint64_t* arrival(uint32_t at) const { return in_shared<uint64_t>(arrivals) + at; }
@@ -107,7 +107,7 @@ struct PartPlaces {
       arrival_init(arrival(2 + s), kFinishers);
     }
   }
-  CARAT_METHOD int place() const { return parts + static_cast<int>(turn & 1) * (kPartItems * 32); }
+  CARAT_METHOD int place() const { return parts + static_cast<int>(turn & 1) * part_bytes; }
   // A worker's warp: before it writes, after it has written.
   CARAT_METHOD void before() const {
     if (turn >= 2) arrival_wait(arrival(2 + (turn & 1)), (turn / 2 - 1) & 1);

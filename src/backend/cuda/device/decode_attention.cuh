@@ -215,7 +215,7 @@ struct ValueMemory {
   CARAT_METHOD float* sums() const { return largest() + 16; }
   CARAT_METHOD uint32_t* tops() const { return reinterpret_cast<uint32_t*>(sums() + 16); }  // [kFewGroups]
   CARAT_METHOD uint8_t* values() const {
-    return shared_memory() + p.layout.x[2];
+    return shared_memory() + p.layout.attention + kQuartersBytes + kFewWeightsBytes;
   }  // [kFewGroups][32 keys][16 bytes], 16 bytes between groups
 };
 inline constexpr int kValueGroupBytes = 32 * 16 + 16;

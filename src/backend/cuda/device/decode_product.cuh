@@ -39,28 +39,44 @@ struct PartItems {
     if constexpr (tile_format(kType).quantised()) {
       CARAT_UNROLL_1 while (at.unit < units) some_units<kType>(at, units);
     } else {
-      CARAT_UNROLL_1 while (at.unit < units) float_unit<kType>(at);
+      CARAT_UNROLL_1 while (at.unit < units) float_units<kType>(at, units);
     }
     ring = at.ring;
   }
 
+  // Pieces side by side, or each would wait for its own chain.
   template <TileType kType>
-  CARAT_METHOD void float_unit(Place& at) const {
+  CARAT_METHOD void float_units(Place& at, int units) const {
     constexpr int kBytes = tile_format(kType).tile_bytes();
-    const int warp = this_warp(), chunk = at.run * kWorkers + warp, lane = this_lane(), slot = at.ring.slot;
-    const uint8_t* place = at.ring.wait();
-    if (chunk < x.chunks) {
-      Rounded values{};
-      values.values = x.values();
-      values.chunks = x.chunks;
-      float* to = in_shared<float>(part) + (at.pair * x.chunks + chunk) * 8;
-      float value[1];
-      segment_of_rows<kType, 1, true>(place + warp * kBytes, values, chunk, lane, value);
-      if (lane >= 24) to[lane - 24] = value[0];
+    const int warp = this_warp(), lane = this_lane();
+    const uint8_t* tile[kAtOnceFloats];
+    int chunk[kAtOnceFloats], item[kAtOnceFloats], slot = 0, count = 0;
+    CARAT_UNROLL for (int j = 0; j < kAtOnceFloats; ++j) {
+      const bool there = at.unit < units && j < at.ring.depth;
+      tile[j] = tile[0];  // what is not there is multiplied once more, and not kept
+      chunk[j] = chunk[0];
+      item[j] = -1;
+      if (!there) continue;
+      const int own = at.run * kWorkers + warp;
+      tile[j] = at.ring.wait() + warp * kBytes;
+      chunk[j] = least(own, x.chunks - 1);
+      if (own < x.chunks) item[j] = at.pair * x.chunks + own;
+      if (lane == j) slot = at.ring.slot;
+      ++count;
+      pass(at, runs());
+    }
+    float value[kAtOnceFloats];
+    Rounded values{};
+    values.values = x.values();
+    values.chunks = x.chunks;
+    CARAT_UNROLL for (int j = 0; j < kAtOnceFloats; ++j) {
+      segment_of_rows<kType, 1, true>(tile[j], values, chunk[j], lane, value + j);
+    }
+    CARAT_UNROLL for (int j = 0; j < kAtOnceFloats; ++j) {
+      if (item[j] >= 0 && lane >= 24) in_shared<float>(part)[item[j] * 8 + lane - 24] = value[j];
     }
     warp_barrier();
-    if (lane == 0) arrival_arrive(at.ring.empty(slot));
-    pass(at, runs());
+    if (lane < count) arrival_arrive(at.ring.empty(slot));
   }
 
   template <TileType kType>

@@ -98,7 +98,7 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
   const auto ring_at = [&](int slot, uint32_t parity) {
     return WeightRing{l.slots, l.arrivals, p.depth, p.slot_bytes, slot, parity};
   };
-  const auto places_at = [&](uint32_t turn) { return PartPlaces{l.parts, l.arrivals + 2 * kMostPieces * 8, turn}; };
+  const auto places_at = [&](uint32_t turn) { return PartPlaces{l.parts, l.part_bytes, l.arrivals + 2 * kMostPieces * 8, turn}; };
   const Decode d{p};
   if (this_thread() == 0) {
     ring_at(0, 0).begin();
