@@ -27,11 +27,7 @@ CARAT_DEVICE void short_products(float* acc, const uint8_t* stage, int warpgroup
 
 template <HalfKind kKind, int kRows, int kPasses>
 CARAT_DEVICE void core_short(const HalfGemmParams& p) {
-  // Warps; the fourth copies rows, and where a stage's products take no longer than three warps' copies, weights as well.
-  constexpr int kConsumers = 8, kCopiers = 4;
-  constexpr bool kAll = kRows == 128 && kPasses == 1;
-  constexpr int kWeightCopiers = kAll ? kCopiers : kCopiers - 1, kRowsLane = kAll ? 8 : 0;
-  static_assert(kRowsLane * kWeightCopiers >= kHalfGroups || !kAll, "a lane without weights");
+  constexpr int kConsumers = 8, kWeightCopiers = 3;  // warps; one more copies rows
   constexpr int kPiece = short_piece_bytes(kRows), kStage = short_stage_bytes(kRows, kPasses), kStages = short_stages(kRows, kPasses);
   uint8_t* shared = shared_memory();
   auto* sums = reinterpret_cast<float*>(shared + kStages * kStage);  // of the second warpgroup, where both have the same rows
@@ -43,7 +39,7 @@ CARAT_DEVICE void core_short(const HalfGemmParams& p) {
   begin_stages(full, empty, kStages, kConsumers);
   int slot = 0, phase = 0;
   if (warp >= kConsumers) {
-    const bool rows = warp == kConsumers + kCopiers - 1, weights = kAll || !rows;
+    const bool rows = warp == kConsumers + kWeightCopiers;
     const int piece = lane * kWeightCopiers + warp - kConsumers;  // groups of weights; a lane's copy costs its warp some 80 clocks
     if (rows) previous_wait();
     for (int tile = static_cast<int>(blockIdx.x); tile < tiles; tile += blocks) {
@@ -54,13 +50,13 @@ CARAT_DEVICE void core_short(const HalfGemmParams& p) {
       for (int at = split * p.stages / p.splits; at < (split + 1) * p.stages / p.splits; ++at) {
         arrival_wait(empty + slot, static_cast<uint32_t>(phase ^ 1));
         uint8_t* to = shared + slot * kStage;
-        if (weights && piece == 0) arrival_expect(full + slot, kPasses * row_bytes + kHalfGroups * 1024);
-        if (weights && piece < kHalfGroups) {
+        if (!rows && piece == 0) arrival_expect(full + slot, kPasses * row_bytes + kHalfGroups * 1024);
+        if (!rows && piece < kHalfGroups) {
           bulk_copy(to + kPasses * kPiece + piece * 1024, p.w + (static_cast<int64_t>(group) * p.stages + at) * 1024, 1024, full + slot);
         }
-        if (const int plane = lane - kRowsLane; rows && plane >= 0 && plane < kPasses) {
-          const uint16_t* x = p.x + plane * p.x_plane + (static_cast<int64_t>(at) * p.x_groups + row_group) * 512;
-          bulk_copy(to + plane * kPiece, reinterpret_cast<const uint8_t*>(x), row_bytes, full + slot);
+        if (rows && lane < kPasses) {
+          const uint16_t* x = p.x + lane * p.x_plane + (static_cast<int64_t>(at) * p.x_groups + row_group) * 512;
+          bulk_copy(to + lane * kPiece, reinterpret_cast<const uint8_t*>(x), row_bytes, full + slot);
         }
         if (++slot == kStages) slot = 0, phase ^= 1;
       }

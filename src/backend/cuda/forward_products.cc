@@ -211,12 +211,15 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
   p.row_tiles = static_cast<int32_t>(div_ceil<int64_t>(rows, of_block));
   if (gated != nullptr) p.gated = *gated;
   const bool gate = gated != nullptr;
-  const auto blocks = std::min(static_cast<uint32_t>(p.row_tiles * p.output_tiles * p.splits), multiprocessors_);
-  if (of_block == kWideRows) {
-    launch(gate ? kernels_.core_gated_256 : kernels_.core_text_256, p, blocks, 1, 1, kWideThreads,
-           static_cast<size_t>(kWideBytes), true);
+  if (of_block == kWideRows || (of_block == kShortRows && p.passes == 1 && p.splits == 1)) {
+    const Device::Kernel kernel = of_block == kWideRows ? (gate ? kernels_.core_gated_256 : kernels_.core_text_256)
+                                                        : (gate ? kernels_.core_gated_pairs : kernels_.core_text_pairs);
+    const auto pairs = static_cast<uint32_t>(p.row_tiles * div_ceil(p.output_tiles, 2));
+    launch(kernel, p, 2 * std::min(pairs, std::max(1u, multiprocessors_ / 2)), 1, 1, kWideThreads,
+           static_cast<size_t>(wide_bytes(of_block)), true);
     return p.splits;
   }
+  const auto blocks = std::min(static_cast<uint32_t>(p.row_tiles * p.output_tiles * p.splits), multiprocessors_);
   // Its weights are asked for before the kernel before has ended: not those that it writes.
   const bool unpacked = part.matrix.data == at<uint8_t>(products_);
   const Device::Kernel kernel = of_block == kShortRows ? (gate ? kernels_.core_gated_128 : kernels_.core_text_128)

@@ -1,6 +1,7 @@
 // Halves times a matrix of halves (half_params.h), float32 sums: 256 rows x 144 outputs a block.
-//   half_wide    sm_90 (core_*: the text model's, in bf16): four warps copy stages of 64 columns, in a ring, for two warpgroups of 128 rows each; whatever it
-//                copies lies in memory as wgmma reads it. A block takes one tile of outputs after the other.
+//   half_wide    sm_90 (core_*: the text model's, in bf16): four warps copy stages of 64 columns, in a ring, for two warpgroups of 128 rows each (or 64); whatever
+//                it copies lies in memory as wgmma reads it. Two blocks have the same rows, of which each copies half for both: what
+//                the second-level cache has to give is what bounds these products. They take one pair of tiles after the other.
 //   half_narrow  elsewhere: four warps of 32 rows, mma.m16n8k16, copies beside the products.
 //   finish_*     what becomes of sums that another kernel (of quantised weights) has left.
 // Pieces beyond the first ones are more columns: x second w, x w second.
@@ -21,38 +22,38 @@ CARAT_DEVICE HalfStage half_stage(const HalfGemmParams& p, int at, int row_group
           w + (static_cast<int64_t>(group) * p.stages + stage) * 1024};
 }
 
-template <HalfKind kKind, bool kBf16>
+// 64 kAtoms rows for each of the two warpgroups.
+template <HalfKind kKind, bool kBf16, int kAtoms = 2>
 CARAT_DEVICE void half_wide(const HalfGemmParams& p) {
   if constexpr (kWarpgroups) {
-    constexpr int kRows = kWideRows, kX = kRows * kHalfColumns * 2, kStage = half_stage_bytes(kRows), kStages = kWideStages;
-    constexpr int kAtoms = 2;  // of 64 rows, a warpgroup's
+    constexpr int kRows = 128 * kAtoms, kX = kRows * kHalfColumns * 2, kStage = half_stage_bytes(kRows), kStages = wide_stages(kRows);
+    constexpr int kOwnX = kX / kPair;  // what a block copies
     constexpr int kConsumers = 8;
     uint8_t* shared = shared_memory();
     auto* full = reinterpret_cast<uint64_t*>(shared + kStages * kStage);
     uint64_t* empty = full + kStages;
-    const int warp = warp_index(), lane = lane_index();
+    const int warp = warp_index(), lane = lane_index(), rank = pair_rank();
     next_may_begin();
-    begin_stages(full, empty, kStages, kConsumers);
+    begin_stages(full, empty, kStages, kConsumers * kPair);
+    pair_barrier();
     previous_wait();
-    const int splits = kKind == HalfKind::kText ? p.splits : 1;
-    const int of_split = p.row_tiles * p.output_tiles, tiles = of_split * splits, all = p.stages * p.passes;
-    const int blocks = static_cast<int>(gridDim.x);
+    const int tiles = p.row_tiles * ((p.output_tiles + kPair - 1) / kPair), all = p.stages * p.passes;  // of both blocks
+    const int first_tile = static_cast<int>(blockIdx.x) / kPair, step = static_cast<int>(gridDim.x) / kPair;
     int slot = 0, phase = 0;
     if (warp >= kConsumers) {
       fewer_registers<40>();
       // A lane's copy costs its warp some 80 clocks: four warps share them.
       const int piece = lane * 4 + warp - kConsumers;
-      for (int tile = static_cast<int>(blockIdx.x); tile < tiles; tile += blocks) {
-        const int split = tile / of_split, place = tile - split * of_split;
-        const int row_group = place % p.row_tiles * (kRows / 8);
-        const int group = least(place / p.row_tiles * kHalfGroups + least(piece, kHalfGroups - 1), p.w_groups - 1);
-        for (int at = split * all / splits; at < (split + 1) * all / splits; ++at) {
+      for (int tile = first_tile; tile < tiles; tile += step) {
+        const int row_group = tile % p.row_tiles * (kRows / 8), outputs = tile / p.row_tiles * kPair + rank;
+        const int group = least(outputs * kHalfGroups + least(piece, kHalfGroups - 1), p.w_groups - 1);
+        for (int at = 0; at < all; ++at) {
           arrival_wait(empty + slot, static_cast<uint32_t>(phase ^ 1));
           if (piece == 0) arrival_expect(full + slot, kStage);
           const HalfStage from = half_stage(p, at, row_group, group);
           uint8_t* to = shared + slot * kStage;
           if (piece < kHalfGroups) bulk_copy(to + kX + piece * 1024, from.w, 1024, full + slot);
-          if (piece == kHalfGroups) bulk_copy(to, from.x, kX, full + slot);
+          if (piece == kHalfGroups) pair_copy(to + rank * kOwnX, from.x + rank * kOwnX, kOwnX, full + slot);
           if (++slot == kStages) slot = 0, phase ^= 1;
         }
       }
@@ -60,14 +61,16 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p) {
     }
     more_registers<232>();
     const int first = warp / 4 * 64 * kAtoms;
-    for (int tile = static_cast<int>(blockIdx.x); tile < tiles; tile += blocks) {
-      const int split = tile / of_split, place = tile - split * of_split;
+    const auto release = [&](int at) {  // both blocks copy to it
+      if (lane < kPair) pair_arrive(empty + at, lane);
+    };
+    for (int tile = first_tile; tile < tiles; tile += step) {
       float acc[kAtoms][72];
       CARAT_UNROLL for (int m = 0; m < kAtoms; ++m) {
         CARAT_UNROLL for (int i = 0; i < 72; ++i) acc[m][i] = 0.0f;
       }
       int before = -1;
-      for (int at = split * all / splits; at < (split + 1) * all / splits; ++at) {
+      for (int at = 0; at < all; ++at) {
         arrival_wait(full + slot, static_cast<uint32_t>(phase));
         const uint8_t* x = shared + slot * kStage + first * kHalfColumns * 2;
         const uint8_t* w = shared + slot * kStage + kX;
@@ -84,16 +87,17 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p) {
         }
         warpgroup_commit();
         warpgroup_wait<1>();  // the stage before has been read
-        if (before >= 0 && lane == 0) arrival_arrive(empty + before);
+        if (before >= 0) release(before);
         before = slot;
         if (++slot == kStages) slot = 0, phase ^= 1;
       }
       warpgroup_wait<0>();
-      if (lane == 0) arrival_arrive(empty + before);
+      release(before);
       CARAT_UNROLL for (int m = 0; m < kAtoms; ++m) {
-        half_epilogue<kKind>(p, acc[m], place % p.row_tiles * kRows + first + m * 64 + warp % 4 * 16, place / p.row_tiles, lane, split);
+        half_epilogue<kKind>(p, acc[m], tile % p.row_tiles * kRows + first + m * 64 + warp % 4 * 16, tile / p.row_tiles * kPair + rank, lane);
       }
     }
+    pair_barrier();  // a block stays while its neighbour arrives at it
   }
 }
 
@@ -162,7 +166,7 @@ CARAT_DEVICE void half_finish(const HalfGemmParams& p) {
 }
 
 #define CARAT_HALF_KERNELS(kind)                                                                                \
-  CARAT_KERNEL(half_wide_##kind, HalfGemmParams, kWideThreads, 1) { half_wide<HalfKind::kind, false>(p); }            \
+  CARAT_KERNEL_OF_PAIRS(half_wide_##kind, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kind, false>(p); }      \
   CARAT_KERNEL(half_narrow_##kind, HalfGemmParams, kNarrowThreads, 1) { half_narrow<HalfKind::kind>(p); }       \
   CARAT_KERNEL(finish_##kind, HalfGemmParams, 128, 1) { half_finish<HalfKind::kind>(p); }
 CARAT_HALF_KERNELS(kStore)
@@ -173,7 +177,9 @@ CARAT_HALF_KERNELS(kGeluRows)
 CARAT_HALF_KERNELS(kHeads)
 #undef CARAT_HALF_KERNELS
 
-CARAT_KERNEL(core_text_256, HalfGemmParams, kWideThreads, 1) { half_wide<HalfKind::kText, true>(p); }
-CARAT_KERNEL(core_gated_256, HalfGemmParams, kWideThreads, 1) { half_wide<HalfKind::kGated, true>(p); }
+CARAT_KERNEL_OF_PAIRS(core_text_256, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kText, true>(p); }
+CARAT_KERNEL_OF_PAIRS(core_gated_256, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kGated, true>(p); }
+CARAT_KERNEL_OF_PAIRS(core_text_pairs, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kText, true, 1>(p); }
+CARAT_KERNEL_OF_PAIRS(core_gated_pairs, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kGated, true, 1>(p); }
 
 }  // namespace carat::cuda

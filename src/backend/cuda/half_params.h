@@ -25,11 +25,12 @@ inline constexpr int kVisionWideThreads[] = {256, 384};
 inline constexpr int kVisionOctets = 5;
 
 // Blocks of eight warps that multiply and four that copy (sm_90), or of four warps that do both.
-inline constexpr int kWideThreads = 384, kWideStages = 4, kWideRows = 256, kShortRows = 128,
+inline constexpr int kWideThreads = 384, kWideRows = 256, kShortRows = 128,
                      kFewCoreRows = 64;  // rows of a block: where there are many, few, fewer
 inline constexpr int kNarrowThreads = 128, kNarrowStages = 2, kNarrowRows = 128;
 constexpr int half_stage_bytes(int rows) { return (rows + kHalfOutputs) * kHalfColumns * 2; }
-inline constexpr int kWideBytes = kWideStages * half_stage_bytes(kWideRows) + 128;
+constexpr int wide_stages(int rows) { return rows == kWideRows ? 4 : 6; }
+constexpr int wide_bytes(int rows) { return wide_stages(rows) * half_stage_bytes(rows) + 128; }
 // Of blocks of 64 or 128 rows (core_short.cu): both pieces of all rows and the weights, and where 64 rows have two sums.
 constexpr int short_piece_bytes(int rows) { return rows * kHalfColumns * 2; }
 constexpr int short_stage_bytes(int rows, int passes) {
@@ -174,12 +175,14 @@ struct VisionAttendParams {
   X(vision_wide_1, VisionAttendParams)     \
   X(vision_wide_2, VisionAttendParams)
 
-// And those of the text model: bf16, blocks of 256, 128 or 64 rows.
+// And those of the text model: bf16, blocks of 256, 128 or 64 rows; pairs: of 128 rows, where all have one piece.
 #define CARAT_CUDA_CORE_KERNELS(X)  \
   X(core_text_256, HalfGemmParams)  \
+  X(core_text_pairs, HalfGemmParams) \
   X(core_text_128, HalfGemmParams)  \
   X(core_text_64, HalfGemmParams)   \
   X(core_gated_256, HalfGemmParams) \
+  X(core_gated_pairs, HalfGemmParams) \
   X(core_gated_128, HalfGemmParams) \
   X(core_gated_64, HalfGemmParams)
 

@@ -97,18 +97,27 @@ CARAT_DEVICE void close_many(const ManyCloseParams& of) {
     }
   }
   const float inverse = inverse_rms(many_squares<kBlocks>(value), p.width, p.epsilon);
+  // Loads before stores: a load behind a store waits for it.
+  constexpr int kSome = kBlocks / 4;  // so many at a time fit the registers
   CARAT_UNROLL for (int k = 0; k < kBlocks; ++k) {
     const int i = lane + 32 * k;
-    if (i >= p.width) continue;
-    h[k] = h[k] + (value[k] * inverse) * p.post_norm[i];
-    if (there) p.hidden[at + 32 * k] = h[k];
+    if (k % kSome == 0) keep_order();
+    if (i < p.width) h[k] = h[k] + (value[k] * inverse) * p.post_norm[i];
   }
-  if (p.next_norm == nullptr) return;
+  keep_order();
+  const bool last = p.next_norm == nullptr;
+  CARAT_UNROLL for (int k = 0; k < kBlocks; ++k) {
+    value[k] = lane + 32 * k < p.width && !last ? p.next_norm[lane + 32 * k] : 0.0f;
+  }
+  keep_order();
+  CARAT_UNROLL for (int k = 0; k < kBlocks; ++k) {
+    if (there && lane + 32 * k < p.width) p.hidden[at + 32 * k] = h[k];
+  }
+  if (last) return;
   const float factor = inverse_rms(many_squares<kBlocks>(h), p.width, p.epsilon);
   uint8_t* shared = shared_memory();
   CARAT_UNROLL for (int k = 0; k < kBlocks; ++k) {
-    const float next = lane + 32 * k < p.width ? p.next_norm[lane + 32 * k] : 0.0f;
-    value[k] = p.out.fragments == kExactForm ? h[k] * next : (h[k] * factor) * next;
+    value[k] = p.out.fragments == kExactForm ? h[k] * value[k] : (h[k] * factor) * value[k];
   }
   if (p.out.fragments == kExactForm) {
     many_integers<kBlocks>(p.out, row, value, of.sums != 0, shared);

@@ -36,6 +36,7 @@ extern carat::cuda::emulator::Index threadIdx, blockIdx, blockDim, gridDim;
 #define CARAT_DEVICE static inline
 #define CARAT_KERNEL(name, Params, threads, blocks) static void name(const Params p)
 #define CARAT_KERNEL_BESIDE(name, Params, registers) static void name(const Params p)
+#define CARAT_KERNEL_OF_PAIRS(name, Params, threads) static void name(const Params p)
 #define CARAT_UNROLL
 #define CARAT_UNROLL_8
 #define CARAT_UNROLL_1
