@@ -14,6 +14,7 @@ class TeamSize {
 
   static constexpr double kHeldUp = 1.0 / 3;                   // part of the time that workers waited
   static constexpr int kRuns = 2;                              // as many such runs in a row are no accident
+  static constexpr std::chrono::milliseconds kTelling{1};      // a shorter run that went well proves nothing
   static constexpr std::chrono::milliseconds kShortRest{250};  // with one less, before all are tried again
   static constexpr std::chrono::milliseconds kLongRest{
       1000};  // what that grows to, doubling each time that it was in vain
@@ -27,6 +28,7 @@ class TeamSize {
   void look_back(int active, Clock::duration took, Clock::duration waited, bool taken, Clock::time_point now) {
     if (active == 1) return;
     if (!taken || waited < took * (active - 1) * kHeldUp) {
+      if (took < kTelling) return;  // drawing a token between two steps is over before a core is missed
       held_up_ = 0;
       if (active == workers_) rest_ = {};
       return;

@@ -120,6 +120,27 @@ TEST(TeamSize, OneLessWhileCoresAreTakenAndAllAgainAfterwards) {
   EXPECT_EQ(run(milliseconds(0), false), 3);
 }
 
+TEST(TeamSize, AShortRunInBetweenChangesNothing) {
+  using std::chrono::microseconds;
+  using std::chrono::milliseconds;
+  TeamSize size(2);
+  auto now = TeamSize::Clock::now();
+  const auto step_and_draw = [&] {  // a step beside somebody who took the core, a token drawn by one of two workers
+    size.look_back(2, milliseconds(30), milliseconds(20), true, now);
+    size.look_back(2, microseconds(100), microseconds(90), false, now);
+  };
+  step_and_draw();
+  EXPECT_EQ(size.choose(now), 2);
+  step_and_draw();
+  EXPECT_EQ(size.choose(now), 1);
+  now += TeamSize::kShortRest;
+  size.look_back(2, microseconds(100), microseconds(90), false, now);
+  EXPECT_EQ(size.choose(now), 2);
+  size.look_back(2, milliseconds(30), milliseconds(20), true,
+                 now);  // in vain: no two are needed, and the rest is longer
+  EXPECT_EQ(size.choose(now + TeamSize::kShortRest), 1);
+}
+
 TEST(TeamSize, TwoOfThreeMayBeTaken) {
   TeamSize size(3);
   const auto now = TeamSize::Clock::now();
