@@ -67,9 +67,32 @@ void Team::wait_until(Ready ready, Wanted wanted) {
   waited_.fetch_add(std::chrono::nanoseconds(TeamSize::Clock::now() - start).count(), std::memory_order_relaxed);
 }
 
+// How many take part in the next run. Whoever is left out is asked to look when it is time, and answers later.
+void Team::choose_active(TeamSize::Clock::time_point now) {
+  const Look look = look_.load();
+  if (look == Look::kTaken || look == Look::kFree) {
+    size_.looked(look == Look::kTaken, now);
+    look_.store(Look::kNone);
+  } else if (look == Look::kNone && size_.wants_look(now)) {
+    const std::lock_guard lock(mutex_);
+    look_.store(Look::kWanted);
+    wake_.notify_all();
+  }
+  active_ = insists_ ? workers_ : size_.choose();
+}
+
+// Whether this thread is given a core: it takes one for some slices of the scheduler's time.
+void Team::look_for_a_core() {
+  constexpr std::chrono::milliseconds kLook{10};
+  const int64_t before = times_taken();
+  const auto end = TeamSize::Clock::now() + kLook;
+  while (TeamSize::Clock::now() < end) pause_briefly();
+  look_.store(times_taken() != before ? Look::kTaken : Look::kFree);
+}
+
 void Team::run(void (*body)(void*, int), void* argument) {
   const auto start = TeamSize::Clock::now();
-  active_ = insists_ ? workers_ : size_.choose(start);
+  choose_active(start);
   waited_.store(0, std::memory_order_relaxed);
   taken_.store(0, std::memory_order_relaxed);
   body_ = body;
@@ -109,10 +132,16 @@ void Team::worker_loop(int worker) {
         pause_briefly();
         continue;
       }
-      std::unique_lock lock(mutex_);
-      sleeping_.fetch_add(1);
-      wake_.wait(lock, mine);
-      sleeping_.fetch_sub(1);
+      const auto to_look = [&] {
+        return look_.load() == Look::kWanted && static_cast<int>(epoch_.load() & 0xffffffffu) == worker;
+      };
+      {
+        std::unique_lock lock(mutex_);
+        sleeping_.fetch_add(1);
+        wake_.wait(lock, [&] { return mine() || to_look(); });
+        sleeping_.fetch_sub(1);
+      }
+      if (!mine() && to_look()) look_for_a_core();
     }
     seen = epoch_.load();
     if (stopping_.load()) return;

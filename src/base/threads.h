@@ -67,6 +67,8 @@ class Team {
   Team(int workers, std::vector<int> on) : workers_(workers < 1 ? 1 : workers), on_(std::move(on)), size_(workers_) {}
   void worker_loop(int worker);
   void take_part(int worker);
+  void choose_active(TeamSize::Clock::time_point now);
+  void look_for_a_core();
   template <class Ready>
   void wait_until(Ready ready, Wanted wanted = {});
 
@@ -85,6 +87,8 @@ class Team {
   std::atomic<int64_t> waited_{0};  // ns that workers of this run waited longer than a barrier takes
   std::atomic<int64_t> taken_{0};   // how often one of them lost its core to somebody else meanwhile
   TeamSize size_;                   // worker 0's
+  enum class Look { kNone, kWanted, kTaken, kFree };
+  std::atomic<Look> look_{Look::kNone};  // what worker 0 wants of the first of those left out, and what that found
   bool insists_ = false;
   std::mutex mutex_;
   std::condition_variable wake_;

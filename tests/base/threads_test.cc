@@ -91,8 +91,10 @@ TEST(TeamSize, OneLessWhileCoresAreTakenAndAllAgainAfterwards) {
   TeamSize size(3);
   auto now = TeamSize::Clock::now();
   const milliseconds took(30);
+  bool core_taken = false;
   const auto run = [&](milliseconds waited, bool taken) {
-    const int active = size.choose(now);
+    if (size.wants_look(now)) size.looked(core_taken, now);
+    const int active = size.choose();
     now += took;
     size.look_back(active, took, waited, taken, now);
     return active;
@@ -105,11 +107,13 @@ TEST(TeamSize, OneLessWhileCoresAreTakenAndAllAgainAfterwards) {
   EXPECT_EQ(run(milliseconds(0), true), 3);  // not twice in a row
   EXPECT_EQ(run(milliseconds(21), true), 3);
   EXPECT_EQ(run(milliseconds(21), true), 3);
+  core_taken = true;
   for (milliseconds rest = TeamSize::kShortRest; rest <= TeamSize::kLongRest; rest *= 2) {
     const auto until = now + rest;
-    while (now < until) EXPECT_EQ(run(milliseconds(0), false), 2);
-    EXPECT_EQ(run(milliseconds(21), true), 3);  // tried again, in vain: a longer rest
+    while (now < until) EXPECT_EQ(run(milliseconds(0), false), 2);  // who looks finds none: a longer rest
   }
+  core_taken = false;
+  EXPECT_EQ(run(milliseconds(21), true), 3);  // there was a core, but not for long
   const auto until = now + TeamSize::kLongRest;
   while (now < until) EXPECT_EQ(run(milliseconds(0), false), 2);
   EXPECT_EQ(run(milliseconds(0), false), 3);  // the cores are back
@@ -130,15 +134,18 @@ TEST(TeamSize, AShortRunInBetweenChangesNothing) {
     size.look_back(2, microseconds(100), microseconds(90), false, now);
   };
   step_and_draw();
-  EXPECT_EQ(size.choose(now), 2);
+  EXPECT_EQ(size.choose(), 2);
   step_and_draw();
-  EXPECT_EQ(size.choose(now), 1);
+  EXPECT_EQ(size.choose(), 1);
   now += TeamSize::kShortRest;
+  EXPECT_TRUE(size.wants_look(now));
+  size.looked(false, now);
   size.look_back(2, microseconds(100), microseconds(90), false, now);
-  EXPECT_EQ(size.choose(now), 2);
-  size.look_back(2, milliseconds(30), milliseconds(20), true,
-                 now);  // in vain: no two are needed, and the rest is longer
-  EXPECT_EQ(size.choose(now + TeamSize::kShortRest), 1);
+  EXPECT_EQ(size.choose(), 2);
+  size.look_back(2, milliseconds(30), milliseconds(20), true, now);  // there was no core after all: the rest is longer
+  EXPECT_EQ(size.choose(), 1);
+  EXPECT_FALSE(size.wants_look(now + TeamSize::kShortRest));
+  EXPECT_TRUE(size.wants_look(now + 2 * TeamSize::kShortRest));
 }
 
 TEST(TeamSize, TwoOfThreeMayBeTaken) {
@@ -146,12 +153,14 @@ TEST(TeamSize, TwoOfThreeMayBeTaken) {
   const auto now = TeamSize::Clock::now();
   const std::chrono::milliseconds took(10);
   for (int i = 0; i < 2; ++i) size.look_back(3, took, 2 * took, true, now);
-  EXPECT_EQ(size.choose(now), 2);
+  EXPECT_EQ(size.choose(), 2);
   size.look_back(2, took, took, true, now);
-  EXPECT_EQ(size.choose(now), 1);
+  EXPECT_EQ(size.choose(), 1);
   size.look_back(1, took, took, true, now);
-  EXPECT_EQ(size.choose(now), 1);
-  EXPECT_EQ(size.choose(now + TeamSize::kLongRest), 3);
+  EXPECT_EQ(size.choose(), 1);
+  ASSERT_TRUE(size.wants_look(now + TeamSize::kLongRest));
+  size.looked(false, now + TeamSize::kLongRest);
+  EXPECT_EQ(size.choose(), 3);
 }
 
 TEST(Team, HasAtLeastOneWorker) {
