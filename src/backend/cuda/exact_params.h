@@ -74,10 +74,10 @@ constexpr int attend_wide_bytes(int pieces) {
 
 // Those that are no exact_gemm_TYPE or exact_gated_TYPE.
 #define CARAT_CUDA_MANY_KERNELS(X)  \
-  X(close_many_40, ManyCloseParams) \
-  X(close_many_80, ManyCloseParams) \
-  X(round_many_40, ManyRoundParams) \
-  X(round_many_80, ManyRoundParams) \
+  X(close_many_10, ManyCloseParams) \
+  X(close_many_20, ManyCloseParams) \
+  X(round_many_10, ManyRoundParams) \
+  X(round_many_20, ManyRoundParams) \
   X(attend_wide_1, AttentionParams) \
   X(attend_wide_2, AttentionParams)
 

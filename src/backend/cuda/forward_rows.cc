@@ -7,7 +7,7 @@ namespace {
 
 // Rows for a warp each (many_rows.cu), whose results are only one of the two forms that those kernels write.
 bool goes_by_warps(const Rounded& x, int64_t rows) {
-  return rows > kLeastExactRows && x.chunks <= 20 &&
+  return rows > kLeastExactRows && x.chunks <= 20 && x.columns % 4 == 0 &&
          (x.fragments == kExactForm || (x.fragments == 2 && x.integers == 0));
 }
 
@@ -15,7 +15,7 @@ bool goes_by_warps(const Rounded& x, int64_t rows) {
 
 void Forward::close_step(const CloseParams& params, bool sums, int64_t rows) {
   if (goes_by_warps(params.out, rows)) {
-    return launch(params.out.chunks <= 10 ? kernels_.close_many_40 : kernels_.close_many_80,
+    return launch(params.out.chunks <= 10 ? kernels_.close_many_10 : kernels_.close_many_20,
                   ManyCloseParams{params, static_cast<int32_t>(rows), sums ? 1 : 0},
                   static_cast<uint32_t>(div_ceil<int64_t>(rows, 8)), 1, 1, kManyThreads,
                   static_cast<size_t>(many_bytes(params.out.chunks)), true);
@@ -30,7 +30,7 @@ void Forward::round_step(const RoundParams& params, bool sums, int64_t rows) {
     return launch(kernels_.round_rows, params, static_cast<uint32_t>(rows), row_blocks(params.out), 1, kRowThreads, 0,
                   true);
   }
-  launch(params.out.chunks <= 10 ? kernels_.round_many_40 : kernels_.round_many_80,
+  launch(params.out.chunks <= 10 ? kernels_.round_many_10 : kernels_.round_many_20,
          ManyRoundParams{params, static_cast<int32_t>(rows), sums ? 1 : 0},
          static_cast<uint32_t>(div_ceil<int64_t>(rows, 8)), 1, 1, kManyThreads,
          static_cast<size_t>(many_bytes(params.out.chunks)), true);

@@ -1,55 +1,85 @@
 // Rows between products, where there are many: a warp for each, its values in registers and all asked for at once, eight rows a
 // block, whose 16-bit results leave as whole cores of 8 rows x 16 bytes. The sums are those of rows.cu, bit for bit.
+//   A lane has columns 4 lane .. of each chunk: sixteen bytes, and four of the 128 partial sums of a norm.
 #include "backend/cuda/device/rounding.cuh"
 
 namespace carat::cuda {
 
 inline constexpr int kManyCore = 144;  // bytes of a core in shared memory: neighbours fall on other banks
 
-// Column `lane` of 32 columns `block` of the warp's row, into the block's shared memory: [128 columns][2 of 64 columns][plane][8 cores].
-CARAT_DEVICE uint8_t* many_at(uint8_t* shared, int block, int plane, int core) {
-  return shared + (((block / 4 * 2 + block / 2 % 2) * 2 + plane) * 8 + core) * kManyCore + warp_index() * 16;
+// The warp's row of a core of 64 columns `half` of a chunk, in the block's shared memory: [128 columns][2 of 64 columns][plane][8 cores].
+CARAT_DEVICE uint8_t* many_at(uint8_t* shared, int chunk, int half, int plane, int core) {
+  return shared + (((chunk * 2 + half) * 2 + plane) * 8 + core) * kManyCore + warp_index() * 16;
 }
 
-// Rounds blocks of a row as products of integers read them (kExactForm).
-template <int kBlocks>
-CARAT_DEVICE void many_integers(const Rounded& out, int row, const float* values, bool sums, uint8_t* shared) {
-  const int lane = lane_index(), blocks = out.chunks * kTileBlocks;
-  const int place = exact_at(0, 0, lane), core = place / 128, byte = place % 16;
-  CARAT_UNROLL for (int first = 0; first < kBlocks; first += 32) {
-    if (first >= blocks) break;
-    // Lane k finds the factors of block first + k.
+// The lane's columns of a row, zeros where there are none. `columns`: a multiple of 4.
+template <int kChunks>
+CARAT_DEVICE void load_columns(const float* row, int columns, float (*to)[4]) {
+  const int first = 4 * lane_index();
+  CARAT_UNROLL for (int m = 0; m < kChunks; ++m) {
+    Words4 v{0, 0, 0, 0};
+    if (m * kTileColumns + first < columns) v = load<Words4>(row + m * kTileColumns + first);
+    to[m][0] = bits_to_float(v.x), to[m][1] = bits_to_float(v.y), to[m][2] = bits_to_float(v.z), to[m][3] = bits_to_float(v.w);
+  }
+}
+
+// Rounds a row as products of integers read it (kExactForm).
+template <int kChunks>
+CARAT_DEVICE void many_integers(const Rounded& out, int row, const float (*value)[4], bool sums, uint8_t* shared) {
+  const int lane = lane_index(), block = lane / 8, own = lane % 8;  // of the chunk, of the block's 32 columns
+  const int half = block / 2, core = exact_at(0, block, 4 * own) % (2 * kExactPlane) / 128, byte = exact_at(0, block, 4 * own) % 16;
+  CARAT_UNROLL for (int first = 0; first < kChunks; first += 8) {
+    if (first >= out.chunks) break;
+    // Lane k of eight finds the factors of the block in chunk first + k.
     uint32_t largest = 0;
-    CARAT_UNROLL for (int k = 0; k < 32 && first + k < kBlocks; ++k) {
-      const uint32_t of_block = warp_max(float_bits(values[first + k]) & 0x7fffffffu);
-      if (lane == k) largest = of_block;
+    CARAT_UNROLL for (int k = 0; k < 8 && first + k < kChunks; ++k) {
+      uint32_t of_block = 0;
+      CARAT_UNROLL for (int e = 0; e < 4; ++e) {
+        const uint32_t magnitude = float_bits(value[first + k][e]) & 0x7fffffffu;
+        of_block = magnitude > of_block ? magnitude : of_block;
+      }
+      CARAT_UNROLL for (int width = 1; width < 8; width *= 2) {
+        const uint32_t other = from_lane_xor(of_block, width);
+        of_block = other > of_block ? other : of_block;
+      }
+      largest = own == k ? of_block : largest;
     }
     const BlockScale scale = scale_of_block(largest);
-    if (first + lane < blocks) *exact_scale(exact_tile(out, (first + lane) / kTileBlocks, row), lane % kTileBlocks, row % kExactRows) = scale.scale;
-    CARAT_UNROLL for (int k = 0; k < 32 && first + k < kBlocks; ++k) {
-      const int block = first + k;
-      const int q = round_to_int(values[block] * from_lane(scale.inverse, k));
-      if (block >= blocks) continue;
-      *reinterpret_cast<uint16_t*>(many_at(shared, block, 0, block % 2 * 4 + core) + byte) = int_to_half(q & ~127);
-      *reinterpret_cast<uint16_t*>(many_at(shared, block, 1, block % 2 * 4 + core) + byte) = int_to_half(q & 127);
+    if (first + own < out.chunks) *exact_scale(exact_tile(out, first + own, row), block, row % kExactRows) = scale.scale;
+    CARAT_UNROLL for (int k = 0; k < 8 && first + k < kChunks; ++k) {
+      const float inverse = from_lane(scale.inverse, (lane & 24) + k);
+      if (first + k >= out.chunks) continue;
+      int q[4];
+      CARAT_UNROLL for (int e = 0; e < 4; ++e) q[e] = round_to_int(value[first + k][e] * inverse);
+      CARAT_UNROLL for (int odd = 0; odd < 2; ++odd) {  // neighbours of a core are every other column
+        const uint32_t high = int_to_half(q[odd] & ~127) | static_cast<uint32_t>(int_to_half(q[odd + 2] & ~127)) << 16;
+        const uint32_t low = int_to_half(q[odd] & 127) | static_cast<uint32_t>(int_to_half(q[odd + 2] & 127)) << 16;
+        *reinterpret_cast<uint32_t*>(many_at(shared, first + k, half, 0, core + odd) + byte) = high;
+        *reinterpret_cast<uint32_t*>(many_at(shared, first + k, half, 1, core + odd) + byte) = low;
+      }
       if (!sums) continue;
-      const int low = warp_add(lane < 16 ? q : 0), high = warp_add(lane < 16 ? 0 : q);
-      if (lane < 2) *exact_sum(exact_tile(out, block / kTileBlocks, row), block % kTileBlocks, lane, row % kExactRows) = static_cast<float>(lane == 0 ? low : high);
+      int sum = q[0] + q[1] + q[2] + q[3];  // of 16 columns
+      CARAT_UNROLL for (int width = 1; width < 4; width *= 2) sum += from_lane_xor(sum, width);
+      if (own % 4 == 0) *exact_sum(exact_tile(out, first + k, row), block, own / 4, row % kExactRows) = static_cast<float>(sum);
     }
   }
 }
 
 // The pieces of bf16 that core_* read (fragments 2).
-template <int kBlocks>
-CARAT_DEVICE void many_floats(const Rounded& out, const float* values, uint8_t* shared) {
-  const int lane = lane_index(), core = lane / 8, byte = lane % 8 * 2;
-  CARAT_UNROLL for (int block = 0; block < kBlocks; ++block) {
-    if (block >= out.chunks * kTileBlocks) break;
-    const uint16_t high = to_bf16(values[block]);
-    *reinterpret_cast<uint16_t*>(many_at(shared, block, 0, block % 2 * 4 + core) + byte) = high;
+template <int kChunks>
+CARAT_DEVICE void many_floats(const Rounded& out, const float (*value)[4], uint8_t* shared) {
+  const int lane = lane_index(), half = lane / 16, core = lane % 16 / 2, byte = lane % 2 * 8;
+  CARAT_UNROLL for (int m = 0; m < kChunks; ++m) {
+    if (m >= out.chunks) break;
+    const float* v = value[m];
+    const uint32_t first[2] = {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3])};
+    *reinterpret_cast<uint64_t*>(many_at(shared, m, half, 0, core) + byte) = static_cast<uint64_t>(first[1]) << 32 | first[0];
     if (out.core_planes == 1) continue;
-    const float rest = values[block] - bits_to_float(static_cast<uint32_t>(high) << 16);
-    *reinterpret_cast<uint16_t*>(many_at(shared, block, 1, block % 2 * 4 + core) + byte) = to_bf16(rest);
+    uint32_t second[2];
+    CARAT_UNROLL for (int i = 0; i < 2; ++i) {
+      second[i] = pack_bf16(v[2 * i] - bits_to_float(first[i] << 16), v[2 * i + 1] - bits_to_float(first[i] & 0xffff0000u));
+    }
+    *reinterpret_cast<uint64_t*>(many_at(shared, m, half, 1, core) + byte) = static_cast<uint64_t>(second[1]) << 32 | second[0];
   }
 }
 
@@ -69,86 +99,90 @@ CARAT_DEVICE void many_leave(const Rounded& out, int row0, const uint8_t* shared
   }
 }
 
-// The sum over a row of which a lane holds the elements lane + 32 k: 128 partial sums, then halves.
-template <int kBlocks>
-CARAT_DEVICE float many_squares(const float* values) {
+// The sum of a row's squares: 128 partial sums, then halves, those of lanes first.
+template <int kChunks>
+CARAT_DEVICE float many_squares(const float (*value)[4]) {
   float partial[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-  CARAT_UNROLL for (int k = 0; k < kBlocks; ++k) partial[k % 4] = fma_rn(values[k], values[k], partial[k % 4]);
-  return warp_halves((partial[0] + partial[2]) + (partial[1] + partial[3]));
+  CARAT_UNROLL for (int m = 0; m < kChunks; ++m) {
+    CARAT_UNROLL for (int e = 0; e < 4; ++e) partial[e] = fma_rn(value[m][e], value[m][e], partial[e]);
+  }
+  CARAT_UNROLL for (int e = 0; e < 4; ++e) partial[e] = warp_halves(partial[e]);
+  return (partial[0] + partial[2]) + (partial[1] + partial[3]);
 }
 
-template <int kBlocks>
+template <int kChunks>
 CARAT_DEVICE void close_many(const ManyCloseParams& of) {
   next_may_begin();
   previous_wait();
   const CloseParams& p = of.close;
   const int row0 = static_cast<int>(blockIdx.x) * 8, row = row0 + warp_index(), lane = lane_index();
   const bool there = row < of.rows;
-  const int64_t at = static_cast<int64_t>(least(row, of.rows - 1)) * p.width + lane;
-  float value[kBlocks], h[kBlocks];
-  CARAT_UNROLL for (int k = 0; k < kBlocks; ++k) {
-    const bool inside = lane + 32 * k < p.width;
-    value[k] = inside ? p.projected[at + 32 * k] : 0.0f;
-    h[k] = inside ? p.hidden[at + 32 * k] : 0.0f;
-  }
+  const int64_t at = static_cast<int64_t>(least(row, of.rows - 1)) * p.width;
+  float value[kChunks][4], h[kChunks][4];
+  load_columns<kChunks>(p.projected + at, p.width, value);
+  load_columns<kChunks>(p.hidden + at, p.width, h);
   for (int split = 1; split < p.splits; ++split) {
-    CARAT_UNROLL for (int k = 0; k < kBlocks; ++k) {
-      if (lane + 32 * k < p.width) value[k] = value[k] + p.projected[split * p.split_stride + at + 32 * k];
+    float part[kChunks][4];
+    load_columns<kChunks>(p.projected + split * p.split_stride + at, p.width, part);
+    CARAT_UNROLL for (int m = 0; m < kChunks; ++m) {
+      CARAT_UNROLL for (int e = 0; e < 4; ++e) value[m][e] = value[m][e] + part[m][e];
     }
   }
-  const float inverse = inverse_rms(many_squares<kBlocks>(value), p.width, p.epsilon);
-  // Loads before stores: a load behind a store waits for it.
-  constexpr int kSome = kBlocks / 4;  // so many at a time fit the registers
-  CARAT_UNROLL for (int k = 0; k < kBlocks; ++k) {
-    const int i = lane + 32 * k;
-    if (k % kSome == 0) keep_order();
-    if (i < p.width) h[k] = h[k] + (value[k] * inverse) * p.post_norm[i];
+  const float inverse = inverse_rms(many_squares<kChunks>(value), p.width, p.epsilon);
+  // Loads before stores: a load behind a store waits for it. So many at a time fit the registers.
+  constexpr int kSome = kChunks / 5;
+  CARAT_UNROLL for (int first = 0; first < kChunks; first += kSome) {
+    float norm[kSome][4];
+    load_columns<kSome>(p.post_norm + first * kTileColumns, p.width - first * kTileColumns, norm);
+    CARAT_UNROLL for (int m = 0; m < kSome; ++m) {
+      CARAT_UNROLL for (int e = 0; e < 4; ++e) h[first + m][e] = h[first + m][e] + (value[first + m][e] * inverse) * norm[m][e];
+    }
+    keep_order();
   }
-  keep_order();
   const bool last = p.next_norm == nullptr;
-  CARAT_UNROLL for (int k = 0; k < kBlocks; ++k) {
-    value[k] = lane + 32 * k < p.width && !last ? p.next_norm[lane + 32 * k] : 0.0f;
-  }
+  load_columns<kChunks>(p.next_norm, last ? 0 : p.width, value);
   keep_order();
-  CARAT_UNROLL for (int k = 0; k < kBlocks; ++k) {
-    if (there && lane + 32 * k < p.width) p.hidden[at + 32 * k] = h[k];
+  CARAT_UNROLL for (int m = 0; m < kChunks; ++m) {
+    const int i = m * kTileColumns + 4 * lane;
+    if (!there || i >= p.width) continue;
+    *reinterpret_cast<Words4*>(p.hidden + at + i) = {float_bits(h[m][0]), float_bits(h[m][1]), float_bits(h[m][2]), float_bits(h[m][3])};
   }
   if (last) return;
-  const float factor = inverse_rms(many_squares<kBlocks>(h), p.width, p.epsilon);
+  const float factor = inverse_rms(many_squares<kChunks>(h), p.width, p.epsilon);
   uint8_t* shared = shared_memory();
-  CARAT_UNROLL for (int k = 0; k < kBlocks; ++k) {
-    value[k] = p.out.fragments == kExactForm ? h[k] * value[k] : (h[k] * factor) * value[k];
+  const bool integers = p.out.fragments == kExactForm;
+  CARAT_UNROLL for (int m = 0; m < kChunks; ++m) {
+    CARAT_UNROLL for (int e = 0; e < 4; ++e) value[m][e] = (integers ? h[m][e] : h[m][e] * factor) * value[m][e];
   }
-  if (p.out.fragments == kExactForm) {
-    many_integers<kBlocks>(p.out, row, value, of.sums != 0, shared);
+  if (integers) {
+    many_integers<kChunks>(p.out, row, value, of.sums != 0, shared);
   } else {
-    many_floats<kBlocks>(p.out, value, shared);
+    many_floats<kChunks>(p.out, value, shared);
   }
   if (lane == 0 && there) p.out.factors[row] = factor;
   many_leave(p.out, row0, shared);
 }
-CARAT_KERNEL(close_many_40, ManyCloseParams, kManyThreads, 2) { close_many<40>(p); }
-CARAT_KERNEL(close_many_80, ManyCloseParams, kManyThreads, 1) { close_many<80>(p); }
+CARAT_KERNEL(close_many_10, ManyCloseParams, kManyThreads, 2) { close_many<10>(p); }
+CARAT_KERNEL(close_many_20, ManyCloseParams, kManyThreads, 1) { close_many<20>(p); }
 
-template <int kBlocks>
+template <int kChunks>
 CARAT_DEVICE void round_many(const ManyRoundParams& of) {
   next_may_begin();
   previous_wait();
   const Rounded& out = of.round.out;
-  const int row0 = static_cast<int>(blockIdx.x) * 8, row = row0 + warp_index(), lane = lane_index();
-  const float* from = of.round.values + static_cast<int64_t>(least(row, of.rows - 1)) * out.columns + lane;
-  float value[kBlocks];
-  CARAT_UNROLL for (int k = 0; k < kBlocks; ++k) value[k] = lane + 32 * k < out.columns ? from[32 * k] : 0.0f;
+  const int row0 = static_cast<int>(blockIdx.x) * 8, row = row0 + warp_index();
+  float value[kChunks][4];
+  load_columns<kChunks>(of.round.values + static_cast<int64_t>(least(row, of.rows - 1)) * out.columns, out.columns, value);
   uint8_t* shared = shared_memory();
   if (out.fragments == kExactForm) {
-    many_integers<kBlocks>(out, row, value, of.sums != 0, shared);
+    many_integers<kChunks>(out, row, value, of.sums != 0, shared);
   } else {
-    many_floats<kBlocks>(out, value, shared);
+    many_floats<kChunks>(out, value, shared);
   }
-  if (lane == 0 && row < of.rows) out.factors[row] = 1.0f;
+  if (lane_index() == 0 && row < of.rows) out.factors[row] = 1.0f;
   many_leave(out, row0, shared);
 }
-CARAT_KERNEL(round_many_40, ManyRoundParams, kManyThreads, 2) { round_many<40>(p); }
-CARAT_KERNEL(round_many_80, ManyRoundParams, kManyThreads, 1) { round_many<80>(p); }
+CARAT_KERNEL(round_many_10, ManyRoundParams, kManyThreads, 2) { round_many<10>(p); }
+CARAT_KERNEL(round_many_20, ManyRoundParams, kManyThreads, 1) { round_many<20>(p); }
 
 }  // namespace carat::cuda
