@@ -21,7 +21,10 @@ class TeamSize {
 
   explicit TeamSize(int workers) : workers_(workers) {}
 
-  int choose() const { return resting_ ? less_ : workers_; }
+  int choose(Clock::time_point now) {
+    if (now > look_at_ + kLongRest) resting_ = false;  // nothing ran meanwhile: what was known is old
+    return resting_ ? less_ : workers_;
+  }
 
   // Whether it is time to look; then looked() says what was found.
   bool wants_look(Clock::time_point now) const { return resting_ && now >= look_at_; }

@@ -78,7 +78,7 @@ void Team::choose_active(TeamSize::Clock::time_point now) {
     look_.store(Look::kWanted);
     wake_.notify_all();
   }
-  active_ = insists_ ? workers_ : size_.choose();
+  active_ = insists_ ? workers_ : size_.choose(now);
 }
 
 // Whether this thread is given a core: it takes one for some slices of the scheduler's time.

@@ -94,7 +94,7 @@ TEST(TeamSize, OneLessWhileCoresAreTakenAndAllAgainAfterwards) {
   bool core_taken = false;
   const auto run = [&](milliseconds waited, bool taken) {
     if (size.wants_look(now)) size.looked(core_taken, now);
-    const int active = size.choose();
+    const int active = size.choose(now);
     now += took;
     size.look_back(active, took, waited, taken, now);
     return active;
@@ -134,18 +134,27 @@ TEST(TeamSize, AShortRunInBetweenChangesNothing) {
     size.look_back(2, microseconds(100), microseconds(90), false, now);
   };
   step_and_draw();
-  EXPECT_EQ(size.choose(), 2);
+  EXPECT_EQ(size.choose(now), 2);
   step_and_draw();
-  EXPECT_EQ(size.choose(), 1);
+  EXPECT_EQ(size.choose(now), 1);
   now += TeamSize::kShortRest;
   EXPECT_TRUE(size.wants_look(now));
   size.looked(false, now);
   size.look_back(2, microseconds(100), microseconds(90), false, now);
-  EXPECT_EQ(size.choose(), 2);
+  EXPECT_EQ(size.choose(now), 2);
   size.look_back(2, milliseconds(30), milliseconds(20), true, now);  // there was no core after all: the rest is longer
-  EXPECT_EQ(size.choose(), 1);
+  EXPECT_EQ(size.choose(now), 1);
   EXPECT_FALSE(size.wants_look(now + TeamSize::kShortRest));
   EXPECT_TRUE(size.wants_look(now + 2 * TeamSize::kShortRest));
+}
+
+TEST(TeamSize, AllBeginAnewAfterAWhileWithoutWork) {
+  TeamSize size(2);
+  auto now = TeamSize::Clock::now();
+  const std::chrono::milliseconds took(10);
+  for (int i = 0; i < 2; ++i) size.look_back(2, took, took, true, now);
+  EXPECT_EQ(size.choose(now + TeamSize::kShortRest), 1);  // until somebody has looked
+  EXPECT_EQ(size.choose(now + TeamSize::kShortRest + 2 * TeamSize::kLongRest), 2);
 }
 
 TEST(TeamSize, TwoOfThreeMayBeTaken) {
@@ -153,14 +162,14 @@ TEST(TeamSize, TwoOfThreeMayBeTaken) {
   const auto now = TeamSize::Clock::now();
   const std::chrono::milliseconds took(10);
   for (int i = 0; i < 2; ++i) size.look_back(3, took, 2 * took, true, now);
-  EXPECT_EQ(size.choose(), 2);
+  EXPECT_EQ(size.choose(now), 2);
   size.look_back(2, took, took, true, now);
-  EXPECT_EQ(size.choose(), 1);
+  EXPECT_EQ(size.choose(now), 1);
   size.look_back(1, took, took, true, now);
-  EXPECT_EQ(size.choose(), 1);
+  EXPECT_EQ(size.choose(now), 1);
   ASSERT_TRUE(size.wants_look(now + TeamSize::kLongRest));
   size.looked(false, now + TeamSize::kLongRest);
-  EXPECT_EQ(size.choose(), 3);
+  EXPECT_EQ(size.choose(now + TeamSize::kLongRest), 3);
 }
 
 TEST(Team, HasAtLeastOneWorker) {
