@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include <system_error>
 
@@ -27,6 +28,13 @@ int64_t times_taken() {
   rusage usage{};
   getrusage(RUSAGE_THREAD, &usage);
   return usage.ru_nivcsw;
+}
+
+// What this thread has run on a core.
+std::chrono::nanoseconds processor_time() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
 }  // namespace
@@ -81,13 +89,15 @@ void Team::choose_active(TeamSize::Clock::time_point now) {
   active_ = insists_ ? workers_ : size_.choose(now);
 }
 
-// Whether this thread is given a core: it takes one for some slices of the scheduler's time.
+// Whether this thread is given a core, three quarters of one at least: it takes what it gets for some slices of the
+// scheduler's time. Beside a process that wants all of it, that is half.
 void Team::look_for_a_core() {
   constexpr std::chrono::milliseconds kLook{10};
-  const int64_t before = times_taken();
-  const auto end = TeamSize::Clock::now() + kLook;
-  while (TeamSize::Clock::now() < end) pause_briefly();
-  look_.store(times_taken() != before ? Look::kTaken : Look::kFree);
+  const auto before = processor_time();
+  const auto start = TeamSize::Clock::now();
+  while (TeamSize::Clock::now() - start < kLook) pause_briefly();
+  const auto took = TeamSize::Clock::now() - start;
+  look_.store(processor_time() - before < took * 3 / 4 ? Look::kTaken : Look::kFree);
 }
 
 void Team::run(void (*body)(void*, int), void* argument) {
