@@ -8,7 +8,6 @@
 namespace carat::cuda {
 namespace {
 
-constexpr size_t kPartialBytes = size_t{256} << 20;    // at most, of single rows' splits
 constexpr uint64_t kPlentyBytes = uint64_t{32} << 30;  // of a device's memory
 constexpr int64_t kManyRows = 512;                     // steps of so many rows share their time out by themselves
 constexpr uint32_t kMeasuredSteps = 32;                // one in so many, of either kind, has all marks

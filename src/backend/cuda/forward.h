@@ -24,6 +24,8 @@ inline bool is_quantised(const TileMatrix& m) { return tile_format(m.type).quant
 inline bool has_minima(const TileMatrix& m) { return tile_format(m.type).min; }
 // Blocks of four warps that write a row: two blocks of 32 columns for each warp.
 inline uint32_t row_blocks(const Rounded& x) { return static_cast<uint32_t>((x.chunks + 1) / 2); }
+// Of the splits of rows that attend by themselves, at most; with more of them a row's are one block's.
+inline constexpr size_t kPartialBytes = size_t{32} << 20;
 
 class Forward {
  public:

@@ -1,4 +1,6 @@
 // What a model takes of a device's memory, before anything is allocated there.
+#include <algorithm>
+
 #include "backend/cuda/forward.h"
 #include "backend/cuda/tile_format.h"
 
@@ -39,6 +41,10 @@ MemoryNeed Forward::memory_need(const ModelConfig& config, const Weights& weight
                          2 * (V / kPieceLogits + 1) * sizeof(double) + D * (floats ? 8 : 3);
   need.activations +=
       static_cast<uint64_t>(kHeadRows) * found + static_cast<uint64_t>(kLeastHeadRows) * 2 * V / 8 + kWords;
+  // Splits of rows that attend by themselves.
+  const uint64_t splits = static_cast<uint64_t>(config.context_length) / kSplit + 2;
+  const uint64_t of_row = static_cast<uint64_t>(config.heads) * (E + 2) * sizeof(float) * splits;
+  need.activations += std::min<uint64_t>(kPartialBytes, 2 * static_cast<uint64_t>(max_rows) * of_row);
   need.logits_row = V * sizeof(float);
   return need;
 }

@@ -70,14 +70,13 @@ void run_all_kinds(Backend& backend, const ModelConfig& config, int32_t max_rows
       ASSERT_TRUE(backend.wait(*ticket).ok());
     }
   }
-  // Many sequences of a row each.
+  // Many sequences of a row each, whose keys are several splits.
   std::vector<Row> list;
   std::vector<SeqRows> seqs;
   std::vector<Output> outputs;
   for (int32_t i = 0; i < 256; ++i) {
-    list.push_back({5, 0});
-    seqs.push_back(
-        {i, i + 1, 0, {&table[static_cast<size_t>(i % pages)], 1}, {&table[static_cast<size_t>(i % pages)], 1}});
+    list.push_back({5, pages * kPageTokens - 1});
+    seqs.push_back({i, i + 1, pages * kPageTokens - 1, table, table});
     outputs.push_back({i, OutputKind::kSample, 0, {.params = &drawn}});
   }
   const auto ticket = backend.submit({list, seqs, outputs});
