@@ -62,7 +62,10 @@ void measure(const Kernels& kernels, DType type, const Options& options) {
         out(size * static_cast<size_t>(rows));
     std::vector<int32_t> int_sums(values.size() / 16);
     std::vector<uint8_t> piece(kPanelScratchBytes + 64);
-    const Activations x{values.data(), ints.data(), scales.data(), int_sums.data(), columns};
+    std::vector<uint8_t> tiles((size + 15) / 16 * static_cast<size_t>(columns / 32) * kTiledBlockBytes + 64);
+    Activations x{values.data(), ints.data(), scales.data(), int_sums.data(), columns};
+    x.tiles = tiles.data() + (64 - reinterpret_cast<uintptr_t>(tiles.data()) % 64) % 64;
+    x.reads_tiles = columns % 128 == 0 && kernels.has_tiles(type);
     for (int64_t row = 0; row < count; ++row) kernels.round_row(x, row);
     Scratch scratch{};
     scratch.sums = sums.data();

@@ -157,7 +157,7 @@ Result<MemoryNeed> memory_need(const BackendOptions& options, const ModelConfig&
   if (means_device(options)) return cuda::cuda_memory_need(config, weights, max_rows);
   CARAT_TRY(const cpu::Kernels* kernels, find_kernels(options));
   if (kernels == nullptr) return reference_memory_need(config, weights, max_rows);
-  return cpu::cpu_memory_need(options, config, weights, max_rows);
+  return cpu::cpu_memory_need(*kernels, options, config, weights, max_rows);
 }
 
 }  // namespace carat

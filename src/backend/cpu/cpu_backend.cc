@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "backend/cpu/amx.h"
 #include "backend/cpu/arena.h"
 #include "backend/cpu/cpu_weights.h"
 #include "backend/cpu/forward_buffers.h"
@@ -74,7 +75,7 @@ class CpuBackend final : public Backend {
       next[layer.kind] += 2 * page;
     }
     samplers_.resize(static_cast<size_t>(team_.workers()));
-    return buffers_.allocate(model, plan.max_rows, team_.workers());
+    return buffers_.allocate(model, plan.max_rows, team_.workers(), kernels_.has_tiles(DType::kQ4_0));
   }
 
   Result<Ticket> submit(const Step& step) override {
@@ -246,8 +247,10 @@ bool has_f16c() {
 }
 
 std::vector<CompiledIsa> compiled_isas() {
-  return {{&avx512_kernels(), __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                                  __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni")},
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+  return {{&amx_kernels(), avx512 && amx_granted()},
+          {&avx512_kernels(), avx512},
           {&avx2_kernels(), __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()},
           {&portable_kernels(), true}};
 }
@@ -294,15 +297,16 @@ Result<std::unique_ptr<Backend>> create_cpu_backend(const Kernels& kernels, cons
   return std::unique_ptr<Backend>(std::move(backend));
 }
 
-Result<MemoryNeed> cpu_memory_need(const BackendOptions& options, const ModelConfig& config, const Weights& weights,
-                                   int32_t max_rows) {
+Result<MemoryNeed> cpu_memory_need(const Kernels& kernels, const BackendOptions& options, const ModelConfig& config,
+                                   const Weights& weights, int32_t max_rows) {
   MemoryNeed need;
   CARAT_TRY(need.weights, CpuWeights::packed_bytes(config, weights));
   const uint64_t layer_page =
       uint64_t{2} * sizeof(uint16_t) * kPageTokens * static_cast<uint64_t>(config.kv_heads * config.head_size);
   for (const bool global : config.is_global) (global ? need.global_page : need.local_page) += layer_page;
   const int workers = options.threads > 0 ? options.threads : usable_cores();
-  need.activations = ForwardBuffers::bytes(CpuWeights::shape_of(config), max_rows, workers);
+  need.activations =
+      ForwardBuffers::bytes(CpuWeights::shape_of(config), max_rows, workers, kernels.has_tiles(DType::kQ4_0));
   need.logits_row = 2 * sizeof(float) * static_cast<uint64_t>(config.vocabulary);  // two steps are in flight
   return need;
 }

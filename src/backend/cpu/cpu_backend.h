@@ -18,7 +18,7 @@ std::vector<std::string> missing_kernels();
 Result<std::unique_ptr<Backend>> create_cpu_backend(const Kernels& kernels, const BackendOptions& options,
                                                     const ModelConfig& config, const Weights& weights);
 
-Result<MemoryNeed> cpu_memory_need(const BackendOptions& options, const ModelConfig& config, const Weights& weights,
-                                   int32_t max_rows);
+Result<MemoryNeed> cpu_memory_need(const Kernels& kernels, const BackendOptions& options, const ModelConfig& config,
+                                   const Weights& weights, int32_t max_rows);
 
 }  // namespace carat::cpu

@@ -7,22 +7,26 @@ namespace carat::cpu {
 namespace {
 
 struct ActivationOffsets {
-  size_t values, ints, scales, sums, factors;
+  size_t values, ints, scales, sums, factors, tiles;
 };
 
-ActivationOffsets add_activations(Layout& layout, size_t rows, size_t columns) {
-  return {layout.add<float>(rows * columns), layout.add<int16_t>(rows * columns),
-          layout.add<float>(rows * (columns / 32 + 1)), layout.add<int32_t>(rows * columns / 16),
-          layout.add<float>(rows)};
+ActivationOffsets add_activations(Layout& layout, size_t rows, size_t columns, bool tiles) {
+  return {layout.add<float>(rows * columns),
+          layout.add<int16_t>(rows * columns),
+          layout.add<float>(rows * (columns / 32 + 1)),
+          layout.add<int32_t>(rows * columns / 16),
+          layout.add<float>(rows),
+          layout.add<uint8_t>(tiles ? (rows + 15) / 16 * (columns / 32) * kTiledBlockBytes : 0)};
 }
 
-Activations activations(uint8_t* base, const ActivationOffsets& at, int64_t columns) {
+Activations activations(uint8_t* base, const ActivationOffsets& at, int64_t columns, bool tiles) {
   Activations x;
   x.values = reinterpret_cast<float*>(base + at.values);
   x.ints = reinterpret_cast<int16_t*>(base + at.ints);
   x.scales = reinterpret_cast<float*>(base + at.scales);
   x.sums = reinterpret_cast<int32_t*>(base + at.sums);
   x.columns = columns;
+  if (tiles) x.tiles = base + at.tiles;
   return x;
 }
 
@@ -37,7 +41,7 @@ struct Offsets {
   std::vector<ScratchOffsets> scratch;
 };
 
-Offsets lay_out(const ModelPack& m, int64_t max_rows, int workers) {
+Offsets lay_out(const ModelPack& m, int64_t max_rows, int workers, bool tiles) {
   const auto T = static_cast<size_t>(max_rows);
   const auto D = static_cast<size_t>(m.width);
   const auto E = static_cast<size_t>(m.head_size);
@@ -45,9 +49,9 @@ Offsets lay_out(const ModelPack& m, int64_t max_rows, int workers) {
   const size_t KE = static_cast<size_t>(m.kv_heads) * E;
   Offsets at{};
   Layout& layout = at.layout;
-  at.norm = add_activations(layout, T, D);
-  at.attended = add_activations(layout, T, HE);
-  at.gated = add_activations(layout, T, static_cast<size_t>(m.ffn_width));
+  at.norm = add_activations(layout, T, D, tiles);
+  at.attended = add_activations(layout, T, HE, tiles);
+  at.gated = add_activations(layout, T, static_cast<size_t>(m.ffn_width), tiles);
   at.hidden = layout.add<float>(T * D);
   at.projected = layout.add<float>(T * D);
   at.query = layout.add<float>(T * HE);
@@ -65,21 +69,22 @@ Offsets lay_out(const ModelPack& m, int64_t max_rows, int workers) {
 
 }  // namespace
 
-size_t ForwardBuffers::bytes(const ModelPack& model, int64_t max_rows, int workers) {
-  return lay_out(model, max_rows, workers).layout.bytes();
+size_t ForwardBuffers::bytes(const ModelPack& model, int64_t max_rows, int workers, bool tiles) {
+  return lay_out(model, max_rows, workers, tiles).layout.bytes();
 }
 
-Status ForwardBuffers::allocate(const ModelPack& m, int64_t max_rows, int workers) {
-  const Offsets at = lay_out(m, max_rows, workers);
+Status ForwardBuffers::allocate(const ModelPack& m, int64_t max_rows, int workers, bool tiles) {
+  const Offsets at = lay_out(m, max_rows, workers, tiles);
   arena_ = Arena();
   CARAT_TRY(arena_, Arena::allocate(at.layout.bytes(), "activations"));
   width_ = m.width;
+  tiles_ = tiles;
   uint8_t* base = arena_.data();
   const auto floats = [&](size_t offset) { return reinterpret_cast<float*>(base + offset); };
-  norm_ = activations(base, at.norm, m.width);
+  norm_ = activations(base, at.norm, m.width, tiles);
   norm_.factors = floats(at.norm.factors);
-  attended_ = activations(base, at.attended, int64_t{m.heads} * m.head_size);
-  gated_ = activations(base, at.gated, m.ffn_width);
+  attended_ = activations(base, at.attended, int64_t{m.heads} * m.head_size, tiles);
+  gated_ = activations(base, at.gated, m.ffn_width, tiles);
   hidden_ = floats(at.hidden);
   projected_ = floats(at.projected);
   query_ = floats(at.query);
@@ -99,11 +104,11 @@ Status ForwardBuffers::allocate(const ModelPack& m, int64_t max_rows, int worker
 void ForwardBuffers::reserve_last(int64_t rows) {
   if (rows <= last_rows_) return;
   Layout layout;
-  const auto at = add_activations(layout, static_cast<size_t>(rows), static_cast<size_t>(width_));
+  const auto at = add_activations(layout, static_cast<size_t>(rows), static_cast<size_t>(width_), tiles_);
   last_storage_.resize(layout.bytes() + 64);
   const auto address = reinterpret_cast<uintptr_t>(last_storage_.data());
   uint8_t* base = last_storage_.data() + (64 - address % 64) % 64;
-  last_ = activations(base, at, width_);
+  last_ = activations(base, at, width_, tiles_);
   last_.factors = reinterpret_cast<float*>(base + at.factors);
   last_rows_ = rows;
 }

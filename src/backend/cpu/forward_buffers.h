@@ -11,11 +11,11 @@ namespace carat::cpu {
 
 class ForwardBuffers {
  public:
-  // Bytes for steps of `max_rows` rows on `workers` workers.
-  static size_t bytes(const ModelPack& model, int64_t max_rows, int workers);
+  // Bytes for steps of `max_rows` rows on `workers` workers, for kernels with tiles or without.
+  static size_t bytes(const ModelPack& model, int64_t max_rows, int workers, bool tiles);
 
   // Errors: kOutOfMemory.
-  Status allocate(const ModelPack& model, int64_t max_rows, int workers);
+  Status allocate(const ModelPack& model, int64_t max_rows, int workers, bool tiles);
 
   // Makes the head's input at least so large: one row in most steps, many for prompt log-probabilities.
   void reserve_last(int64_t rows);
@@ -31,6 +31,7 @@ class ForwardBuffers {
  private:
   Arena arena_;
   int64_t width_ = 0;
+  bool tiles_ = false;
   Activations norm_, attended_, gated_, last_;
   float *hidden_ = nullptr, *projected_ = nullptr, *query_ = nullptr, *key_ = nullptr, *value_ = nullptr;
   float* rope_ = nullptr;  // [half][kind][cos, sin][T][E / 2]

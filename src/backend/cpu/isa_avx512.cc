@@ -25,8 +25,9 @@ constexpr int kNarrowRows = 12;   // those of a tile one panel wide
 #include "backend/cpu/kernels/all.inl"
 // clang-format on
 
-constexpr Kernels kKernels = {"cpu/avx512", pack,    forward,    matmul,          round_row, rounded_row, rms_norm,
-                              gelu_mul,     exp_row, unpack_row, store_key_value, attend,    vision,      multiply_add};
+constexpr Kernels kKernels = {"cpu/avx512",    pack,     forward,  matmul,       round_row,
+                              rounded_row,     rms_norm, gelu_mul, exp_row,      unpack_row,
+                              store_key_value, attend,   vision,   multiply_add, has_tiles};
 
 }  // namespace
 }  // namespace isa_avx512

@@ -25,6 +25,9 @@ struct Activations {
   int32_t* sums = nullptr;  // [T][columns / 16]: sums of 16 neighbouring ints, for offsets and minima
   int64_t columns = 0;
   float* factors = nullptr;  // [T]: multiplies the products of rounded rows, where the norm is still to be applied
+  // The same integers as tiles (kernels/layout_tiles.inl), and whether whoever reads these activations reads them.
+  void* tiles = nullptr;  // [T / 16, rounded up][columns / 32] TiledBlock
+  bool reads_tiles = false;
 };
 
 // Working memory of one worker.
@@ -40,6 +43,7 @@ struct Scratch {
 inline constexpr int kChunkColumns =
     512;  // columns expanded at a time in prefill: 16 KiB of 16-bit weights, half of L1
 inline constexpr int kPanelScratchBytes = kChunkColumns * kPanelRows * 2 + 2 * (kChunkColumns / 16) * kPanelRows * 4;
+inline constexpr int kTiledBlockBytes = 2 * 1024 + 2 * 64;  // of 16 rows and 32 columns
 inline constexpr int kTileRows = 16;    // query rows (tokens x heads that share a kv head) that read a key together
 inline constexpr int kSplitKeys = 256;  // attention is split at multiples of this, always
 
@@ -144,12 +148,15 @@ struct Kernels {
   void (*vision)(const VisionContext& context, int worker);
   // The most that the arithmetic units can do: so many rounds of kPeakOperations multiplications and additions.
   float (*multiply_add)(int64_t rounds);
+  // Whether products of many rows with a type of weights are made of tiles.
+  bool (*has_tiles)(DType type);
 };
 
 const Kernels& portable_kernels();
 #if defined(__x86_64__)
 const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
+const Kernels& amx_kernels();
 #elif defined(__aarch64__)
 const Kernels& neon_kernels();
 const Kernels& neon_i8mm_kernels();

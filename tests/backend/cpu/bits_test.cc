@@ -1,6 +1,8 @@
 // Every instruction set against the bits that another machine wrote (tests/golden/bits): the Jetson says what the laptop
 // says. The files were written by portable on x86; portable is held to them too.
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <iostream>
@@ -38,6 +40,9 @@ std::string best_isa() {
   };
   const bool avx512 = has("avx512f") && has("avx512bw") && has("avx512vl") && has("avx512_vnni");
   const bool avx2 = has("avx2") && has("fma") && has("f16c");
+  unsigned long states = 0;  // that the kernel has granted this process: ARCH_GET_XCOMP_PERM
+  const bool granted = syscall(SYS_arch_prctl, 0x1022, &states) == 0 && (states >> 18 & 1) != 0;
+  if (avx512 && has("amx_tile") && has("amx_bf16") && granted) return "cpu/amx";
   return avx512 ? "cpu/avx512" : avx2 ? "cpu/avx2" : "cpu/portable";
 #endif
 }
@@ -58,7 +63,7 @@ TEST(GoldenBits, Products) {
       BitDigest digest;
       for (const int64_t columns : {256, 1280}) {  // one and ten segments
         const test::Matrix matrix(*kernels, type, kWeightRows, columns, 4);
-        const test::Rows rows(*kernels, 11, columns, 5);
+        const test::Rows rows(*kernels, 11, columns, 5, type);
         for (const int64_t count : {1, 2, 3, 4, 5, 11}) digest.add(test::product(*kernels, matrix, rows, count));
         std::vector<float> row(static_cast<size_t>(columns));
         kernels->unpack_row(matrix.packed, 36, row.data());

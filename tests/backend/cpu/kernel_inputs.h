@@ -60,9 +60,11 @@ struct Rows {
   std::vector<float> scales;
   std::vector<int32_t> sums;
   std::vector<int16_t> ints;  // as numbers
+  std::vector<uint8_t> tiles;
   Activations x;
 
-  Rows(const Kernels& kernels, int64_t rows, int64_t columns, unsigned seed) {
+  // For products with `type`: what they do not read is not there.
+  Rows(const Kernels& kernels, int64_t rows, int64_t columns, unsigned seed, DType type = DType::kF32) {
     std::mt19937 random(seed);
     values = normal_floats(random, static_cast<size_t>(rows * columns), 1.0f);
     stored.resize(values.size());
@@ -70,6 +72,10 @@ struct Rows {
     scales.resize(static_cast<size_t>(rows * (columns / 32 + 1)));
     sums.resize(values.size() / 16 + 1);
     x = {values.data(), stored.data(), scales.data(), sums.data(), columns};
+    x.reads_tiles = columns % 128 == 0 && kernels.has_tiles(type);
+    if (x.reads_tiles)
+      tiles.assign(static_cast<size_t>((rows + 15) / 16 * (columns / 32) * cpu::kTiledBlockBytes), 0xff);
+    x.tiles = tiles.data();
     for (int64_t row = 0; row < rows; ++row) {
       kernels.round_row(x, row);
       kernels.rounded_row(x, row, ints.data() + row * columns);
@@ -84,7 +90,7 @@ struct Rows {
 };
 
 struct Workspace {
-  std::vector<float> sums = std::vector<float>(size_t{256} * kPanelRows);
+  std::vector<float> sums = std::vector<float>(size_t{2 * 256} * kPanelRows);
   std::vector<float> sums_2 = sums;
   std::vector<uint8_t> panel = std::vector<uint8_t>(kPanelScratchBytes);
   Scratch scratch{sums.data(), sums_2.data(), panel.data(), nullptr, nullptr, nullptr};

@@ -94,7 +94,7 @@ TEST(Matmul, EveryIsaGivesThePortableBits) {
       const std::vector<float> whole = product(portable_kernels(), matrix, rows, counts.back());
       for (const Kernels* kernels : available_kernels()) {
         const Matrix own(*kernels, type, 80, columns, 4);
-        const Rows own_rows(*kernels, counts.back(), columns, 5);
+        const Rows own_rows(*kernels, counts.back(), columns, 5, type);
         ASSERT_EQ(own_rows.ints, rows.ints) << kernels->name;
         for (int64_t count : counts) {  // a row's result does not depend on its neighbours
           const std::vector<float> out = product(*kernels, own, own_rows, count);

@@ -42,6 +42,11 @@
 #else
 #include "backend/cpu/kernels/layout_pairs.inl"
 #endif
+#if defined(CARAT_TILES)
+#include "backend/cpu/kernels/layout_tiles.inl"
+#else
+#include "backend/cpu/kernels/no_tiles.inl"
+#endif
 #include "backend/cpu/kernels/rows.inl"
 #include "backend/cpu/kernels/pack.inl"
 #include "backend/cpu/kernels/scales.inl"
@@ -49,6 +54,9 @@
 #include "backend/cpu/kernels/products_planes.inl"
 #else
 #include "backend/cpu/kernels/products_pairs.inl"
+#endif
+#if defined(CARAT_TILES)
+#include "backend/cpu/kernels/products_tiles.inl"
 #endif
 #include "backend/cpu/kernels/matmul_quantised.inl"
 #include "backend/cpu/kernels/matmul.inl"

@@ -198,8 +198,8 @@ static inline void combine(float* running, float largest, float sum, const float
 }
 
 // A row's heads are done: their values into `attended`, rounded if the product that follows wants integers.
-static inline void finish_heads(const ForwardContext& c, int64_t row, int64_t kv_head, const float* running,
-                                bool round) {
+static inline void finish_heads(const ForwardContext& c, const LayerPack& layer, int64_t row, int64_t kv_head,
+                                const float* running, bool round) {
   const ModelPack& m = *c.model;
   const int64_t E = m.head_size;
   const int64_t group = m.heads / m.kv_heads;
@@ -208,7 +208,9 @@ static inline void finish_heads(const ForwardContext& c, int64_t row, int64_t kv
     const F sum = f_set(running[1]);
     for (int64_t e = 0; e < E; e += 16) f_store(out + head * E + e, f_div(f_load(running + 16 + e), sum));
   }
-  if (round) round_columns(c.attended, row, kv_head * group * E, (kv_head + 1) * group * E);
+  if (!round) return;
+  const Activations attended = for_readers(c.attended, reads(layer.attn_out), c.rows);
+  round_columns(attended, row, kv_head * group * E, (kv_head + 1) * group * E);
 }
 
 // Puts together what the split tasks of a row and kv head left in `partials`.
@@ -313,6 +315,6 @@ static void attend(const ForwardContext& c, const LayerPack& layer, const AttnTa
     combine_splits(c, kind, task, splits, scratch.running);
   }
   for (int64_t row = 0; row < task.rows; ++row) {
-    finish_heads(c, task.row + row, task.kv_head, scratch.running + row * group * (E + 16), round);
+    finish_heads(c, layer, task.row + row, task.kv_head, scratch.running + row * group * (E + 16), round);
   }
 }

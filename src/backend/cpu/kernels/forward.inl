@@ -123,13 +123,14 @@ static Wanted first_keys(const ForwardContext& c, const LayerPack& layer, const 
   return wanted;
 }
 
-// Rows [row, ...) of activations.
+// Rows [row, ...) of activations; `row` is a multiple of 16, as parts of rows are.
 static Activations rows_from(Activations x, int64_t row) {
   x.values += row * x.columns;
   x.ints += row * x.columns;
   x.scales += row * (x.columns / kBlock);
   x.sums += row * (x.columns / 16);
   if (x.factors != nullptr) x.factors += row;
+  if (x.reads_tiles) x.tiles = static_cast<uint8_t*>(x.tiles) + row / 16 * (x.columns / kBlock) * kTiledBlockBytes;
   return x;
 }
 
@@ -179,18 +180,15 @@ static void products(Worker& w, const PackedMatrix* const* matrices, float* cons
   if (parts == 1) return w.each(panels, shares, [&](int64_t begin, int64_t end) { compute(begin, end, 0, rows); });
   w.each(chunks * parts, [&](int64_t item, int64_t) {
     const int64_t begin = item / parts * shares.chunk;
-    const int64_t row = rows * (item % parts) / parts;
-    compute(begin, least(begin + shares.chunk, panels), row, rows * (item % parts + 1) / parts - row);
+    const int64_t part = item % parts;
+    const int64_t row = rows * part / parts / 16 * 16;
+    const int64_t end = part + 1 == parts ? rows : rows * (part + 1) / parts / 16 * 16;
+    compute(begin, least(begin + shares.chunk, panels), row, end - row);
   });
 }
 
-static inline Reads reads(const PackedMatrix& matrix) {
-  const bool ints = reads_ints(matrix);
-  return {ints, !ints};
-}
-static inline Reads operator|(Reads a, Reads b) { return {a.ints || b.ints, a.floats || b.floats}; }
-
 static inline Reads qkv_reads(const LayerPack& layer) { return reads(layer.q) | reads(layer.k) | reads(layer.v); }
+static inline Reads gated_reads(const LayerPack& layer) { return reads(layer.gate) | reads(layer.up); }
 
 // q and k: per-head norm, rope, q scaled; k and v into the cache.
 static void prepare_heads(const ForwardContext& c, const LayerPack& layer, int64_t row) {
@@ -219,7 +217,8 @@ static void add_projected(const ForwardContext& c, int64_t row, const float* nor
 }
 
 static void next_input(const ForwardContext& c, int64_t row, const float* norm, Reads reads) {
-  norm_input(c.hidden + row * c.model->width, norm, c.norm, row, c.model->norm_epsilon, reads);
+  norm_input(c.hidden + row * c.model->width, norm, for_readers(c.norm, reads, c.rows), row, c.model->norm_epsilon,
+             reads);
 }
 
 // What follows layer `index`.
@@ -256,7 +255,7 @@ static void forward_layer(Worker& w, int64_t index) {
   const bool alone = T == 1 && task_count == 1;
   const Wanted after_attention = {{{first_products(w, attn_out, 1, T)}, {gate, up}}};
 
-  products(w, qkv, qkv_out, 3, c.norm, T);
+  products(w, qkv, qkv_out, 3, for_readers(c.norm, qkv_reads(layer), T), T);
   w.next_with_rows(T, w.index < task_count && !alone ? first_keys(c, layer, tasks[w.index]) : after_attention,
                    [&](int64_t row) {
                      prepare_heads(c, layer, row);
@@ -270,21 +269,23 @@ static void forward_layer(Worker& w, int64_t index) {
   }
   w.done(kStageAttn, index);
 
-  products(w, attn_out, projected, 1, c.attended, T);
+  products(w, attn_out, projected, 1, for_readers(c.attended, reads(layer.attn_out), T), T);
   w.next_with_rows(T, {{{gate, up}}}, [&](int64_t row) {
     add_projected(c, row, layer.post_attn_norm);
-    next_input(c, row, layer.ffn_norm, reads(layer.gate) | reads(layer.up));
+    next_input(c, row, layer.ffn_norm, gated_reads(layer));
   });
   w.done(kStageAttnOut, index);
 
   ask_row(c.norm, T);
+  const Activations normed = for_readers(c.norm, gated_reads(layer), T);
+  const Activations gated = for_readers(c.gated, reads(layer.down), T);
   w.each(layer.gate.panels(), panel_shares(w, layer.gate.panels(), true), [&](int64_t begin, int64_t end) {
-    gated_matmul(layer.gate, layer.up, c.norm, T, c.gated, reads(layer.down), begin, end, w.scratch);
+    gated_matmul(layer.gate, layer.up, normed, T, gated, reads(layer.down), begin, end, w.scratch);
   });
   w.next({{{first_products(w, down, 1, T)}}});
   w.done(kStageGateUp, index);
 
-  products(w, down, projected, 1, c.gated, T);
+  products(w, down, projected, 1, gated, T);
   w.next_with_rows(T, {{{first_of_next(w, index)}}}, [&](int64_t row) {
     add_projected(c, row, layer.post_ffn_norm);
     if (index + 1 < m.layers) next_input(c, row, m.layer[index + 1].attn_norm, qkv_reads(m.layer[index + 1]));
@@ -319,9 +320,10 @@ static void forward(const ForwardContext& c, int index) {
   for (int64_t layer = 0; layer < m.layers; ++layer) forward_layer(w, layer);
 
   if (c.logits_count + c.hidden_count == 0) return;
+  const Activations last = for_readers(c.last, reads(m.head), c.logits_count);
   w.each(c.logits_count + c.hidden_count, [&](int64_t item, int64_t) {
     if (item < c.logits_count) {
-      norm_input(c.hidden + c.logits_rows[item] * D, m.final_norm, c.last, item, m.norm_epsilon, reads(m.head));
+      norm_input(c.hidden + c.logits_rows[item] * D, m.final_norm, last, item, m.norm_epsilon, reads(m.head));
     } else {
       const int64_t row = item - c.logits_count;
       rms_norm(c.hidden + c.hidden_rows[row] * D, m.final_norm, c.hidden_out + row * D, D, m.norm_epsilon);
@@ -331,7 +333,7 @@ static void forward(const ForwardContext& c, int index) {
   w.next({{{first_of_next(w, m.layers - 1)}}});
   const PackedMatrix* head[] = {&m.head};
   float* logits[] = {c.logits};
-  products(w, head, logits, 1, c.last, c.logits_count);
+  products(w, head, logits, 1, last, c.logits_count);
   w.next();
   w.done(kStageLogits, 0);
 }

@@ -82,6 +82,12 @@ static inline bool reads_ints(const PackedMatrix& m) {
   return m.columns % kBlock == 0;
 }
 
+static inline Reads reads(const PackedMatrix& m) {
+  const bool ints = reads_ints(m);
+  return {ints, !ints, has_tiles(m.type) && m.columns % (kSegment * kBlock) == 0};
+}
+static inline Reads operator|(Reads a, Reads b) { return {a.ints || b.ints, a.floats || b.floats, a.tiles || b.tiles}; }
+
 // Four panels of a matrix of floats times one row: decode, where a single panel's chain would wait for itself.
 static bool four_float_panels(const PackedMatrix& m, int64_t panel, const Activations& x, float* out) {
   if (reads_ints(m)) return false;

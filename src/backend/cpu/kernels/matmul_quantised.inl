@@ -10,11 +10,7 @@ static inline void expand_block(const uint8_t* p, const Scales& super, const Exp
   if constexpr (kFormat.scale == ScaleKind::kFound) {
     round_weights<kType>(p, out);
   } else {
-    for (int sub = 0; sub < kFormat.sub_blocks; ++sub) {
-      const Scales w = read_scales<kType>(p, sub, super);
-      f_store(out.scales + sub * kPanelRows, w.scale);
-      if constexpr (kFormat.has_min) f_store(out.mins + sub * kPanelRows, w.min);
-    }
+    expand_scales<kType>(p, super, out.scales, out.mins);
     const uint8_t* words = p + kFormat.block_bytes() - kFormat.word_bytes();
     expand_integers<kType>(words, out.weights);
   }
@@ -51,6 +47,7 @@ static inline void gemm_rest(const Expanded* w, int64_t blocks, const Activation
 template <DType kType, int kPanels>
 static void gemm_panels(const uint8_t* const* panels, const Activations& x, int64_t rows, float* const* out,
                         uint8_t* scratch) {
+  if (gemm_tiles<kType, kPanels>(panels, x, rows, out)) return;
   constexpr PackFormat kFormat = pack_format(kType);
   constexpr int kSubs = kFormat.sub_blocks;
   constexpr int64_t kColumns = kChunkColumns / kPanels;
@@ -91,12 +88,7 @@ static void gemm_panels(const uint8_t* const* panels, const Activations& x, int6
         gemm_tile<kSubs, kFormat.has_min, two_planes<kType>, kPanels, 1>(piece, count, x, t, first, out);
     }
   }
-  if (x.factors == nullptr) return;
-  for (int i = 0; i < kPanels; ++i) {
-    for (int64_t t = 0; t < rows; ++t) {
-      f_store(out[i] + t * kPanelRows, f_mul(f_load(out[i] + t * kPanelRows), row_factor(x, t)));
-    }
-  }
+  for (int i = 0; i < kPanels; ++i) apply_factors(x, rows, out[i]);
 }
 
 // As many rows as a tile has, at most, unpacked as they are multiplied.

@@ -71,6 +71,7 @@ static inline void round_block(const Activations& x, int64_t row, int64_t block,
   int32_t* sums = x.sums + row * (x.columns / 16) + 2 * block;
   sums[0] = i_sum(low_ints);
   sums[1] = i_sum(high_ints);
+  store_tiles(x, row, block, low_ints, high_ints, scale, sums[0] + sums[1]);
 }
 
 // Columns [begin, end) of a row, whole blocks.
@@ -85,10 +86,17 @@ static void round_row(const Activations& x, int64_t row) {
   if (x.columns % kBlock == 0) round_columns(x, row, 0, x.columns);
 }
 
-// What the products of a stage read: rounded rows for quantised weights, float32 for others.
+// What the products of a stage read: rounded rows for quantised weights, float32 for others; tiles of the rounded ones
+// where they are multiplied so.
 struct Reads {
-  bool ints, floats;
+  bool ints, floats, tiles;
 };
+
+// Activations as those that read `rows` of them want them.
+static inline Activations for_readers(Activations x, const Reads& reads, int64_t rows) {
+  x.reads_tiles = x.tiles != nullptr && rows >= kLeastTiledRows && reads.tiles;
+  return x;
+}
 
 // The input of the products that follow a norm. Rounding to blocks does not care for a common factor, so x * weight is
 // rounded and 1 / rms multiplies the products; 16- and 32-bit weights take the row normalised.

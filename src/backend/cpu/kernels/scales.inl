@@ -46,11 +46,28 @@ template <DType kType>
   return out;
 }
 
+// The scales and minima of the block at p, into the beginning of `scales` and `mins`: [sub-block][16 rows].
+template <DType kType>
+static inline void expand_scales(const uint8_t* p, const Scales& super, float* scales, float* mins) {
+  for (int sub = 0; sub < pack_format(kType).sub_blocks; ++sub) {
+    const Scales w = read_scales<kType>(p, sub, super);
+    f_store(scales + sub * kPanelRows, w.scale);
+    if constexpr (pack_format(kType).has_min) f_store(mins + sub * kPanelRows, w.min);
+  }
+}
+
 static constexpr int64_t kSegment = 128 / kBlock;  // blocks that a chain of additions goes over
 
 // What every product of row t is multiplied with in the end.
 static inline F row_factor(const Activations& x, int64_t t) {
   return f_set(x.factors == nullptr ? 1.0f : x.factors[t]);
+}
+
+// The same for a panel's products with all rows, [rows][16].
+static inline void apply_factors(const Activations& x, int64_t rows, float* out) {
+  if (x.factors == nullptr) return;
+  for (int64_t t = 0; t < rows; ++t)
+    f_store(out + t * kPanelRows, f_mul(f_load(out + t * kPanelRows), row_factor(x, t)));
 }
 
 // A piece of a panel, expanded: its integers, offset subtracted, as the tiles read them; scales and minima [sub-block][16
