@@ -97,6 +97,19 @@ TEST_P(EmulatedForwardTest, IsTheCpu) {
   expect_the_cpu(GetParam(), model, *emulated(model), runs);
 }
 
+// Matrices of a layer that are multiplied together have types of their own: gate and up are two parts, as q, k and v are.
+TEST(EmulatedTypesTest, OfNeighboursMayDiffer) {
+  RandomModel model = random_model(DType::kQ4_0, 1);
+  const RandomModel other = random_model(DType::kQ6_K, 2);
+  for (size_t i = 0; i < model.weights.layers.size(); ++i) {
+    LayerWeights& layer = model.weights.layers[i];
+    layer.up = other.weights.layers[i].up;
+    layer.v = other.weights.layers[i].v;
+  }
+  const std::pair<int, int> runs[] = {{3, 1}, {17, 17}};
+  expect_the_cpu(DType::kQ4_0, model, *emulated(model), runs);
+}
+
 // More rows than that, which warpgroups multiply; the last tile of 72 has 12.
 void expect_the_cpu_of_many_rows(const RandomModel& model, Backend& device) {
   const auto cpu = create_backend({"cpu/portable", 2, Precision::kExact}, model.config, model.weights);
