@@ -5,48 +5,6 @@ namespace carat::cuda {
 
 inline constexpr int kAttendThreads = 256;
 
-// Keys [lo, hi) that row sees of a split; scores and weights relative to the split's begin.
-struct Seen {
-  int lo, hi;
-};
-CARAT_DEVICE Seen seen_of(const AttentionParams& p, const RowInfo& info, int split) {
-  const int begin = split * kSplit;
-  const int lo = most(first_key(p, info.position), begin) - begin;
-  const int hi = least(info.sees_until + 1, begin + kSplit) - begin;
-  return {lo, hi};
-}
-
-// What is combined of a row's splits so far, in the column that a thread holds.
-struct Running {
-  float largest, sum, value;
-  bool empty;
-
-  CARAT_METHOD void add(float split_largest, float split_sum, float split_value) {
-    if (empty) {
-      largest = split_largest;
-      sum = split_sum;
-      value = split_value;
-      empty = false;
-      return;
-    }
-    const Rescale r = rescale(largest, split_largest);
-    sum = fma_rn(sum, r.old_factor, split_sum * r.new_factor);
-    value = fma_rn(value, r.old_factor, split_value * r.new_factor);
-    largest = r.largest;
-  }
-};
-
-// What a row's column comes to; a warp has a block of 32 of them.
-CARAT_DEVICE void attended(const AttentionParams& p, int row, int column, float value) {
-  if (p.round == 0) {
-    p.out[static_cast<int64_t>(row) * p.heads * p.head_size + column] = value;
-    return;
-  }
-  if (p.rounded.integers != 0) round_block(p.rounded, row, column / 32, value);
-  if (p.rounded.floats != 0) store_float(p.rounded, row, column, value);
-  if (column == 0) p.rounded.factors[row] = 1.0f;
-}
-
 // One row and query head by a block: a thread is a key, then two columns of the head, then one column.
 // blockIdx: item (a row), query head, and where p.splits is not 0 one split, counted from the row's first, into `partials`.
 CARAT_KERNEL(attend_splits, AttentionParams, kAttendThreads, 1) {

@@ -64,6 +64,8 @@ CARAT_DEVICE void core_short(const HalfGemmParams& p) {
     return;
   }
   const int warpgroup = warp / 4;
+  [[maybe_unused]] BestOfRows best;
+  best.begin();
   for (int tile = static_cast<int>(blockIdx.x); tile < tiles; tile += blocks) {
     const int split = tile / of_split, place = tile - split * of_split;
     float acc[72];
@@ -80,6 +82,7 @@ CARAT_DEVICE void core_short(const HalfGemmParams& p) {
     warpgroup_wait<0>();
     if (lane == 0) arrival_arrive(empty + before);
     const int first = place % p.row_tiles * kRows + warp % 4 * 16;
+    const bool last = p.row_tiles != 1 || tile + blocks >= tiles;  // of these rows
     if constexpr (kRows == 64) {
       constexpr int kThreads = 32 * kConsumers;
       float* mine = sums + thread_index() % 128;
@@ -91,9 +94,14 @@ CARAT_DEVICE void core_short(const HalfGemmParams& p) {
         CARAT_UNROLL for (int i = 0; i < 72; ++i) acc[i] = acc[i] + mine[i * 128];
       }
       team_barrier(1, kThreads);  // they are read
-      if (warpgroup == 0) half_epilogue<kKind>(p, acc, first, place / p.row_tiles, lane, split);
+      if (warpgroup == 0) half_epilogue<kKind>(p, acc, first, place / p.row_tiles, lane, split, &best);
     } else {
-      half_epilogue<kKind>(p, acc, first + warpgroup * 64, place / p.row_tiles, lane, split);
+      half_epilogue<kKind>(p, acc, first + warpgroup * 64, place / p.row_tiles, lane, split, &best);
+    }
+    if constexpr (kKind == HalfKind::kBest) {
+      if (!last) continue;
+      if (kRows != 64 || warpgroup == 0) best.leave(p, first + (kRows == 64 ? 0 : warpgroup * 64), lane);
+      best.begin();
     }
   }
 }
@@ -108,6 +116,8 @@ CARAT_DEVICE void core_short(const HalfGemmParams& p) {
   }
 CARAT_SHORT_KERNEL(core_text_64, kText, 64)
 CARAT_SHORT_KERNEL(core_text_128, kText, 128)
+CARAT_SHORT_KERNEL(core_best_64, kBest, 64)
+CARAT_SHORT_KERNEL(core_best_128, kBest, 128)
 CARAT_SHORT_KERNEL(core_gated_64, kGated, 64)
 CARAT_SHORT_KERNEL(core_gated_128, kGated, 128)
 #undef CARAT_SHORT_KERNEL

@@ -30,6 +30,8 @@ CARAT_DEVICE int draw_looks_for(const float* logits, int vocabulary, int k, uint
 
 // A block a row. Shared memory: [kMostTop] keys and weights, [kDrawThreads / 32 + 1] words.
 CARAT_KERNEL(draw_rows, DrawParams, kDrawThreads, 1) {
+  next_may_begin();
+  previous_wait();
   const int row = static_cast<int>(blockIdx.x), thread = thread_index();
   const DrawSpec spec = p.specs[row];
   auto* keys = reinterpret_cast<uint64_t*>(shared_memory());
@@ -93,6 +95,7 @@ CARAT_KERNEL(draw_rows, DrawParams, kDrawThreads, 1) {
   }
   if (thread != 0) return;
   const auto token = static_cast<int32_t>(~static_cast<uint32_t>(chosen));
+  p.keys[row] = p.best[row];
   p.drawn[row] = token;
   if (spec.slot >= 0) p.slots[spec.slot] = token;
 }

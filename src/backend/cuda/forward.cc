@@ -183,8 +183,8 @@ Status Forward::reserve(const KvPlan& plan) {
 void Forward::layer(size_t index, int64_t rows) {
   const CudaLayer& layer = weights_.layers[index];
   const auto T = static_cast<uint32_t>(rows);
-  const int64_t qkv_width = int64_t{config_.heads + 2 * config_.kv_heads} * config_.head_size;
   const Rounded first = qkv_input(rows), norm = rounded(norm_, rows);
+  const int64_t qkv_width = int64_t{config_.heads + 2 * config_.kv_heads} * config_.head_size;
   for (const ProductPart& part : layer.qkv) product(part, first, at<float>(qkv_), qkv_width, rows);
   stage_done(Stage::kQkv);
 
@@ -261,6 +261,7 @@ Status Forward::head(const Wanted& wanted, Results& results, bool computed) {
     const auto n = static_cast<uint32_t>(count);
     if (computed) {
     } else if (count == 1) {
+      device_.fill(best_, 0, sizeof(uint64_t));
       head_row(rows[first], keep ? at<float>(logits_) : nullptr, best_);
     } else {
       LastParams p{};
@@ -270,12 +271,18 @@ Status Forward::head(const Wanted& wanted, Results& results, bool computed) {
       p.out = rounded(last_, count);
       p.width = config_.width;
       p.epsilon = config_.norm_epsilon;
-      launch(kernels_.last_rows, p, n, 1, 1, kRowThreads, kRowThreads * sizeof(float));
-      product({weights_.head}, p.out, at<float>(logits_), config_.vocabulary, count);
-      if (first != 0) device_.fill(best_, 0, kHeadRows * sizeof(uint64_t));
-      launch(kernels_.find_best, BestParams{at<float>(logits_), best_, config_.vocabulary}, 32, n, 1, 256, 0);
+      p.best = best_;
+      launch(kernels_.last_rows, p, n, 1, 1, kRowThreads, kRowThreads * sizeof(float), true);
+      if (by_cores(weights_.head, p.out)) {
+        core_product({weights_.head}, p.out, keep ? at<float>(logits_) : nullptr, config_.vocabulary, count, 1, nullptr,
+                     best_);
+      } else {
+        product({weights_.head}, p.out, at<float>(logits_), config_.vocabulary, count);
+        launch(kernels_.find_best, BestParams{at<float>(logits_), best_, config_.vocabulary}, 32, n, 1, 256, 0, true);
+      }
     }
-    if (!computed) device_.download(keys() + first, best_, static_cast<size_t>(count) * sizeof(uint64_t));
+    if (!computed && wanted.device_draws.empty())
+      device_.download(keys() + first, best_, static_cast<size_t>(count) * sizeof(uint64_t));
     if (!wanted.draws.empty()) CARAT_CHECK(find_draws(wanted, first, n, results, computed));
     if (!wanted.device_draws.empty() && (!computed || keep)) draw_on_device(wanted.device_draws, first, n);
   }
@@ -367,7 +374,6 @@ Status Forward::begin(int half, const Step& step, std::span<const int32_t> token
   stage_done(Stage::kSample);  // where the clock starts
   copy_pages(step);
   const bool head_too = now_->head_too = one_launch && wanted.logits_rows.size() == 1;
-  if (!head_too) device_.fill(best_, 0, kHeadRows * sizeof(uint64_t));
   if (one_launch) {
     const bool greedy = head_too && !wanted.device_draws.empty() && wanted.device_draws[0].top_k == 0;
     const bool row = head_too && !greedy && !(wanted.draws.empty() && wanted.device_draws.empty());

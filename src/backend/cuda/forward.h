@@ -21,6 +21,8 @@ inline constexpr int64_t kHeadRows = 256,
 inline constexpr int64_t kFewRows = 8;  // that few.cu multiplies: a column of mma each
 
 inline bool is_quantised(const TileMatrix& m) { return tile_format(m.type).quantised(); }
+// Whether rows are multiplied in bf16 by warpgroups.
+bool by_cores(const TileMatrix& matrix, const Rounded& x);
 inline bool has_minima(const TileMatrix& m) { return tile_format(m.type).min; }
 // Blocks of four warps that write a row: two blocks of 32 columns for each warp.
 inline uint32_t row_blocks(const Rounded& x) { return static_cast<uint32_t>((x.chunks + 1) / 2); }
@@ -121,7 +123,7 @@ class Forward {
   void product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows);
   // The same through cores; `gated`: gate and up become the next product's input. Returns how many parts `out` has.
   int32_t core_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
-                       int32_t most_splits, const Rounded* gated);
+                       int32_t most_splits, const Rounded* gated, uint64_t* best = nullptr);
   bool goes_dense() const;
   // Its weights as BF16, where nothing else lies now.
   ProductPart dense_part(const ProductPart& part);
@@ -207,9 +209,9 @@ class Forward {
     uint64_t* best = nullptr;
     double *raw_sums = nullptr, *sums = nullptr, *per_row = nullptr;
   } draw_{};
-  const uint8_t* landed_ = nullptr;              // where on the device begins what comes to top_landing_
-  size_t landed_bytes_ = 0, pieces_ = 0;         // pieces_: of a row
-  int32_t *drawn_ = nullptr, *slots_ = nullptr;  // [kHeadRows]; [slots] what they sampled
+  const uint8_t* landed_ = nullptr;       // where on the device begins what comes to top_landing_
+  size_t landed_bytes_ = 0, pieces_ = 0;  // pieces_: of a row
+  int32_t* slots_ = nullptr;              // [slots] what they sampled
   std::vector<float> row_;
   DeviceMemory changes_memory_, changes_;  // changes_: of the host; they grow
   size_t found_first_ = 0;                 // the row that lies first in logits_
@@ -235,6 +237,7 @@ class Forward {
   const int32_t *single_rows_ = nullptr, *tiles_ = nullptr;
   size_t single_count_ = 0, tile_count_ = 0, tiled_rows_ = 0;
   int32_t most_splits_[2] = {};  // of any single row
+  bool alone_ = false;           // every row is its sequence's only one: attend_one.cu
   DeviceMemory step_memory_;     // grows
   std::vector<int32_t> single_plan_, tile_plan_;
   std::array<uint64_t, kDecodeStages> stage_nanoseconds_{}, charged_nanoseconds_{};

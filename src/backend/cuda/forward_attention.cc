@@ -22,6 +22,9 @@ void Forward::plan_attention(const Step& step) {
   std::vector<std::pair<int64_t, std::pair<int32_t, int32_t>>> tiles;  // keys, first row, rows
   most_splits_[0] = most_splits_[1] = 0;
   tiled_rows_ = 0;
+  alone_ = config_.head_size == kOneHead && std::all_of(step.seqs.begin(), step.seqs.end(), [&](const SeqRows& seq) {
+             return seq.end - seq.begin == 1 && step.rows[static_cast<size_t>(seq.begin)].sees_until == seq.past;
+           });
   for (const SeqRows& seq : step.seqs) {
     if (step.rows.size() > kSplitTaskRows && seq.end - seq.begin >= kLeastTileRows) {
       for (int32_t r = seq.begin; r < seq.end; r += at_once) {
@@ -101,9 +104,22 @@ void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& att
   heads.head_size = config_.head_size;
   heads.query_scale = config_.query_scale;
   heads.epsilon = config_.norm_epsilon;
+  const auto H = static_cast<uint32_t>(config_.heads);
+  if (alone_) {
+    const auto singles = static_cast<uint32_t>(single_count_), parts = static_cast<uint32_t>(std::max(1, p.splits));
+    p.items = single_rows_;
+    const uint32_t together = heads_together(singles * parts);
+    const Device::Kernel kernel = together == 1   ? kernels_.attend_one_1
+                                  : together == 2 ? kernels_.attend_one_2
+                                                  : kernels_.attend_one_4;
+    launch(kernel, OneParams{p, heads}, singles, H / together, parts, kOneThreads,
+           static_cast<size_t>(one_shared_bytes(static_cast<int>(together))), true);
+    if (p.splits != 0) launch(kernels_.combine_splits, p, singles, H, 1, 256, 0, true);
+    if (p.round == 0) round_step({p.out, attended}, has_minima(layer.attn_out.matrix), static_cast<int64_t>(singles));
+    return;
+  }
   launch(kernels_.prepare_heads, heads, static_cast<uint32_t>(single_count_ + tiled_rows_), 1, 1,
          static_cast<uint32_t>(std::min(16, config_.heads + config_.kv_heads)) * 32, 0, true);
-  const auto H = static_cast<uint32_t>(config_.heads);
   if (tile_count_ != 0) {
     p.items = tiles_;
     if (wide_ && attention_pieces_ != 0 && E == 256) {

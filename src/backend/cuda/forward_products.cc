@@ -28,12 +28,11 @@ Params placed(const ProductPart& part, float* out, int64_t out_stride, int64_t r
   return p;
 }
 
-// Whether rows are multiplied in bf16 by warpgroups.
+}  // namespace
+
 bool by_cores(const TileMatrix& matrix, const Rounded& x) {
   return x.fragments == 2 && (x.integers == 0 || !is_quantised(matrix));
 }
-
-}  // namespace
 
 // Of few rows: how many groups of 8 outputs a block has, and how many chunks of them at a time.
 Forward::FewShape Forward::few_shape(const TileMatrix& matrix, bool gated, bool integers) const {
@@ -188,7 +187,7 @@ ProductPart Forward::dense_part(const ProductPart& part) {
 }
 
 int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
-                              int32_t most_splits, const Rounded* gated) {
+                              int32_t most_splits, const Rounded* gated, uint64_t* best) {
   constexpr double kShortCost = 0.58;  // of a block of 128 rows, in blocks of 256
   constexpr int32_t kLeastStages = 3;  // of a part
   auto p = placed<HalfGemmParams>(part, out, out_stride, rows);
@@ -210,10 +209,14 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
   const int32_t of_block = rows <= kFewCoreRows ? kFewCoreRows : tall ? kWideRows : kShortRows;
   p.row_tiles = static_cast<int32_t>(div_ceil<int64_t>(rows, of_block));
   if (gated != nullptr) p.gated = *gated;
-  const bool gate = gated != nullptr;
+  p.best = best;
+  const auto of = [&](Device::Kernel text, Device::Kernel gate, Device::Kernel logits) {
+    return gated != nullptr ? gate : best != nullptr ? logits : text;
+  };
   if (of_block == kWideRows || (of_block == kShortRows && p.passes == 1 && p.splits == 1)) {
-    const Device::Kernel kernel = of_block == kWideRows ? (gate ? kernels_.core_gated_256 : kernels_.core_text_256)
-                                                        : (gate ? kernels_.core_gated_pairs : kernels_.core_text_pairs);
+    const Device::Kernel kernel =
+        of_block == kWideRows ? of(kernels_.core_text_256, kernels_.core_gated_256, kernels_.core_best_256)
+                              : of(kernels_.core_text_pairs, kernels_.core_gated_pairs, kernels_.core_best_pairs);
     const auto pairs = static_cast<uint32_t>(p.row_tiles * div_ceil(p.output_tiles, 2));
     launch(kernel, p, 2 * std::min(pairs, std::max(1u, multiprocessors_ / 2)), 1, 1, kWideThreads,
            static_cast<size_t>(wide_bytes(of_block)), true);
@@ -222,8 +225,9 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
   const auto blocks = std::min(static_cast<uint32_t>(p.row_tiles * p.output_tiles * p.splits), multiprocessors_);
   // Its weights are asked for before the kernel before has ended: not those that it writes.
   const bool unpacked = part.matrix.data == at<uint8_t>(products_);
-  const Device::Kernel kernel = of_block == kShortRows ? (gate ? kernels_.core_gated_128 : kernels_.core_text_128)
-                                                       : (gate ? kernels_.core_gated_64 : kernels_.core_text_64);
+  const Device::Kernel kernel = of_block == kShortRows
+                                    ? of(kernels_.core_text_128, kernels_.core_gated_128, kernels_.core_best_128)
+                                    : of(kernels_.core_text_64, kernels_.core_gated_64, kernels_.core_best_64);
   launch(kernel, p, blocks, 1, 1, kWideThreads, static_cast<size_t>(short_bytes(of_block, p.passes)), !unpacked);
   return p.splits;
 }

@@ -27,7 +27,6 @@ Status Forward::prepare_top() {
   const size_t largest = layout.add<uint32_t>(kRows * kTopGroups);
   const size_t least = layout.add<uint32_t>(kRows);
   const size_t per_row = layout.add<double>(4 * kRows);
-  const size_t drawn = layout.add<int32_t>(kRows);
   const size_t slots = layout.add<int32_t>(static_cast<size_t>(std::max(1, plan_.slots)));
   const size_t landed = layout.bytes();                                // what follows comes to the host
   const size_t count = layout.add<uint64_t>(kRows * (1 + kTopTaken));  // how many, then which
@@ -52,7 +51,6 @@ Status Forward::prepare_top() {
   draw_.per_row = reinterpret_cast<double*>(base + per_row);
   landed_ = base + landed;
   landed_bytes_ = layout.bytes() - landed;
-  drawn_ = reinterpret_cast<int32_t*>(base + drawn);
   slots_ = reinterpret_cast<int32_t*>(base + slots);
   device_.fill(base, 0, layout.bytes());  // tables come to the host whole, with rows that found less
   return {};
@@ -231,7 +229,7 @@ void Forward::launch_top(int32_t k, const uint64_t* best, bool below, uint32_t r
   launch(kernels_.top_taken, top_, 32, rows, 1, 256, 0);
 }
 
-// Of rows [first, first + count) of the step; the tokens come to the host behind the keys.
+// Of rows [first, first + count) of the step; the kernel leaves keys and tokens in the host's memory.
 void Forward::draw_on_device(std::span<const DrawSpec> draws, size_t first, size_t count) {
   int32_t most = 0;
   for (const DrawSpec& draw : draws.subspan(first, count)) most = std::max(most, draw.top_k);
@@ -243,12 +241,11 @@ void Forward::draw_on_device(std::span<const DrawSpec> draws, size_t first, size
   p.taken = top_.taken;
   p.specs = specs_ + first;
   p.slots = slots_;
-  p.drawn = drawn_;
+  p.keys = keys() + first;
+  p.drawn = reinterpret_cast<int32_t*>(keys() + std::max<size_t>(kHeadRows, draws.size())) + first;
   p.vocabulary = config_.vocabulary;
   launch(kernels_.draw_rows, p, static_cast<uint32_t>(count), 1, 1, kDrawThreads,
-         (2 * kMostTop + kDrawThreads / 32 + 1) * sizeof(uint64_t));
-  auto* drawn = reinterpret_cast<int32_t*>(keys() + std::max<size_t>(kHeadRows, draws.size()));
-  device_.download(drawn + first, drawn_, count * sizeof(int32_t));
+         (2 * kMostTop + kDrawThreads / 32 + 1) * sizeof(uint64_t), true);
 }
 
 // The k best of each row, or all that lie no further below the best than `below` says (negative); null: of that row none.

@@ -64,6 +64,8 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p) {
     const auto release = [&](int at) {  // both blocks copy to it
       if (lane < kPair) pair_arrive(empty + at, lane);
     };
+    [[maybe_unused]] BestOfRows best[kAtoms];
+    CARAT_UNROLL for (int m = 0; m < kAtoms; ++m) best[m].begin();
     for (int tile = first_tile; tile < tiles; tile += step) {
       float acc[kAtoms][72];
       CARAT_UNROLL for (int m = 0; m < kAtoms; ++m) {
@@ -94,7 +96,13 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p) {
       warpgroup_wait<0>();
       release(before);
       CARAT_UNROLL for (int m = 0; m < kAtoms; ++m) {
-        half_epilogue<kKind>(p, acc[m], tile % p.row_tiles * kRows + first + m * 64 + warp % 4 * 16, tile / p.row_tiles * kPair + rank, lane);
+        const int row0 = tile % p.row_tiles * kRows + first + m * 64 + warp % 4 * 16;
+        half_epilogue<kKind>(p, acc[m], row0, tile / p.row_tiles * kPair + rank, lane, 0, best + m);
+        if constexpr (kKind == HalfKind::kBest) {
+          if (p.row_tiles == 1 && tile + step < tiles) continue;  // the same rows follow
+          best[m].leave(p, row0, lane);
+          best[m].begin();
+        }
       }
     }
     pair_barrier();  // a block stays while its neighbour arrives at it
@@ -178,8 +186,10 @@ CARAT_HALF_KERNELS(kHeads)
 #undef CARAT_HALF_KERNELS
 
 CARAT_KERNEL_OF_PAIRS(core_text_256, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kText, true>(p); }
+CARAT_KERNEL_OF_PAIRS(core_best_256, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kBest, true>(p); }
 CARAT_KERNEL_OF_PAIRS(core_gated_256, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kGated, true>(p); }
 CARAT_KERNEL_OF_PAIRS(core_text_pairs, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kText, true, 1>(p); }
+CARAT_KERNEL_OF_PAIRS(core_best_pairs, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kBest, true, 1>(p); }
 CARAT_KERNEL_OF_PAIRS(core_gated_pairs, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kGated, true, 1>(p); }
 
 }  // namespace carat::cuda

@@ -70,7 +70,7 @@ struct VisionHeads {
   float key_scale;                 // of keys and values: a power of two
 };
 
-enum class HalfKind { kStore, kAdd, kGelu, kGelu2, kGeluRows, kHeads, kText, kGated };
+enum class HalfKind { kStore, kAdd, kGelu, kGelu2, kGeluRows, kHeads, kText, kGated, kBest };
 
 struct HalfGemmParams {
   const uint16_t* x;  // halves
@@ -95,6 +95,8 @@ struct HalfGemmParams {
   // kText: out, as ProductParams has it; a row's columns in `splits` parts of their own, [splits][rows][out_stride].
   int32_t group_step, group_first, splits;
   Rounded gated;  // kGated: gelu of the even groups times the odd ones, as cores
+  // kBest: rows of logits, of which only the best are kept (order_of_logit), and all of them where `out` is not null.
+  uint64_t* best;
 };
 
 // Weights of a file as tiles of halves, times `scale` (a power of two); F32 as two planes.
@@ -176,14 +178,18 @@ struct VisionAttendParams {
   X(vision_wide_2, VisionAttendParams)
 
 // And those of the text model: bf16, blocks of 256, 128 or 64 rows; pairs: of 128 rows, where all have one piece.
-#define CARAT_CUDA_CORE_KERNELS(X)  \
-  X(core_text_256, HalfGemmParams)  \
-  X(core_text_pairs, HalfGemmParams) \
-  X(core_text_128, HalfGemmParams)  \
-  X(core_text_64, HalfGemmParams)   \
-  X(core_gated_256, HalfGemmParams) \
+#define CARAT_CUDA_CORE_KERNELS(X)    \
+  X(core_text_256, HalfGemmParams)    \
+  X(core_text_pairs, HalfGemmParams)  \
+  X(core_text_128, HalfGemmParams)    \
+  X(core_text_64, HalfGemmParams)     \
+  X(core_best_256, HalfGemmParams)    \
+  X(core_best_128, HalfGemmParams)    \
+  X(core_best_pairs, HalfGemmParams)  \
+  X(core_best_64, HalfGemmParams)     \
+  X(core_gated_256, HalfGemmParams)   \
   X(core_gated_pairs, HalfGemmParams) \
-  X(core_gated_128, HalfGemmParams) \
+  X(core_gated_128, HalfGemmParams)   \
   X(core_gated_64, HalfGemmParams)
 
 }  // namespace carat::cuda

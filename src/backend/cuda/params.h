@@ -144,7 +144,8 @@ struct LastParams {
   const int32_t* wanted;  // [L] rows
   const float* norm;
   Rounded out;
-  float* normed;  // [L][D] or null
+  float* normed;   // [L][D] or null
+  uint64_t* best;  // [L], which the head will find: none yet; or null
   int32_t width;
   float epsilon;
 };
@@ -180,6 +181,13 @@ struct AttentionParams {
   Rounded rounded;
 };
 
+// Rows that are their sequence's only ones, heads of kOneHead; groups: query heads of a block.
+inline constexpr int kOneHead = 256, kOneThreads = 256;
+struct OneParams {
+  AttentionParams attention;
+  HeadsParams heads;
+};
+constexpr int one_shared_bytes(int group) { return (group * (9 * kOneHead + kSplit + 8) + 8) * 4 + 2 * kOneHead * 2; }
 struct GatedParams {
   const float* products;  // [T][2 F], in groups of 8: gate, up, gate, up ...
   Rounded out;            // [T][F]
@@ -296,7 +304,8 @@ struct DrawParams {
   const uint64_t *count, *taken;  // of TopParams, where any draw has a top_k
   const DrawSpec* specs;          // [L]
   int32_t* slots;
-  int32_t* drawn;  // [L]
+  uint64_t* keys;  // [L] what `best` has, and
+  int32_t* drawn;  // [L] the tokens: of the host
   int32_t vocabulary;
 };
 
@@ -496,6 +505,9 @@ inline constexpr const char* kTileTypeNames[] = {
   X(attend_splits, AttentionParams)     \
   X(attend_heads_2, AttentionParams)    \
   X(attend_heads_4, AttentionParams)    \
+  X(attend_one_1, OneParams)            \
+  X(attend_one_2, OneParams)            \
+  X(attend_one_4, OneParams)            \
   X(combine_splits, AttentionParams)    \
   X(attend_tiles, AttentionParams)      \
   X(attend_fast_64, AttentionParams)    \

@@ -1,6 +1,6 @@
 // What happens to one row between two products: a block for each row.
+#include "backend/cuda/device/heads.cuh"
 #include "backend/cuda/device/rounding.cuh"
-#include "backend/cuda/device/rope.cuh"
 #include "backend/cuda/device/tiles.cuh"
 
 namespace carat::cuda {
@@ -136,6 +136,7 @@ CARAT_KERNEL(last_rows, LastParams, kRowThreads, 1) {
   auto* scratch = reinterpret_cast<float*>(shared_memory());
   const int row = static_cast<int>(blockIdx.x);
   const float* hidden = p.hidden + static_cast<int64_t>(p.wanted[row]) * p.width;
+  if (p.best != nullptr && thread_index() == 0) p.best[row] = 0;
   if (p.normed == nullptr) return write_normed_row(p.out, row, hidden, p.norm, p.width, p.epsilon, scratch);
   float squares = 0.0f;
   for (int i = thread_index(); i < p.width; i += kRowThreads) squares = fma_rn(hidden[i], hidden[i], squares);
@@ -171,8 +172,7 @@ CARAT_KERNEL(prepare_heads, HeadsParams, 512, 1) {
   next_may_begin();
   previous_wait();
   const int row = static_cast<int>(blockIdx.x);
-  const int lane = lane_index();
-  const int E = p.head_size, half = E / 2;
+  const int E = p.head_size;
   const RowInfo info = p.rows[row];
   float* qkv = p.qkv + static_cast<int64_t>(row) * (p.heads + 2 * p.kv_heads) * E;
   const int page = page_of(p.pages + p.begin[info.seq], p.count[info.seq], info.position);
@@ -180,45 +180,19 @@ CARAT_KERNEL(prepare_heads, HeadsParams, 512, 1) {
   for (int head = warp_index(); head < p.heads + p.kv_heads; head += block_threads() / 32) {
     float* x = qkv + head * E;
     const float* weight = head < p.heads ? p.q_norm : p.k_norm;
-    float value[8], own[8], cosine[4], sine[4];  // of element lane + 32 k: all asked for at once
-    CARAT_UNROLL for (int k = 0; k < 8; ++k) {
-      const bool there = lane + 32 * k < E;
-      value[k] = there ? x[lane + 32 * k] : 0.0f;
-      own[k] = there ? weight[lane + 32 * k] : 0.0f;
-    }
-    CARAT_UNROLL for (int k = 0; k < 4; ++k) {
-      const bool there = lane + 32 * k < half;
-      cosine[k] = there ? p.cosines[static_cast<int64_t>(row) * half + lane + 32 * k] : 0.0f;
-      sine[k] = there ? p.sines[static_cast<int64_t>(row) * half + lane + 32 * k] : 0.0f;
-    }
-    float partial[4];  // partial sum lane + 32 k of the 128
-    CARAT_UNROLL for (int k = 0; k < 4; ++k) partial[k] = fma_rn(value[k + 4], value[k + 4], fma_rn(value[k], value[k], 0.0f));
-    const float squares = warp_halves((partial[0] + partial[2]) + (partial[1] + partial[3]));
-    const float inverse = inverse_rms(squares, E, p.epsilon);
     const int64_t base = (static_cast<int64_t>(page) * p.kv_heads + head - p.heads) * kKeysPerPage * E;
     const auto store_key = [&](int e, float key) {
       p.k_cache[base + (e / 8 * kKeysPerPage + slot) * 8 + e % 8] = float_to_half(key);
     };
-    const int across = half / 32;  // element lane + 32 k turns with lane + 32 (k + across)
-    CARAT_UNROLL for (int k = 0; k < 4; ++k) {
-      if (k >= across) continue;
-      float other = 0.0f, other_own = 0.0f;
-      CARAT_UNROLL for (int j = 1; j < 8; ++j) {
-        if (j == k + across) other = value[j], other_own = own[j];
-      }
-      const float a = (value[k] * inverse) * own[k];
-      const float b = (other * inverse) * other_own;
-      const int j = lane + 32 * k;
-      const float first = fma_rn(a, cosine[k], -(b * sine[k]));
-      const float second = fma_rn(b, cosine[k], a * sine[k]);
-      if (head < p.heads) {
-        x[j] = first * p.query_scale;
-        x[half + j] = second * p.query_scale;
-      } else {
-        store_key(j, clamp_to_half(first));
-        store_key(half + j, clamp_to_half(second));
-      }
-    }
+    const int64_t angle = static_cast<int64_t>(row) * (E / 2);
+    turn_head(x, weight, p.cosines + angle, p.sines + angle, E, p.epsilon,
+              [&](int e, float value) {
+                if (head < p.heads) {
+                  x[e] = value * p.query_scale;
+                } else {
+                  store_key(e, clamp_to_half(value));
+                }
+              });
   }
   for (int i = thread_index(); i < p.kv_heads * E; i += block_threads()) {
     const int head = i / E, e = i % E;

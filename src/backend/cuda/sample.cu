@@ -6,6 +6,8 @@ namespace carat::cuda {
 
 // blockIdx: piece of the vocabulary, row. best[row] must be 0 before.
 CARAT_KERNEL(find_best, BestParams, 256, 1) {
+  next_may_begin();
+  previous_wait();
   const float* logits = p.logits + static_cast<int64_t>(blockIdx.y) * p.vocabulary;
   uint64_t best = 0;
   const int stride = static_cast<int>(gridDim.x) * block_threads();

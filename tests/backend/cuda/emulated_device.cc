@@ -8,6 +8,7 @@
 #include "backend/cuda/emulator.h"
 //
 #include "backend/cuda/attend_fast.cu"
+#include "backend/cuda/attend_one.cu"
 #include "backend/cuda/attend_tiles.cu"
 #include "backend/cuda/attend_wide.cu"
 #include "backend/cuda/attention.cu"

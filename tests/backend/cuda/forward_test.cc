@@ -295,6 +295,120 @@ TEST_P(EmulatedDepthTest, IsTheCpu) {
   EXPECT_TRUE(test::same_bits(actual, expected));
 }
 
+// Sequences of several lengths, then rows side by side, one of each: their logits.
+std::vector<float> logits_side_by_side(Backend& backend, const std::vector<int32_t>& lengths, int steps) {
+  const auto count = static_cast<int32_t>(lengths.size());
+  std::vector<std::vector<int32_t>> pages(lengths.size());
+  for (int32_t s = 0; s < count; ++s) {
+    for (int32_t i = 0; i < 40 / count; ++i) pages[static_cast<size_t>(s)].push_back(i * count + s);
+  }
+  std::vector<int32_t> rows;
+  for (int32_t s = 0; s < count; ++s) {
+    const auto at = static_cast<size_t>(s);
+    const auto tokens = random_tokens(static_cast<size_t>(lengths[at]), static_cast<unsigned>(s));
+    for (int32_t past = 0; past < lengths[at]; past += kRows) {
+      const int32_t now = std::min(kRows, lengths[at] - past);
+      const SeqRows seq{0, now, past, pages[at], pages[at]};
+      test::TextStep(std::span(tokens).subspan(static_cast<size_t>(past), static_cast<size_t>(now)), {&seq, 1}, {})
+          .run(backend);
+    }
+    rows.push_back(s);
+  }
+  std::vector<float> out;
+  for (int step = 0; step < steps; ++step) {
+    std::vector<SeqRows> seqs;
+    for (int32_t s = 0; s < count; ++s) {
+      const auto at = static_cast<size_t>(s);
+      seqs.push_back({s, s + 1, lengths[at] + step, pages[at], pages[at]});
+    }
+    const auto some = test::TextStep(random_tokens(lengths.size(), 90), seqs, rows).run(backend);
+    out.insert(out.end(), some.begin(), some.end());
+  }
+  return out;
+}
+
+// Blocks of one, two and four query heads of 256; windows and splits that begin and end within a sequence.
+TEST(EmulatedRowsSideBySideTest, AreTheCpus) {
+  ModelConfig c = random_model(DType::kQ8_0, 1).config;
+  c.layers = 2;
+  c.kv_heads = 1;
+  c.head_size = 256;
+  c.is_global = {false, true};
+  const RandomModel model = test::random_weights(c, DType::kQ8_0, 1);
+  const std::vector<int32_t> lengths = {3, 255};
+  const auto expected = logits_side_by_side(*portable(model), lengths, 2);
+  for (const int multiprocessors : {64, 10, 3}) {
+    const auto device =
+        ready(cuda::create_backend_on(test::emulated_device(9, multiprocessors), {}, model.config, model.weights));
+    EXPECT_TRUE(test::same_bits(logits_side_by_side(*device, lengths, 2), expected)) << multiprocessors;
+  }
+}
+
+TEST(EmulatedRowsSideBySideTest, OfFloatsAreNearTheCpus) {
+  ModelConfig c = random_model(DType::kBF16, 1).config;
+  c.layers = 2;
+  c.head_size = 256;
+  c.is_global = {false, true};
+  const RandomModel model = test::random_weights(c, DType::kBF16, 1);
+  const auto device = ready(cuda::create_backend_on(test::emulated_device(), {}, model.config, model.weights));
+  const std::vector<int32_t> lengths = {3, 30, 2, 5, 1, 2, 70, 1, 1};
+  EXPECT_TRUE(test::rows_within(logits_side_by_side(*device, lengths, 2),
+                                logits_side_by_side(*portable(model), lengths, 2), 512, 5e-3));
+}
+
+// The best of rows of logits is found where they are computed, whether they are kept or not.
+void expect_the_best_of_each_row(Backend& backend, const ModelConfig& config, const std::vector<int32_t>& counts) {
+  ASSERT_TRUE(backend.reserve_kv({40, 40, 300, 100}).ok());
+  std::vector<int32_t> pages(40);
+  for (int32_t i = 0; i < 40; ++i) pages[static_cast<size_t>(i)] = i;
+  SamplingParams greedy;
+  greedy.temperature = 0;
+  for (const int32_t count : counts) {
+    const SeqRows seq{0, count, 0, pages, pages};
+    std::vector<int32_t> rows(static_cast<size_t>(count));
+    for (int32_t r = 0; r < count; ++r) rows[static_cast<size_t>(r)] = r;
+    const auto tokens = random_tokens(rows.size(), 3);
+    const auto all = test::TextStep(tokens, {&seq, 1}, rows).run(backend);
+    test::TextStep step(tokens, {&seq, 1}, {});
+    for (const int32_t row : rows) {
+      step.outputs().push_back({row, OutputKind::kSample, -1, {.params = &greedy}});
+    }
+    const auto result = backend.wait(backend.submit(step.step()).value());
+    ASSERT_TRUE(result.ok());
+    for (const int32_t row : rows) {
+      const auto begin = all.begin() + int64_t{row} * config.vocabulary;
+      const auto best = std::max_element(begin, begin + config.vocabulary) - begin;
+      EXPECT_EQ(result->samples[static_cast<size_t>(row)].token, best) << count << " rows, row " << row;
+    }
+  }
+}
+TEST(EmulatedHeadTest, FindsTheBestOfEachRow) {
+  const RandomModel model = random_model(DType::kBF16, 1, 512, 1000);
+  const auto device = ready(cuda::create_backend_on(test::emulated_device(), {}, model.config, model.weights));
+  expect_the_best_of_each_row(*device, model.config, {20, 70});
+}
+TEST(CudaHeadTest, FindsTheBestOfEachRow) {
+  if (const auto device = cuda::describe_device(); !device.ok()) GTEST_SKIP() << device.error().message;
+  const RandomModel model = random_model(DType::kBF16, 1, 512, 30000);
+  expect_the_best_of_each_row(*ready(create_backend({"cuda", 0, Precision::kExact}, model.config, model.weights)),
+                              model.config, {20, 70, 200, 300});
+}
+
+TEST(CudaRowsSideBySideTest, AreTheCpus) {
+  if (const auto device = cuda::describe_device(); !device.ok()) GTEST_SKIP() << device.error().message;
+  for (const DType type : {DType::kQ4_0, DType::kBF16}) {
+    const RandomModel model = random_model(type, 1, 512, 512, 256);
+    const auto device = ready(create_backend({"cuda", 0, Precision::kExact}, model.config, model.weights));
+    for (const std::vector<int32_t>& lengths :
+         {std::vector<int32_t>{3, 127, 254, 301}, {1, 20, 70, 128, 5, 100, 30, 190, 2, 3}}) {
+      const auto expected = logits_side_by_side(*portable(model), lengths, 3);
+      const auto actual = logits_side_by_side(*device, lengths, 3);
+      EXPECT_TRUE(is_quantised(type) ? test::same_bits(actual, expected)
+                                     : test::rows_within(actual, expected, 512, 5e-3));
+    }
+  }
+}
+
 // One launch of many blocks, which share out a head's columns; 18 chunks between gate and down, which a warp brings for itself.
 TEST_P(EmulatedDepthTest, IsTheCpuOnManyBlocks) {
   const RandomModel model = random_model(GetParam(), 1, 2304);

@@ -134,9 +134,35 @@ CARAT_DEVICE void store_head(const VisionHeads& h, int which, int row0, int lane
   }
 }
 
+// The best logit that a thread has met of two rows, row0 + lane / 4 and eight below; ids come in ascending order.
+struct BestOfRows {
+  uint32_t order[2];  // order_of_logit's upper half
+  int id[2];
+  CARAT_METHOD void begin() {
+    CARAT_UNROLL for (int half = 0; half < 2; ++half) order[half] = 0, id[half] = 0;
+  }
+  CARAT_METHOD void meet(int half, float logit, int at) {
+    const auto of = static_cast<uint32_t>(order_of_logit(logit, 0) >> 32);
+    if (of > order[half]) order[half] = of, id[half] = at;
+  }
+  // Of a warp's 16 rows from row0 on: four lanes have columns of each.
+  CARAT_METHOD void leave(const HalfGemmParams& p, int row0, int lane) const {
+    CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+      uint64_t key = order[half] == 0 ? 0 : static_cast<uint64_t>(order[half]) << 32 | static_cast<uint32_t>(~id[half]);
+      CARAT_UNROLL for (int width = 1; width < 4; width *= 2) {
+        const uint64_t other = from_lane_xor(key, width);
+        key = other > key ? other : key;
+      }
+      const int row = row0 + (lane >> 2) + 8 * half;
+      if ((lane & 3) == 0 && row < p.rows && key != 0) atomic_max(p.best + row, key);
+    }
+  }
+};
+
 // The sums of 16 rows x 144 outputs, as mma leaves them with a warp: acc[4 j + e], j of 8 outputs.
 template <HalfKind kKind>
-CARAT_DEVICE void half_epilogue(const HalfGemmParams& p, const float* acc, int row0, int output_tile, int lane, int split = 0) {
+CARAT_DEVICE void half_epilogue(const HalfGemmParams& p, const float* acc, int row0, int output_tile, int lane, int split = 0,
+                                BestOfRows* best = nullptr) {
   const int g = lane >> 2, t = lane & 3, first = output_tile * kHalfOutputs;
   if constexpr (kKind == HalfKind::kHeads) {
     CARAT_UNROLL for (int half = 0; half < 2; ++half) {
@@ -165,6 +191,16 @@ CARAT_DEVICE void half_epilogue(const HalfGemmParams& p, const float* acc, int r
         store_core_pair(p.gated, row, column, gelu_near(gate[0]) * up[0], gelu_near(gate[1]) * up[1]);
       }
     }
+  } else if constexpr (kKind == HalfKind::kBest) {
+    CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
+      const int output = first + 8 * j + 2 * t;
+      CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+        const float *logit = acc + 4 * j + 2 * half;
+        if (output < p.outputs) best->meet(half, logit[0], output);
+        if (output + 1 < p.outputs) best->meet(half, logit[1], output + 1);
+      }
+    }
+    if (p.out != nullptr) half_epilogue<HalfKind::kText>(p, acc, row0, output_tile, lane);
   } else if constexpr (kKind == HalfKind::kText) {
     CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
       const int group = output_tile * kHalfGroups + j;
