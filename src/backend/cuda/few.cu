@@ -252,10 +252,84 @@ CARAT_DEVICE void few(const FewParams& p) {
   }
 }
 
+// Many columns, shared out among three blocks: what one finds of another's outputs goes to that one, which adds all segments in their
+// order. Where there are no clusters each of them multiplies everything for its own outputs.
+template <TileType kType>
+CARAT_DEVICE void few_shared(const FewParams& p) {
+  constexpr int kTileBytes = tile_format(kType).tile_bytes(), kRow = kSharedPitch;
+  const int chunks = p.matrix.chunks, rank = static_cast<int>(blockIdx.x) % kShares;
+  uint8_t* weights = shared_memory();  // [groups][chunks of a share] tiles
+  auto* part = reinterpret_cast<float*>(weights + shared_weights_bytes(kType, chunks));  // [own groups][chunks][8 rows][kRow]
+  const int own_groups = (kSharedGroups - rank + kShares - 1) / kShares;
+  auto* arrival = reinterpret_cast<uint64_t*>(part + (kSharedGroups + kShares - 1) / kShares * chunks * 8 * kRow);
+  const int warps = block_threads() / 32, warp = warp_index(), lane = lane_index();
+  const int first_group = static_cast<int>(blockIdx.x) / kShares * kSharedGroups;
+  const int groups = least(kSharedGroups, p.matrix.groups - first_group);
+  next_may_begin();
+  if constexpr (kBulkCopies) {
+    if (thread_index() == 0) {
+      arrival_init(arrival, 1);
+      arrival_fence();
+    }
+    block_barrier();
+  }
+  const auto begin_of = [&](int share) { return share * chunks / kShares; };
+  const int first_share = kClusters ? rank : 0, end_share = kClusters ? rank + 1 : kShares;
+  few_fetch<kType>(p, first_group, groups, begin_of(first_share), begin_of(first_share + 1) - begin_of(first_share), weights, arrival);
+  cluster_barrier();  // all of them are there
+  previous_wait();
+  uint32_t arrived = 0;
+  CARAT_UNROLL_1 for (int share = first_share; share < end_share; ++share) {
+    const int first = begin_of(share), count = begin_of(share + 1) - first;
+    ColumnFragments<kType> next;
+    if (warp < count) next.load_of(p.x, first + warp, lane);
+    if constexpr (kBulkCopies) {
+      arrival_wait(arrival, arrived);
+      arrived ^= 1;
+    } else {
+      copy_async_wait<0>();
+      block_barrier();
+    }
+    CARAT_UNROLL_1 for (int i = warp; i < count; i += warps) {
+      const ColumnFragments<kType> x = next;
+      if (i + warps < count) next.load_of(p.x, first + i + warps, lane);
+      CARAT_UNROLL_1 for (int pair = 0; pair < kSharedGroups / 2; ++pair) {
+        float acc[1][4];
+        segments_of_columns<kType, 1>(weights + (pair * 2 * count + i) * kTileBytes, count * kTileBytes, x, lane, acc);
+        CARAT_UNROLL for (int e = 0; e < 4; ++e) {
+          const int group = 2 * pair + e / 2, owner = group % kShares;
+          float* to = part + ((group / kShares * chunks + first + i) * 8 + 2 * (lane & 3) + e % 2) * kRow + (lane >> 2);
+          if constexpr (kClusters) {
+            cluster_store(to, owner, acc[0][e]);
+          } else if (owner == rank) {
+            *to = acc[0][e];
+          }
+        }
+      }
+    }
+    block_barrier();
+    if (share + 1 < end_share) {
+      few_fetch<kType>(p, first_group, groups, begin_of(share + 1), begin_of(share + 2) - begin_of(share + 1), weights, arrival);
+    }
+  }
+  cluster_barrier();  // so are all sums
+  for (int mine = thread_index(); mine < own_groups * 8 * kTileRows; mine += block_threads()) {
+    const int local = mine / (8 * kTileRows), row = mine / kTileRows % 8, r = mine % kTileRows;
+    const int group = first_group + local * kShares + rank;
+    const float* from = part + (local * chunks * 8 + row) * kRow + r;
+    float total = 0.0f;
+    CARAT_UNROLL_8 for (int i = 0; i < chunks; ++i) total = total + from[i * 8 * kRow];
+    if (row >= p.rows || group * kTileRows + r >= p.matrix.rows) continue;
+    p.out[static_cast<int64_t>(row) * p.out_stride + (group * p.group_step + p.group_first) * kTileRows + r] =
+        factor_of<kType>(p.x, row) * total;
+  }
+}
+
 // few_deep: many columns, blocks with a multiprocessor to themselves; few: two of them share one.
-#define CARAT_FEW(name)                                                                      \
-  CARAT_KERNEL(few_##name, FewParams, kFewThreads, 2) { few<TileType::k##name, false>(p); }   \
-  CARAT_KERNEL(few_deep_##name, FewParams, kDeepThreads, 1) { few<TileType::k##name, true>(p); }
+#define CARAT_FEW(name)                                                                          \
+  CARAT_KERNEL(few_##name, FewParams, kFewThreads, 2) { few<TileType::k##name, false>(p); }       \
+  CARAT_KERNEL(few_deep_##name, FewParams, kDeepThreads, 1) { few<TileType::k##name, true>(p); }  \
+  CARAT_KERNEL_OF_CLUSTERS(few_shared_##name, FewParams, kSharedThreads, kShares) { few_shared<TileType::k##name>(p); }
 CARAT_CUDA_TYPES(CARAT_FEW)
 #undef CARAT_FEW
 

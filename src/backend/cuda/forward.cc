@@ -46,6 +46,7 @@ Status Forward::find_kernels() {
     const std::string name = kTileTypeNames[type];
     CARAT_TRY(kernels_.few[type], device_.find("few_" + name));
     CARAT_TRY(kernels_.few_deep[type], device_.find("few_deep_" + name));
+    CARAT_TRY(kernels_.few_shared[type], device_.find("few_shared_" + name));
     CARAT_TRY(kernels_.some[type], device_.find("some_" + name));
     CARAT_TRY(kernels_.gemm[type], device_.find("gemm_" + name));
     CARAT_TRY(kernels_.head_row[type], device_.find("head_row_" + name));

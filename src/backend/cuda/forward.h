@@ -105,8 +105,8 @@ class Forward {
     CARAT_CUDA_CORE_KERNELS(CARAT_KERNEL_HANDLE)
     CARAT_CUDA_MANY_KERNELS(CARAT_KERNEL_HANDLE)
 #undef CARAT_KERNEL_HANDLE
-    std::array<Device::Kernel, kTileTypes> few{}, few_deep{}, some{}, gemm{}, head_row{}, exact_gemm{}, exact_gated{},
-        dense{};
+    std::array<Device::Kernel, kTileTypes> few{}, few_deep{}, few_shared{}, some{}, gemm{}, head_row{}, exact_gemm{},
+        exact_gated{}, dense{};
   };
 
   Status find_kernels();
@@ -129,8 +129,8 @@ class Forward {
   ProductPart dense_part(const ProductPart& part);
   // Of few rows (Rounded::fragments is kColumnsForm).
   struct FewShape {
-    bool deep = false;
-    int32_t groups = 0, round = 0;  // groups 0: it does not fit
+    bool deep = false, shared = false;  // shared: by three blocks
+    int32_t groups = 0, round = 0;      // groups 0: it does not fit
     uint32_t warps = 0;
     size_t shared_bytes = 0;
   };

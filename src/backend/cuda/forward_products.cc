@@ -49,6 +49,11 @@ Forward::FewShape Forward::few_shape(const TileMatrix& matrix, bool gated, bool 
     if (bytes(shape.round) > shared_bytes_) return {};
   } else {
     shape.deep = matrix.chunks > kDeepChunks;
+    shape.shared_bytes = static_cast<size_t>(shared_few_bytes(matrix.type, matrix.chunks));
+    if (shape.deep && wide_ && shape.shared_bytes <= shared_bytes_) {
+      shape.shared = true;
+      return shape;
+    }
     shape.groups = div_ceil(matrix.groups, 8) >= static_cast<int32_t>(multiprocessors_) ? 8 : 2;
     const auto fits = [&](int32_t chunks) { return bytes(chunks) <= (shape.deep ? shared_bytes_ : half); };
     while (shape.groups > 2 && !fits(matrix.chunks)) shape.groups /= 2;
@@ -69,6 +74,11 @@ void Forward::few_product(const ProductPart& part, const Rounded& x, float* out,
   auto p = placed<FewParams>(part, out, out_stride, rows);
   p.matrix = part.matrix;
   p.x = x;
+  if (shape.shared) {
+    return launch(kernels_.few_shared[static_cast<size_t>(part.matrix.type)], p,
+                  static_cast<uint32_t>(kShares * div_ceil(part.matrix.groups, kSharedGroups)), 1, 1, kSharedThreads,
+                  shape.shared_bytes, true);
+  }
   p.groups = shape.groups;
   p.round = shape.round;
   if (gated != nullptr) {

@@ -52,6 +52,17 @@ constexpr int few_shared_bytes(TileType type, int groups, int chunks) {
   return chunks * (groups * tile_format(type).tile_bytes() + 8 * (groups * kTileRows + 4) * 4) + 16;
 }
 
+// Of many columns, by three blocks that share them (a cluster): groups of 8 outputs of all three, their threads, and what a block
+// has: its part of the chunks' weights, and the sums of all segments of its own groups.
+inline constexpr int kShares = 3, kSharedGroups = 4, kSharedThreads = 288, kSharedPitch = 12;
+constexpr int shared_weights_bytes(TileType type, int chunks) {
+  return (chunks + kShares - 1) / kShares * kSharedGroups * tile_format(type).tile_bytes();
+}
+constexpr int shared_few_bytes(TileType type, int chunks) {
+  return shared_weights_bytes(type, chunks) + (kSharedGroups + kShares - 1) / kShares * chunks * 8 * kSharedPitch * 4 +
+         16;
+}
+
 // Products of 16 rows a block: its threads, the outputs of a thread, floats from one row of sums to the next (no two lanes of a
 // warp that stores them meet in a bank), tiles of weights that a warp multiplies at a time, and how many times as many it has on
 // their way.
@@ -352,7 +363,8 @@ constexpr int decode_piece_bytes(TileType type) {
   return decode_piece_groups(type) * kWorkers * tile_format(type).tile_bytes();
 }
 inline constexpr int kAtOnceUnits = 4, kAtOnceFloats = 2;  // pieces that a worker multiplies together
-inline constexpr int kPartItems = 256;  // segments of 8 outputs that a block holds at a time, more where a unit of a stage has more; there are two such places
+inline constexpr int kPartItems =
+    256;  // segments of 8 outputs that a block holds at a time, more where a unit of a stage has more; there are two such places
 
 // A chunk of a product's input in shared memory: two planes (high, low), scales, sums of 16. A plane as the lanes of an mma want
 // it: byte i of word 8 t + 2 b + h is column 16 h + 4 t + i of block b.
@@ -400,12 +412,13 @@ constexpr int decode_gated_unit(int parts, int rounded) { return ((rounded & 1) 
 
 // Shared memory of decode_row, in bytes.
 struct DecodeLayout {
-  int arrivals, angles, scratch, gated, since, layers, parts, part_bytes, heads, attention, hidden, copy, x[3], slots, bytes;
+  int arrivals, angles, scratch, gated, since, layers, parts, part_bytes, heads, attention, hidden, copy, x[3], slots,
+      bytes;
 };
 inline constexpr int kMostPieces = 32;
 inline constexpr int kScratchBytes = (2 * kRowThreads + 16) * 4;  // partial sums of two norms, two factors; eight zeros
-constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, int part_items,
-                                     const int32_t* x_bytes, int slot_bytes, int depth) {
+constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, int part_items, const int32_t* x_bytes,
+                                     int slot_bytes, int depth) {
   const auto after = [](int at, int bytes) { return at + (bytes + 127) / 128 * 128; };
   DecodeLayout l{};
   l.arrivals = 0;
@@ -440,7 +453,8 @@ struct DecodeParams {
   const float* embeddings;
   const int32_t* pages[2];  // of the row's sequence
   const int32_t* page_count[2];
-  const DecodeShares* shares;  // [layers + 1][blocks][kDecodeProducts]: qkv, attn_out, gate_up, down; the head's comes last
+  const DecodeShares*
+      shares;  // [layers + 1][blocks][kDecodeProducts]: qkv, attn_out, gate_up, down; the head's comes last
   // The pieces of weights that a block's producer brings, in order: [first_piece[block], first_piece[block + 1]), those of
   // the head from head_piece[block]. An address below, bytes / 16 in the upper 16 bits. Odd: the next entry comes to the same
   // place, behind it.
@@ -492,7 +506,7 @@ inline constexpr const char* kTileTypeNames[] = {
 #undef CARAT_TYPE_NAME
 };
 
-// Every kernel but gemm_TYPE (ProductParams), some_TYPE (SomeParams), few_TYPE and few_deep_TYPE (FewParams) and head_row_TYPE (DecodeParams):
+// Every kernel but gemm_TYPE (ProductParams), some_TYPE (SomeParams), few_TYPE, few_deep_TYPE and few_shared_TYPE (FewParams) and head_row_TYPE (DecodeParams):
 // name and parameters.
 #define CARAT_CUDA_KERNELS(X)           \
   X(embed_rows, EmbedParams)            \

@@ -52,6 +52,7 @@ const std::map<std::string, Function, std::less<>>& kernels() {
 #define CARAT_ENTRIES(type)                                                \
   {"few_" #type, &call<&cuda::few_##type, cuda::FewParams>},               \
       {"few_deep_" #type, &call<&cuda::few_deep_##type, cuda::FewParams>}, \
+      {"few_shared_" #type, &call<&cuda::few_shared_##type, cuda::FewParams>}, \
       {"some_" #type, &call<&cuda::some_##type, cuda::SomeParams>},        \
       {"gemm_" #type, &call<&cuda::gemm_##type, cuda::ProductParams>},     \
       {"head_row_" #type, &call<&cuda::head_row_##type, cuda::DecodeParams>},

@@ -369,6 +369,28 @@ CARAT_DEVICE void pair_arrive(uint64_t* arrival, int rank) {
       : "memory");
 }
 #endif
+// Blocks of a cluster, from sm_90 on: CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, blocks of a cluster).
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+inline constexpr bool kClusters = true;
+#define CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, size) \
+  extern "C" __global__ void __cluster_dims__(size, 1, 1) __launch_bounds__(threads, 1) name(const __grid_constant__ Params p)
+// All threads of all of them; what was stored before is there behind it.
+CARAT_DEVICE void cluster_barrier() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+// To the place in that block's shared memory that `at` is in this one's.
+CARAT_DEVICE void cluster_store(float* at, int rank, float value) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(at));
+  asm volatile("{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\nst.shared::cluster.f32 [there], %2;\n}" ::"r"(address),
+               "r"(rank), "f"(value)
+               : "memory");
+}
+#else
+inline constexpr bool kClusters = false;
+#define CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, size) CARAT_KERNEL(name, Params, threads, 1)
+CARAT_DEVICE void cluster_barrier() {}
+CARAT_DEVICE void cluster_store(float*, int, float) {}
+#endif
 // A thread arrives when the copies that it has begun by copy_async_16 are there.
 CARAT_DEVICE void copy_async_arrive(uint64_t* arrival) {
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(arrival));
