@@ -108,6 +108,7 @@ CARAT_DEVICE int fresh(int value) { return value; }
 CARAT_DEVICE void keep_order() {}
 CARAT_DEVICE void block_barrier() { emulator::block_barrier(); }
 CARAT_DEVICE void team_barrier(int id, int threads) { emulator::team_barrier(id, threads, true); }
+CARAT_DEVICE void team_meet(int id, int threads) { emulator::team_barrier(id, threads, true); }
 CARAT_DEVICE void team_arrive(int id, int threads) { emulator::team_barrier(id, threads, false); }
 CARAT_DEVICE void warp_barrier() {
   const uint32_t none = 0;
@@ -378,8 +379,7 @@ inline constexpr bool kBulkCopies = true;
 #endif
 struct EmulatedArrival {
   int32_t bytes;
-  uint16_t pending;
-  uint8_t count, phase;
+  uint32_t pending : 15, count : 15, phase : 2;
 
   void look() {
     if (pending != 0 || bytes != 0) return;
@@ -391,7 +391,7 @@ CARAT_DEVICE EmulatedArrival* emulated_arrival(uint64_t* arrival) {
   return reinterpret_cast<EmulatedArrival*>(arrival);
 }
 CARAT_DEVICE void arrival_init(uint64_t* arrival, int count) {
-  *emulated_arrival(arrival) = {0, static_cast<uint16_t>(count), static_cast<uint8_t>(count), 0};
+  *emulated_arrival(arrival) = {0, static_cast<uint32_t>(count) & 0x7fff, static_cast<uint32_t>(count) & 0x7fff, 0};
 }
 CARAT_DEVICE void arrival_fence() {}
 CARAT_DEVICE void arrival_wait(uint64_t* arrival, uint32_t parity) {
