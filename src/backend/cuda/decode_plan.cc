@@ -115,8 +115,8 @@ void add_pieces(std::span<const DecodePart> parts, const DecodeShares& shares, s
       };
       const int step = decode_piece_groups(m.type);
       for (int group = 0; group < groups; group += step) {
-        for (int chunk = 0; chunk < m.chunks; chunk += kWorkers) {
-          const uint64_t size = static_cast<uint64_t>(std::min(kWorkers, m.chunks - chunk)) * tile / 16 << 48;
+        for (int chunk = 0; chunk < m.chunks; chunk += kPieceChunks) {
+          const uint64_t size = static_cast<uint64_t>(std::min(kPieceChunks, m.chunks - chunk)) * tile / 16 << 48;
           const bool two = step == 2 && group + 1 < groups;
           pieces.push_back(size | at(group, chunk) | (two ? 1u : 0u));
           if (two) pieces.push_back(size | at(group + 1, chunk));
@@ -124,6 +124,30 @@ void add_pieces(std::span<const DecodePart> parts, const DecodeShares& shares, s
       }
     }
   }
+}
+
+// Of a stage: pieces from one that a worker reads, or from the stage's beginning, to its next one (PartItems).
+int most_apart(std::span<const DecodePart> parts, const DecodeShares& shares) {
+  int most = 1, base = 0, last[kWorkers];
+  std::fill(std::begin(last), std::end(last), -1);
+  bool more = true;
+  for (int first = 0; more; first += shares.round) {
+    more = false;
+    for (size_t k = 0; k < parts.size(); ++k) {
+      const TileMatrix& m = parts[k].matrix;
+      more = more || shares.of[k].slots > first + shares.round;
+      const int groups = std::max(0, std::min(shares.round, shares.of[k].slots - first));
+      const int sets = div_ceil(groups, decode_piece_groups(m.type)), runs = div_ceil(m.chunks, kPieceChunks);
+      for (int unit = 0; unit < sets * m.chunks; ++unit) {
+        const int piece = base + unit / m.chunks * runs + unit % m.chunks / kPieceChunks;
+        int& before = last[unit % kWorkers];
+        most = std::max(most, piece - before);
+        before = piece;
+      }
+      base += sets * runs;
+    }
+  }
+  return most;
 }
 
 }  // namespace
@@ -162,12 +186,14 @@ DecodePlan plan_decode(std::span<const DecodeLayer> layers, const TileMatrix& he
       const auto stages = stages_of(layers[i]);
       for (size_t stage = 0; stage < stages.size(); ++stage) {
         add_pieces(stages[stage].parts, of_block(i)[stage], plan.pieces);
+        plan.apart_layers = std::max(plan.apart_layers, most_apart(stages[stage].parts, of_block(i)[stage]));
       }
     }
     plan.head.push_back(static_cast<uint32_t>(plan.pieces.size()));
     DecodeShares& shares = of_block(layers.size())[0];
     shares.round = decode_round(items, head.chunks, 1, 1);
     add_pieces({&of_head, 1}, shares, plan.pieces);
+    plan.apart_head = std::max(plan.apart_head, most_apart({&of_head, 1}, shares));
   }
   plan.first.push_back(static_cast<uint32_t>(plan.pieces.size()));
   return plan;

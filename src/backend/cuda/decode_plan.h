@@ -21,6 +21,10 @@ struct DecodePlan {
   std::vector<DecodeShares> shares;  // [layers + 1][blocks][kDecodeProducts]; the last row's first one is the head's
   std::vector<uint64_t> pieces;      // as DecodeParams has them
   std::vector<uint32_t> first, head;
+  /// The most pieces from one that a worker reads to its next one, of layers and of the head. Its wait tells a place's turns apart by
+  /// a bit, so what was in the place before must have come; of the pieces up to one that has come all have but those that were on
+  /// their way with it. So no more than `depth - apart` may be.
+  int apart_layers = 1, apart_head = 1;
 };
 
 /// Segments of 8 outputs that a block holds at a time: one unit of each stage at least.

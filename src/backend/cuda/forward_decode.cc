@@ -90,7 +90,8 @@ Status Forward::prepare_decode() {
   const auto shared_of = [&](int32_t depth) { return static_cast<size_t>(layout_of(depth).bytes); };
   int32_t depth = 0;
   while (depth < kMostPieces && shared_of(depth + 1) <= facts.shared_bytes) ++depth;
-  fits = fits && depth >= 2;
+  const DecodePlan plan = plan_decode(layers, weights_.head, static_cast<int>(multiprocessors_));
+  fits = fits && depth > std::max(plan.apart_layers, plan.apart_head);
 
   DeviceLayout layout;
   const size_t qkv = layout.add<uint64_t>((H + 2 * K) * E);
@@ -120,7 +121,6 @@ Status Forward::prepare_decode() {
   DecodeParams& p = decode_;
   p = {};
   if (fits) {
-    const DecodePlan plan = plan_decode(layers, weights_.head, static_cast<int>(multiprocessors_));
     DeviceLayout tables;
     const size_t layers_at = tables.add<DecodeLayer>(layers.size());
     const size_t shares_at = tables.add<DecodeShares>(plan.shares.size());
@@ -189,10 +189,12 @@ Status Forward::prepare_decode() {
   p.slot_bytes = slot_bytes;
   p.flags_of_down = std::max(0, static_cast<int32_t>(multiprocessors_) - weights_.layers[0].down.matrix.groups);
   p.depth = depth;
-  p.at_once_head = depth;
+  p.depth_inverse = inverse_of(std::max(1, depth));
+  p.at_once_head = depth - plan.apart_head;
   // Where many blocks read, more than this on its way brings nothing; few blocks need it to keep memory busy.
   constexpr int32_t kQuietBytes = 36 << 10;
-  p.at_once_layers = multiprocessors_ >= 64 ? std::max(1, std::min(depth, kQuietBytes / slot_bytes)) : depth;
+  const int32_t quiet = multiprocessors_ >= 64 ? std::max(1, kQuietBytes / slot_bytes) : depth;
+  p.at_once_layers = std::min(quiet, depth - plan.apart_layers);
   p.query_scale = config_.query_scale;
   p.embedding_scale = config_.embedding_scale;
   p.epsilon = config_.norm_epsilon;

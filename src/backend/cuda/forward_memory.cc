@@ -31,7 +31,7 @@ MemoryNeed Forward::memory_need(const ModelConfig& config, const Weights& weight
   // Of a row: hidden, projected, normed; q, k, v and what they attend to; gate and up; angles; three rounded inputs.
   const uint64_t row = 4 * (3 * D + 2 * HE + 2 * KE + 2 * F + 2 * E) + (D + HE + F) * (floats ? 8 : 5);
   // decode_row's list of pieces: eight bytes for nine tiles, of 576 bytes at least.
-  const uint64_t pieces = need.weights / (kWorkers * 576) * sizeof(uint64_t);
+  const uint64_t pieces = need.weights / (kPieceChunks * 576) * sizeof(uint64_t);
   need.activations =
       pieces + static_cast<uint64_t>(max_rows) * row + static_cast<uint64_t>(kLeastHeadRows) * V * sizeof(float);
   // What draws find, their pieces' sums, the head's rounded input; masks of a grammar for every row; and words that blocks tell

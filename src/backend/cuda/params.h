@@ -350,19 +350,19 @@ constexpr int head_depth(TileType type) {
   return depth > 2 ? depth : 2;
 }
 
-// Warps of decode_row: workers, which prepare a product's input and multiply, every ninth chunk of an input each; finishers,
-// which sum what the workers leave, tell it to the other blocks and know the norms; and one that brings weights. Of a piece of
-// weights each worker multiplies two tiles (16 outputs) of integers, or one of floats.
-//   Fourteen warps have 128 registers a thread. Eighteen workers had 80, and what they spilled was slower than anything else:
+// Warps of decode_row: workers, which prepare a product's input and multiply; finishers, which sum what the workers leave, tell it
+// to the other blocks and know the norms; and one that brings weights.
+//   Sixteen warps have 128 registers a thread. Eighteen workers had 80, and what they spilled was slower than anything else:
 // where shared memory takes all of L1, local memory is as far away as L2.
-inline constexpr int kWorkers = 9, kFinishers = 4;
+inline constexpr int kWorkers = 11, kFinishers = 4;
 inline constexpr int kWorkerThreads = kWorkers * 32, kComputingThreads = kWorkerThreads + kFinishers * 32;
 inline constexpr int kDecodeThreads = kComputingThreads + 32;
+inline constexpr int kPieceChunks = 9;  // of a piece of weights, of two groups of integers or one of floats
 constexpr int decode_piece_groups(TileType type) { return tile_format(type).quantised() ? 2 : 1; }
 constexpr int decode_piece_bytes(TileType type) {
-  return decode_piece_groups(type) * kWorkers * tile_format(type).tile_bytes();
+  return decode_piece_groups(type) * kPieceChunks * tile_format(type).tile_bytes();
 }
-inline constexpr int kAtOnceUnits = 4, kAtOnceFloats = 2;  // pieces that a worker multiplies together
+inline constexpr int kAtOnceUnits = 4, kAtOnceFloats = 2;  // chunks of pieces that a worker multiplies together
 inline constexpr int kPartItems =
     256;  // segments of 8 outputs that a block holds at a time, more where a unit of a stage has more; there are two such places
 
@@ -381,6 +381,9 @@ constexpr int decode_attention_bytes(int heads_of_kv) {
   const int many = (heads_of_kv + 1) * kValuesBytes, few = kFewWeightsBytes + kFewValuesBytes;
   return kQuartersBytes + (many > few ? many : few);
 }
+
+// n / divisor is n * inverse_of(divisor) >> 20, for the small numbers of a block's pieces.
+constexpr int inverse_of(int divisor) { return (1 << 20) / divisor + 1; }
 
 // Which groups of 8 outputs of a part a block computes, one after the other (decode_plan.cc).
 struct DecodeShare {
@@ -412,8 +415,8 @@ constexpr int decode_gated_unit(int parts, int rounded) { return ((rounded & 1) 
 
 // Shared memory of decode_row, in bytes.
 struct DecodeLayout {
-  int arrivals, angles, scratch, gated, since, layers, parts, part_bytes, heads, attention, hidden, copy, x[3], slots,
-      bytes;
+  int arrivals, angles, scratch, gated, since, layers, parts, part_bytes, heads, attention, hidden, copy, heard, x[3],
+      slots, bytes;
 };
 inline constexpr int kMostPieces = 32;
 inline constexpr int kScratchBytes = (2 * kRowThreads + 16) * 4;  // partial sums of two norms, two factors; eight zeros
@@ -433,7 +436,8 @@ constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, 
   l.heads = after(l.angles, head_size * 8);
   l.hidden = after(l.heads, (heads_of_kv + 2) * head_size * 4);
   l.copy = after(l.hidden, width * 4);
-  l.x[0] = after(l.copy, width * 4);
+  l.heard = after(l.copy, width * 4);
+  l.x[0] = after(l.heard, width * 4);
   l.x[1] = after(l.x[0], x_bytes[0]);
   l.x[2] = after(l.x[1], x_bytes[1]);
   l.attention = l.x[2];  // two norms apart, which all workers meet in
@@ -474,7 +478,7 @@ struct DecodeParams {
   int32_t slot;           // where the best token goes for later steps; -1: nowhere
   int32_t score_stride, split_stride;
   DecodeLayout layout;
-  int32_t slot_bytes, depth;
+  int32_t slot_bytes, depth, depth_inverse;  // inverse_of(depth)
   int32_t at_once_layers, at_once_head;  // pieces on their way
   float query_scale, embedding_scale, epsilon;
 };

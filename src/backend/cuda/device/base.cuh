@@ -87,6 +87,8 @@ CARAT_DEVICE void block_barrier() { __syncthreads(); }
 CARAT_DEVICE void warp_barrier() { __syncwarp(); }
 // A barrier of so many threads of a block, by a number of its own (1 to 15); those that only arrive do not wait.
 CARAT_DEVICE void team_barrier(int id, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
+// The same where the threads come to it at several places of the code.
+CARAT_DEVICE void team_meet(int id, int threads) { asm volatile("barrier.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
 CARAT_DEVICE void team_arrive(int id, int threads) { asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
 template <class T>
 CARAT_DEVICE T from_lane_xor(T value, int mask) {

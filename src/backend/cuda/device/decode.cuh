@@ -8,9 +8,9 @@
 namespace carat::cuda {
 
 inline constexpr int kNormed = 9;  // columns of a finisher's thread that are normed at once
-// Barriers: of all that compute, of the finishers, of attention's teams.
+// Barriers: of all that compute, of the finishers, of attention's teams, of the workers.
 inline constexpr int kTeamNorm = 1, kTeamFactor = 2, kTeamFinishers = 3, kTeamScores = 4, kTeamQuarters = 5,
-                     kTeamValues = 6;
+                     kTeamValues = 6, kTeamReady = 7;
 
 // A thread's place, asked for anew wherever it is used: what would be computed from it before the loop over the layers, for
 // every stage, does not fit the registers, and local memory is far away where shared memory takes all of L1.
@@ -48,25 +48,29 @@ CARAT_DEVICE uint64_t word_of(float value, uint32_t epoch) {
 }
 CARAT_DEVICE void tell(uint64_t* word, float value, uint32_t epoch) { store_fresh(word, word_of(value, epoch)); }
 
-// A whole warp's: waits for `kCount` words a lane, of which a lane wants those with want(k).
+// A whole warp's: waits for `kCount` words a lane, of which a lane wants those with want(k). What has come is not looked at
+// again: all blocks look at the same words, and the memory behind them serves only so many at a time.
 template <int kCount, class Want, class Place>
 CARAT_DEVICE void hear(float* values, uint32_t epoch, Want want, Place place) {
+  uint64_t word[kCount] = {};
+  const auto there = [&](int k) { return static_cast<uint32_t>(word[k] >> 32) == epoch; };
+  CARAT_UNROLL for (int k = 0; k < kCount; ++k) word[k] = want(k) ? 0 : static_cast<uint64_t>(epoch) << 32;
   bool all;
   do {
-    all = true;
     CARAT_UNROLL for (int k = 0; k < kCount; ++k) {
-      if (!want(k)) continue;
-      const uint64_t word = load_fresh(place(k));
-      values[k] = bits_to_float(static_cast<uint32_t>(word));
-      all = all && static_cast<uint32_t>(word >> 32) == epoch;
+      if (!there(k)) word[k] = load_fresh(place(k));
     }
+    all = true;
+    CARAT_UNROLL for (int k = 0; k < kCount; ++k) all = all && there(k);
   } while (!warp_all(all));
+  CARAT_UNROLL for (int k = 0; k < kCount; ++k) values[k] = bits_to_float(static_cast<uint32_t>(word[k]));
 }
 
 // The ring of weights in shared memory: places for pieces, each with an arrival that says that it is there (full) and one that
-// says that all workers are done with it (empty).
+// says that all of its chunks are done with (empty). Every lane says so for itself: no dearer than one, and whoever checks for
+// races sees which reads are over.
 struct WeightRing {
-  int slots, arrivals, depth, slot_bytes;
+  int slots, arrivals, depth, depth_inverse, slot_bytes;
   int slot;
   uint32_t parity;
 
@@ -77,7 +81,7 @@ struct WeightRing {
   CARAT_METHOD void begin() const {
     for (int s = 0; s < depth; ++s) {
       arrival_init(full(s), kBulkCopies ? 1 : 32);
-      arrival_init(empty(s), kWorkers);
+      arrival_init(empty(s), kPieceChunks * 32);
     }
   }
   CARAT_METHOD void step() {
@@ -86,10 +90,14 @@ struct WeightRing {
       parity ^= 1;
     }
   }
-  // A worker's: the next piece.
-  CARAT_METHOD const uint8_t* wait() const {
-    arrival_wait(full(slot), parity);
-    return place(slot);
+  CARAT_METHOD void wait() const { arrival_wait(full(slot), parity); }
+  // The place `pieces` further.
+  CARAT_METHOD WeightRing after(int pieces) const {
+    WeightRing to = *this;
+    const int turns = (slot + pieces) * depth_inverse >> 20;
+    to.slot = slot + pieces - turns * depth;
+    to.parity = parity ^ static_cast<uint32_t>(turns & 1);
+    return to;
   }
 };
 
@@ -103,8 +111,8 @@ struct PartPlaces {
   // One thread's.
   CARAT_METHOD void begin() const {
     for (uint32_t s = 0; s < 2; ++s) {
-      arrival_init(arrival(s), kWorkers);
-      arrival_init(arrival(2 + s), kFinishers);
+      arrival_init(arrival(s), kWorkerThreads);
+      arrival_init(arrival(2 + s), kFinishers * 32);
     }
   }
   CARAT_METHOD int place() const { return parts + static_cast<int>(turn & 1) * part_bytes; }
@@ -113,15 +121,13 @@ struct PartPlaces {
     if (turn >= 2) arrival_wait(arrival(2 + (turn & 1)), (turn / 2 - 1) & 1);
   }
   CARAT_METHOD void written() {
-    warp_barrier();
-    if (this_lane() == 0) arrival_arrive(arrival(turn & 1));
+    arrival_arrive(arrival(turn & 1));
     ++turn;
   }
   // A finisher's warp: before it reads, after it has read.
   CARAT_METHOD void wait() const { arrival_wait(arrival(turn & 1), (turn / 2) & 1); }
   CARAT_METHOD void read() {
-    warp_barrier();
-    if (this_lane() == 0) arrival_arrive(arrival(2 + (turn & 1)));
+    arrival_arrive(arrival(2 + (turn & 1)));
     ++turn;
   }
 };
@@ -186,12 +192,13 @@ CARAT_DEVICE void bring_weights(const DecodeParams& p, WeightRing ring) {
 // A product's input in shared memory: a record a chunk (params.h), values for floats.
 struct DecodeInput {
   int record_at, values_at;
-  int columns, chunks;
+  int columns, chunks, chunks_inverse;
   bool integers, floats;
 
   CARAT_METHOD void begin(int memory, int in_columns, int forms) {
     columns = in_columns;
     chunks = (columns + kTileColumns - 1) / kTileColumns;
+    chunks_inverse = inverse_of(chunks);
     integers = (forms & 1) != 0;
     floats = (forms & 2) != 0;
     values_at = memory;
@@ -201,42 +208,52 @@ struct DecodeInput {
   CARAT_METHOD float* values() const { return in_shared<float>(values_at); }
 };
 
-// A warp rounds a chunk; a lane has a column of each of its blocks. kHalves: some product wants the sums of 16.
+// A warp rounds a chunk: a lane has the columns 4 lane to 4 lane + 3, eight lanes a block. kHalves: some product wants the sums of 16.
 template <bool kHalves>
 CARAT_DEVICE void round_chunk(uint8_t* record, const float* value) {
-  const int lane = this_lane(), own = lane & 3;
-  uint32_t largest[kTileBlocks], mine = 0;
-  CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
-    largest[k] = warp_max(float_bits(value[k]) & 0x7fffffffu);
-    mine = own == k ? largest[k] : mine;  // a lane for each block, eight times
+  const int lane = this_lane();
+  uint32_t largest = 0;
+  CARAT_UNROLL for (int i = 0; i < 4; ++i) {
+    const uint32_t bits = float_bits(value[i]) & 0x7fffffffu;
+    largest = bits > largest ? bits : largest;
   }
-  const float magnitude = bits_to_float(mine);
-  const bool broken = mine >= 0x7f800000u, zero = !(magnitude > 1e-30f);
-  const float inverse = zero || broken ? 0.0f : div_rn(16383.0f, magnitude);
-  const float scale = broken ? bits_to_float(0x7fc00000u) : zero ? 0.0f : div_rn(magnitude, 16383.0f);
-  uint8_t* planes = record + (lane & 15) / 4 * 32 + (lane >> 4) * 4 + (lane & 3);
-  int low_sum = 0, high_sum = 0;
-  CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
-    const int q = round_to_int(value[k] * from_lane(inverse, k));  // 0 where the block is broken
-    planes[k * 8] = static_cast<uint8_t>(q >> 7);
-    planes[kRecordPlane + k * 8] = static_cast<uint8_t>(q & 127);
-    if constexpr (kHalves) {
-      int sum = q;
-      CARAT_UNROLL for (int width = 8; width > 0; width /= 2) sum += from_lane_xor(sum, width);
-      const int low = from_lane(sum, 0), high = from_lane(sum, 16);
-      low_sum = own == k ? low : low_sum;
-      high_sum = own == k ? high : high_sum;
-    } else {
-      const int sum = warp_add(q);
-      low_sum = own == k ? sum : low_sum;
-    }
+  CARAT_UNROLL for (int width = 1; width < 8; width *= 2) {
+    const uint32_t other = from_lane_xor(largest, width);
+    largest = other > largest ? other : largest;
   }
-  if (lane < kTileBlocks) {
-    reinterpret_cast<float*>(record + kRecordScales)[lane] = scale;
-    auto* to = reinterpret_cast<int32_t*>(record + kRecordSums) + 2 * lane;
-    to[0] = low_sum;
-    to[1] = high_sum;
+  const BlockScale scale = scale_of_block(largest);
+  int q[4];
+  CARAT_UNROLL for (int i = 0; i < 4; ++i) q[i] = round_to_int(value[i] * scale.inverse);  // 0 where the block is broken
+  const auto bytes = [&](int at, int shift) {  // byte `at` of each, shifted
+    const auto word = [&](int i) { return static_cast<uint32_t>(q[i]) << shift; };
+    const uint32_t selector = static_cast<uint32_t>(at | (4 + at) << 4);
+    return choose_bytes(choose_bytes(word(0), word(1), selector), choose_bytes(word(2), word(3), selector), 0x5410);
+  };
+  const int b = lane >> 3, j = lane & 7;
+  auto* planes = reinterpret_cast<uint32_t*>(record) + 8 * (j & 3) + 2 * b + (j >> 2);
+  planes[0] = bytes(1, 1);
+  planes[kRecordPlane / 4] = bytes(0, 0) & 0x7f7f7f7fu;
+  int sum = (q[0] + q[1]) + (q[2] + q[3]);
+  sum += from_lane_xor(sum, 1);
+  sum += from_lane_xor(sum, 2);
+  const int other = from_lane_xor(sum, 4);
+  if (j == 0) {
+    reinterpret_cast<float*>(record + kRecordScales)[b] = scale.scale;
+    auto* to = reinterpret_cast<int32_t*>(record + kRecordSums) + 2 * b;
+    to[0] = kHalves ? sum : sum + other;
+    to[1] = kHalves ? other : 0;
   }
+}
+
+struct FourFloats {
+  float of[4];
+};
+CARAT_DEVICE FourFloats floats_at(const float* from) {
+  const Words4 v = load<Words4>(from);
+  return {{bits_to_float(v.x), bits_to_float(v.y), bits_to_float(v.z), bits_to_float(v.w)}};
+}
+CARAT_DEVICE void put_floats(float* to, const float* v) {
+  *reinterpret_cast<Words4*>(to) = {float_bits(v[0]), float_bits(v[1]), float_bits(v[2]), float_bits(v[3])};
 }
 
 // Every lane of a warp gets the sum of 128 partial ones, in halves.
@@ -251,6 +268,7 @@ struct Decode {
 
   CARAT_METHOD float* hidden() const { return in_shared<float>(p.layout.hidden); }
   CARAT_METHOD float* copy() const { return in_shared<float>(p.layout.copy); }  // the finishers' hidden state
+  CARAT_METHOD float* heard() const { return in_shared<float>(p.layout.heard); }  // what the product before left
   CARAT_METHOD float* cosines() const { return in_shared<float>(p.layout.angles); }
   CARAT_METHOD float* sines() const { return cosines() + p.head_size; }
   CARAT_METHOD float* heads() const { return in_shared<float>(p.layout.heads); }
@@ -267,29 +285,35 @@ struct Decode {
     since()[0] = now;
   }
 
-  // hidden += norm(what the product before left), where `words` is not null; then hidden, normed, is x. The finishers' part: a
-  // thread has the columns t + 128 k, which is partial sum t of a norm. Returns the factor of the product's results.
+  // hidden += norm(what the product before left), where `words` is not null; then hidden, normed, is x. The finishers' part:
+  // they hear the words for all. A thread has the columns t + 128 k, which is partial sum t of a norm. Returns the factor of the
+  // product's results.
   template <int kShape>
   CARAT_METHOD float finish_norms(const DecodeInput& x, const uint64_t* words, int flags, uint32_t epoch,
                                   const float* post_norm) const {
     const int D = Sizes<kShape>::width(p), chunks = (D + kTileColumns - 1) / kTileColumns,
               t = this_thread() - kWorkerThreads;
     const int warp = t / 32;
-    float value[kNormed] = {}, post[kNormed];
+    float value[kNormed] = {}, post[kNormed] = {};
     const auto column = [&](int first, int k) { return (first + k) * kRowThreads + t; };
-    const auto take = [&](int first) {
-      CARAT_UNROLL for (int k = 0; k < kNormed; ++k) post[k] =
-          column(first, k) < D ? post_norm[column(first, k)] : 0.0f;
-      hear<kNormed>(
-          value, epoch, [&](int k) { return column(first, k) < D; }, [&](int k) { return words + column(first, k); });
+    const auto there = [&](int first, int k) { return kShape == 1 || column(first, k) < D; };
+    const auto weights = [&](int first) {
+      CARAT_UNROLL for (int k = 0; k < kNormed; ++k) {
+        post[k] = there(first, k) ? post_norm[column(first, k)] : 0.0f;
+      }
     };
     float inverse = 0.0f;
     if (words != nullptr) {
       float squares = 0.0f;
+      weights(0);
       for (int first = 0; first < chunks; first += kNormed) {
-        take(first);
+        hear<kNormed>(
+            value, epoch, [&](int k) { return there(first, k); },
+            [&](int k) { return words + column(first, k); });
         CARAT_UNROLL for (int k = 0; k < kNormed; ++k) {
-          if (column(first, k) < D) squares = fma_rn(value[k], value[k], squares);
+          if (!there(first, k)) continue;
+          heard()[column(first, k)] = value[k];
+          squares = fma_rn(value[k], value[k], squares);
         }
       }
       scratch()[t] = squares;
@@ -299,78 +323,77 @@ struct Decode {
             none, epoch, [&](int) { return first + this_lane() < flags; },
             [&](int) { return words + D + first + this_lane(); });
       }
-      team_barrier(kTeamFinishers, kFinishers * 32);
+      team_meet(kTeamNorm, kComputingThreads);
       inverse = inverse_rms(sum_of_partials(scratch()), D, p.epsilon);
-      if (t == 0) factors()[0] = inverse;
     }
-    team_arrive(kTeamNorm, kComputingThreads);
     float squares = 0.0f;
     for (int first = 0; first < chunks; first += kNormed) {
-      if (words != nullptr && chunks > kNormed) take(first);  // they are there
-      CARAT_UNROLL for (int k = 0; k < kNormed; ++k) {
-        if (column(first, k) >= D) continue;
-        float h = copy()[column(first, k)];
-        if (words != nullptr) {
-          h = h + (value[k] * inverse) * post[k];
-          copy()[column(first, k)] = h;
+      if (words != nullptr && chunks > kNormed) weights(first);
+      float h[kNormed];
+      CARAT_UNROLL for (int k = 0; k < kNormed; ++k) h[k] = there(first, k) ? copy()[column(first, k)] : 0.0f;
+      if (words != nullptr) {
+        CARAT_UNROLL for (int k = 0; k < kNormed; ++k) {
+          if (!there(first, k)) continue;
+          h[k] = h[k] + ((chunks > kNormed ? heard()[column(first, k)] : value[k]) * inverse) * post[k];
+          copy()[column(first, k)] = h[k];
         }
-        squares = fma_rn(h, h, squares);
+      }
+      CARAT_UNROLL for (int k = 0; k < kNormed; ++k) {
+        if (there(first, k)) squares = fma_rn(h[k], h[k], squares);
       }
     }
     scratch()[kRowThreads + t] = squares;
-    team_barrier(kTeamFinishers, kFinishers * 32);
-    const float factor = inverse_rms(sum_of_partials(scratch() + kRowThreads), D, p.epsilon);
     if (x.floats) {
-      if (t == 0) factors()[1] = factor;
-      team_arrive(kTeamFactor, kComputingThreads);
+      team_meet(kTeamFactor, kComputingThreads);
+    } else {
+      team_barrier(kTeamFinishers, kFinishers * 32);
     }
-    return factor;
+    return inverse_rms(sum_of_partials(scratch() + kRowThreads), D, p.epsilon);
   }
 
-  // The same by the workers.
+  // The same by the workers, each of every kWorkers-th chunk.
   template <int kShape, bool kHalves>
-  CARAT_METHOD void take_hidden(const DecodeInput& x, const uint64_t* words, uint32_t epoch, const float* post_norm,
-                                const float* norm) const {
-    const int D = Sizes<kShape>::width(p), own = this_warp() * kTileColumns + this_lane();
-    float value[kTileBlocks] = {}, post[kTileBlocks] = {}, next[kTileBlocks] = {};
-    const auto take = [&](int first) {
-      CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
-        const bool there = first + k * 32 < D;
-        post[k] = words != nullptr && there ? post_norm[first + k * 32] : 0.0f;
-        next[k] = there ? norm[first + k * 32] : 0.0f;
+  CARAT_METHOD void take_hidden(const DecodeInput& x, bool heard_any, const float* post_norm, const float* norm) const {
+    const int D = Sizes<kShape>::width(p), begin = this_warp() * kTileColumns + 4 * this_lane(),
+              end = x.chunks * kTileColumns, step = kWorkers * kTileColumns;
+    FourFloats post{}, next{};
+    const auto weights = [&](int i) {
+      if (i < D) {
+        if (heard_any) post = floats_at(post_norm + i);
+        next = floats_at(norm + i);
+      } else {
+        post = next = {};
       }
-      if (words == nullptr) return;
-      hear<kTileBlocks>(
-          value, epoch, [&](int k) { return first + k * 32 < D; }, [&](int k) { return words + first + k * 32; });
     };
-    take(own);
-    team_barrier(kTeamNorm, kComputingThreads);
-    const float inverse = factors()[0];
-    const int stride = kWorkers * kTileColumns, end = x.chunks * kTileColumns;
-    CARAT_UNROLL_1 for (int first = own; first < end; first += stride) {
-      if (first != own) take(first);
-      float of_product[kTileBlocks];
-      CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
-        of_product[k] = 0.0f;
-        if (x.floats) x.values()[first + k * 32] = next[k];  // the weight, until the factor is known
-        if (first + k * 32 >= D) continue;
-        float h = hidden()[first + k * 32];
-        if (words != nullptr) {
-          h = h + (value[k] * inverse) * post[k];
-          hidden()[first + k * 32] = h;
+    weights(begin);
+    float inverse = 0.0f;
+    if (heard_any) {
+      team_meet(kTeamNorm, kComputingThreads);
+      inverse = inverse_rms(sum_of_partials(scratch()), D, p.epsilon);
+    }
+    CARAT_UNROLL_1 for (int i = begin; i < end; i += step) {
+      if (i != begin) weights(i);
+      FourFloats h{};
+      if (i < D) {
+        h = floats_at(hidden() + i);
+        if (heard_any) {
+          const FourFloats value = floats_at(heard() + i);
+          CARAT_UNROLL for (int k = 0; k < 4; ++k) h.of[k] = h.of[k] + (value.of[k] * inverse) * post.of[k];
+          put_floats(hidden() + i, h.of);
         }
-        of_product[k] = h * next[k];
       }
-      if (x.integers) round_chunk<kHalves>(x.record(first / kTileColumns), of_product);
+      if (x.floats) put_floats(x.values() + i, next.of);  // the weight, until the factor is known
+      CARAT_UNROLL for (int k = 0; k < 4; ++k) h.of[k] = h.of[k] * next.of[k];
+      if (x.integers) round_chunk<kHalves>(x.record(i / kTileColumns), h.of);
     }
     if (!x.floats) return;
-    team_barrier(kTeamFactor, kComputingThreads);
-    const float factor = factors()[1];
-    CARAT_UNROLL_1 for (int first = own; first < end; first += stride) {
-      CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
-        const int i = first + k * 32;
-        if (i < D) x.values()[i] = (hidden()[i] * factor) * x.values()[i];
-      }
+    team_meet(kTeamFactor, kComputingThreads);
+    const float factor = inverse_rms(sum_of_partials(scratch() + kRowThreads), D, p.epsilon);
+    CARAT_UNROLL_1 for (int i = begin; i < D; i += step) {
+      const FourFloats h = floats_at(hidden() + i);
+      FourFloats value = floats_at(x.values() + i);
+      CARAT_UNROLL for (int k = 0; k < 4; ++k) value.of[k] = (h.of[k] * factor) * value.of[k];
+      put_floats(x.values() + i, value.of);
     }
   }
 };

@@ -8,6 +8,8 @@ namespace carat::cuda {
 
 inline constexpr int kFirstValueWarp = 4, kValueWarps = 5;
 inline constexpr int kGroupsEach = kFewGroups / kValueWarps;  // of 32 keys, whose scores they hear at once
+inline constexpr int kFewSplits = 4;                          // that kFewGroups are part of, at most
+static_assert((kFewGroups + kSplit / 32 - 2) / (kSplit / 32) < kFewSplits && kFewSplits * kValueColumns == 32);
 inline constexpr int kScoreWarps = 8;                         // for all heads of a kv head
 
 // Where the row's sequence keeps its keys and values.
@@ -109,7 +111,7 @@ CARAT_DEVICE void decode_heads(const Decode& d, const DecodeLayer& layer, const 
     const int head0 = tasks.head(task), kv_head = head0 / group;
     const bool has_own = tasks.has_own(task);
     if (known == head0 && !has_own) continue;
-    if (known >= 0) team_barrier(kTeamScores, tasks.all());  // those before are read
+    if (known >= 0) team_meet(kTeamScores, tasks.all());  // those before are read
     known = head0;
     float* own = d.heads() + tasks.at_once * E;  // k, then v
     CARAT_UNROLL_1 for (int i = warp; i < tasks.at_once + 2; i += kFinishers) {
@@ -126,7 +128,7 @@ CARAT_DEVICE void decode_heads(const Decode& d, const DecodeLayer& layer, const 
         }
       }
     }
-    team_barrier(kTeamScores, tasks.all());
+    team_meet(kTeamScores, tasks.all());
     if (has_own && head0 % group == 0) {
       const int slot = keys.position % kKeysPerPage;
       const int64_t base = (keys.page(keys.position) * kv_heads + kv_head) * kKeysPerPage * E;
@@ -163,8 +165,8 @@ CARAT_DEVICE void decode_scores(const Decode& d, const DecodeLayer& layer, const
       if (before && i * 8 < E / 4) k[i] = load<Words4>(from + i * 8 * kKeysPerPage);
     }
     if (known != head0 || tasks.has_own(task)) {
-      if (known >= 0) team_barrier(kTeamScores, tasks.all());
-      team_barrier(kTeamScores, tasks.all());
+      if (known >= 0) team_meet(kTeamScores, tasks.all());
+      team_meet(kTeamScores, tasks.all());
       known = head0;
     }
     if (key == keys.position) {
@@ -305,25 +307,35 @@ CARAT_DEVICE void decode_few_values(const Decode& d, const DecodeLayer& layer, c
       if (lane == 0) m.sums()[split] = sum;
     }
     team_barrier(kTeamValues, kTeam);
-    if (team_warp == 0 && lane < kValueColumns) {
-      float largest = 0.0f, sum = 0.0f, value = 0.0f;
-      CARAT_UNROLL_1 for (int split = 0; split < splits; ++split) {
-        float total = 0.0f;
-        CARAT_UNROLL for (int k = 0; k < kSplit / 32; ++k) {
-          const int at = (first_split + split) * (kSplit / 32) + k - first_group;
-          const float grouped = at >= 0 && at < groups ? m.grouped()[at * kValueColumns + lane] : 0.0f;
-          total = k == 0 ? grouped : total + grouped;
-        }
-        if (split == 0) {
-          largest = m.largest()[0], sum = m.sums()[0], value = total;
-          continue;
-        }
-        const Rescale r = rescale(largest, m.largest()[split]);
-        sum = fma_rn(sum, r.old_factor, m.sums()[split] * r.new_factor);
-        value = fma_rn(value, r.old_factor, total * r.new_factor);
-        largest = r.largest;
+    if (team_warp == 0) {
+      // A lane has a column of a split, of which there are four at most; then they are put together in order.
+      const int split = lane / kValueColumns, column = lane % kValueColumns;
+      float total = 0.0f;
+      CARAT_UNROLL for (int k = 0; k < kSplit / 32; ++k) {
+        const int at = (first_split + split) * (kSplit / 32) + k - first_group;
+        const float grouped = at >= 0 && at < groups ? m.grouped()[at * kValueColumns + column] : 0.0f;
+        total = k == 0 ? grouped : total + grouped;
       }
-      tell(p.attended + head * E + column0 + lane, div_rn(value, sum), epoch);
+      float value = from_lane(total, column), sum = m.sums()[0];
+      if (splits > 1) {
+        float top = m.largest()[0], own_top = top, before = top, largest = top;
+        CARAT_UNROLL for (int s = 1; s < kFewSplits; ++s) {
+          if (s >= splits) continue;
+          const float of_split = m.largest()[s], next = of_split > top ? of_split : top;
+          if (split == s) before = top, own_top = next, largest = of_split;
+          top = next;
+        }
+        const float old_factor = exp_exact(before - own_top), new_factor = exp_exact(largest - own_top);
+        const float of_value = total * new_factor, of_sum = split < splits ? m.sums()[split] * new_factor : 0.0f;
+        CARAT_UNROLL for (int s = 1; s < kFewSplits; ++s) {
+          const int from = s * kValueColumns + column;
+          const float old = from_lane(old_factor, from), more = from_lane(of_value, from), added = from_lane(of_sum, from);
+          if (s >= splits) continue;
+          value = fma_rn(value, old, more);
+          sum = fma_rn(sum, old, added);
+        }
+      }
+      if (lane < kValueColumns) tell(p.attended + head * E + column0 + lane, div_rn(value, sum), epoch);
     }
     if (task + grid < heads * pieces) team_barrier(kTeamValues, kTeam);
   }

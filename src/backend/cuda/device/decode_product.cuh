@@ -5,148 +5,146 @@
 
 namespace carat::cuda {
 
-// A block's segments of one part of a stage, into part[group * chunks + chunk][8]. A unit is a piece of the ring: a pair of
-// groups (the last one may be alone), one behind the other, of floats one, and a run of nine chunks, one for each worker.
-//   Weights of integers are A of an mma: 16 rows, those of both groups. Of B's eight columns two are the planes of an activation; a
-// worker's four units have two each and zeros elsewhere, so that their sums come side by side: lane 4 g + t ends with row g of
-// both groups of unit t.
+// A block's segments of one part of a stage, into part[group * chunks + chunk][8]. A piece of the ring has a pair of groups (the
+// last one may be alone), one behind the other, of floats one, and a run of nine chunks. A unit is a chunk of a piece: 16 outputs,
+// or 8; a worker has every kWorkers-th, several at a time.
+//   Weights of integers are A of an mma: 16 rows, those of both groups; where there is one group only, those of two units. Of B's
+// eight columns two are the planes of an activation; four units have two each and zeros elsewhere, so that their sums come side by
+// side: lane 4 g + t ends with row g of unit t, of both groups.
 struct PartItems {
   WeightRing& ring;
   const DecodeInput& x;
   int groups;
   int part, zeros;  // in shared memory
 
-  // Where the next unit is.
-  struct Place {
+  // Of units first + kWorkers t that of lane 4 g + t.
+  struct Unit {
     WeightRing ring;
-    int unit, pair, run;  // pair: of floats a group
+    int piece, tile, behind;  // bytes from its first group to the second; 0: none
+    int chunk, item;          // the segment of its first group
+    int arrivals;             // as which it says that it is done: a piece counts kPieceChunks
   };
-  CARAT_METHOD int runs() const { return (x.chunks + kWorkers - 1) / kWorkers; }
-  CARAT_METHOD void pass(Place& at, int runs) const {
-    at.ring.step();
-    ++at.unit;
-    if (++at.run == runs) {
-      at.run = 0;
-      ++at.pair;
-    }
+  CARAT_METHOD int runs() const { return (x.chunks + kPieceChunks - 1) / kPieceChunks; }
+  template <TileType kType>
+  CARAT_METHOD Unit unit_of(int number) const {
+    constexpr int kBytes = tile_format(kType).tile_bytes(), kInverse = inverse_of(kPieceChunks);
+    Unit u{};
+    constexpr int kGroups = decode_piece_groups(kType);
+    const int set = number * x.chunks_inverse >> 20;
+    u.chunk = number - set * x.chunks;
+    const int run = u.chunk * kInverse >> 20, in_run = u.chunk - run * kPieceChunks;
+    const int of_run = least(kPieceChunks, x.chunks - run * kPieceChunks);
+    u.piece = set * runs() + run;
+    u.ring = ring.after(u.piece);
+    u.tile = ring.slots + u.ring.slot * ring.slot_bytes + in_run * kBytes;
+    u.behind = kGroups == 2 && 2 * set + 1 < groups ? of_run * kBytes : 0;
+    u.item = kGroups * set * x.chunks + u.chunk;
+    u.arrivals = in_run == of_run - 1 ? kPieceChunks + 1 - of_run : 1;
+    return u;
   }
-
   template <TileType kType>
   CARAT_METHOD void run() const {
-    constexpr int kGroups = decode_piece_groups(kType);
-    const int units = (groups + kGroups - 1) / kGroups * runs();
-    Place at{ring, 0, 0, 0};
-    if constexpr (tile_format(kType).quantised()) {
-      CARAT_UNROLL_1 while (at.unit < units) some_units<kType>(at, units);
-    } else {
-      CARAT_UNROLL_1 while (at.unit < units) float_units<kType>(at, units);
+    constexpr bool kQuantised = tile_format(kType).quantised();
+    constexpr int kAtOnce = kQuantised ? kAtOnceUnits : kAtOnceFloats, kGroups = decode_piece_groups(kType);
+    const int sets = (groups + kGroups - 1) / kGroups, units = sets * x.chunks, t = this_lane() % kAtOnce;
+    CARAT_UNROLL_1 for (int first = this_warp(); first < units;) {
+      const int number = first + t * kWorkers;
+      const Unit u = unit_of<kType>(number);
+      const int oldest = from_lane(u.piece, 0);
+      // No more than the ring holds at a time.
+      const bool now = number < units && u.piece - oldest < ring.depth;
+      const int count = warp_add(this_lane() < kAtOnce && now ? 1 : 0);
+      // One after the other, by all lanes: see plan_decode.
+      CARAT_UNROLL for (int j = 0; j < kAtOnce; ++j) {
+        if (j >= count) break;
+        arrival_wait(ring.full(from_lane(u.ring.slot, j)), from_lane(u.ring.parity, j));
+      }
+      if constexpr (kQuantised) {
+        some_units<kType>(u, count);
+      } else {
+        float_units<kType>(u, count);
+      }
+      CARAT_UNROLL_1 for (int j = 0; j < count; ++j) {  // done with
+        const int slot = from_lane(u.ring.slot, j), arrivals = from_lane(u.arrivals, j);
+        CARAT_UNROLL_1 for (int k = 0; k < arrivals; ++k) arrival_arrive(ring.empty(slot));
+      }
+      first += count * kWorkers;
     }
-    ring = at.ring;
+    ring = ring.after(sets * runs());
   }
 
-  // Pieces side by side, or each would wait for its own chain.
+  // Side by side, or each would wait for its own chain.
   template <TileType kType>
-  CARAT_METHOD void float_units(Place& at, int units) const {
-    constexpr int kBytes = tile_format(kType).tile_bytes();
-    const int warp = this_warp(), lane = this_lane();
-    const uint8_t* tile[kAtOnceFloats];
-    int chunk[kAtOnceFloats], item[kAtOnceFloats], slot = 0, count = 0;
-    CARAT_UNROLL for (int j = 0; j < kAtOnceFloats; ++j) {
-      const bool there = at.unit < units && j < at.ring.depth;
-      tile[j] = tile[0];  // what is not there is multiplied once more, and not kept
-      chunk[j] = chunk[0];
-      item[j] = -1;
-      if (!there) continue;
-      const int own = at.run * kWorkers + warp;
-      tile[j] = at.ring.wait() + warp * kBytes;
-      chunk[j] = least(own, x.chunks - 1);
-      if (own < x.chunks) item[j] = at.pair * x.chunks + own;
-      if (lane == j) slot = at.ring.slot;
-      ++count;
-      pass(at, runs());
-    }
-    float value[kAtOnceFloats];
+  CARAT_METHOD void float_units(const Unit& u, int count) const {
+    const int lane = this_lane();
     Rounded values{};
     values.values = x.values();
     values.chunks = x.chunks;
+    float value[kAtOnceFloats];
     CARAT_UNROLL for (int j = 0; j < kAtOnceFloats; ++j) {
-      segment_of_rows<kType, 1, true>(tile[j], values, chunk[j], lane, value + j);
+      const int from = least(j, count - 1);  // what is not there is multiplied once more, and not kept
+      segment_of_rows<kType, 1, true>(shared_memory() + from_lane(u.tile, from), values, from_lane(u.chunk, from), lane, value + j);
     }
     CARAT_UNROLL for (int j = 0; j < kAtOnceFloats; ++j) {
-      if (item[j] >= 0 && lane >= 24) in_shared<float>(part)[item[j] * 8 + lane - 24] = value[j];
+      const int item = from_lane(u.item, j);
+      if (j < count && lane >= 24) in_shared<float>(part)[item * 8 + lane - 24] = value[j];
     }
-    warp_barrier();
-    if (lane < count) arrival_arrive(at.ring.empty(slot));
   }
 
   template <TileType kType>
-  CARAT_METHOD void some_units(Place& at, int units) const {
+  CARAT_METHOD void some_units(const Unit& u, int count) const {
     constexpr TileFormat kFormat = tile_format(kType);
-    constexpr int kBytes = kFormat.tile_bytes(), kSubs = kFormat.subs;
-    const int lane = this_lane(), warp = this_warp(), g = lane / 4, t = lane % 4, chunks = x.chunks;
+    constexpr int kSubs = kFormat.subs;
+    const int lane = this_lane(), g = lane / 4, t = lane % 4;
+    const bool alone = groups == 1;  // then two units are the halves of A
+    const int record = x.record_at + u.chunk * kRecordBytes;
+    const int of_column = from_lane(record, g / 2) + (g & 1) * kRecordPlane + t * 32;
+    const int turn = g / 2 >= count ? -1 : alone ? g / 4 : g / 2;  // at which the lane's column is not zeros
+    const int lower = alone ? from_lane(u.tile, least(t + 1, count - 1)) : u.tile + u.behind;
     int sums[kSubs][kTileBlocks][4] = {};
-    // Of unit t, which this lane ends with.
-    const uint8_t *tile = nullptr, *record = nullptr;
-    int behind = 0, item = 0, slot = 0, count = 0;
-    bool here = false, two = false;
+    const int step = alone ? 2 : 1;
     CARAT_UNROLL for (int j = 0; j < kAtOnceUnits; ++j) {
-      if (at.unit >= units || j >= at.ring.depth) break;
-      const int chunk = at.run * kWorkers + warp;
-      const bool mine = t == j, inside = chunk < chunks, whole = 2 * at.pair + 1 < groups;
-      const uint8_t* place =
-          at.ring.wait();  // also where a warp has no chunk of the run: it says that it is done with the piece
-      if (mine) {
-        slot = at.ring.slot;
-        here = inside;
-        two = whole;
-        item = 2 * at.pair * chunks + chunk;
-      }
-      if (inside) {
-        const uint8_t* of_chunk = x.record(chunk);
-        const uint8_t* planes = g / 2 == j ? of_chunk + (g & 1) * kRecordPlane + t * 32 : shared_memory() + zeros;
-        const Words4 x0 = load<Words4>(planes), x1 = load<Words4>(planes + 16);
-        const uint32_t b[8] = {x0.x, x0.y, x0.z, x0.w, x1.x, x1.y, x1.z, x1.w};
-        const uint8_t* first = place + warp * kBytes;
-        const int second = whole ? least(kWorkers, chunks - at.run * kWorkers) * kBytes : 0;
-        if (mine) {
-          tile = first;
-          behind = second;
-          record = of_chunk;
-        }
-        CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
-          const Words2 upper = tile_words<kType>(first, k, g, t), lower = tile_words<kType>(first + second, k, g, t);
-          if constexpr (kSubs == 1) {
-            const uint32_t a[4] = {upper.low, lower.low, upper.high, lower.high};
-            mma_k32(sums[0][k], a, b[2 * k], b[2 * k + 1]);
-          } else {
-            mma_k16(sums[0][k], upper.low, lower.low, b[2 * k]);
-            mma_k16(sums[kSubs - 1][k], upper.high, lower.high, b[2 * k + 1]);
-          }
-        }
-      }
-      ++count;
-      pass(at, runs());
-    }
-    if (here) {
-      const auto* scales = reinterpret_cast<const float*>(record + kRecordScales);
-      const auto* of_16 = reinterpret_cast<const int32_t*>(record + kRecordSums);
-      float value[2] = {0.0f, 0.0f};
+      if (j * step >= count) break;
+      const uint8_t* planes = shared_memory() + (turn == j ? of_column : zeros);
+      const uint8_t *first = shared_memory() + from_lane(u.tile, j * step), *second = shared_memory() + from_lane(lower, j * step);
+      const Words4 x0 = load<Words4>(planes), x1 = load<Words4>(planes + 16);
+      const uint32_t b[8] = {x0.x, x0.y, x0.z, x0.w, x1.x, x1.y, x1.z, x1.w};
       CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
-        const int of_block[2] = {kSubs == 1 ? of_16[2 * k] + of_16[2 * k + 1] : of_16[2 * k], of_16[2 * k + 1]};
-        CARAT_UNROLL for (int row = 0; row < 2; ++row) {
-          int isum[2] = {0, 0};
-          CARAT_UNROLL for (int sub = 0; sub < kSubs; ++sub) {
-            isum[sub] = sums[sub][k][2 * row] * 128 + sums[sub][k][2 * row + 1] - kFormat.offset * of_block[sub];
-          }
-          value[row] =
-              block_step<kType>(value[row], isum, of_block, tile_scales<kType>(tile + row * behind, k, g), scales[k]);
+        const Words2 upper = tile_words<kType>(first, k, g, t), lower_words = tile_words<kType>(second, k, g, t);
+        if constexpr (kSubs == 1) {
+          const uint32_t a[4] = {upper.low, lower_words.low, upper.high, lower_words.high};
+          mma_k32(sums[0][k], a, b[2 * k], b[2 * k + 1]);
+        } else {
+          mma_k16(sums[0][k], upper.low, lower_words.low, b[2 * k]);
+          mma_k16(sums[kSubs - 1][k], upper.high, lower_words.high, b[2 * k + 1]);
         }
       }
-      in_shared<float>(part)[item * 8 + g] = value[0];
-      if (two) in_shared<float>(part)[(item + chunks) * 8 + g] = value[1];
     }
-    warp_barrier();
-    if (lane < count) arrival_arrive(at.ring.empty(slot));
+    if (t >= count) return;
+    const bool lower_half = alone && (t & 1) != 0;
+    const uint8_t *of_chunk = shared_memory() + record, *tile = shared_memory() + u.tile;
+    const Words4 scale_bits = load<Words4>(of_chunk + kRecordScales), s0 = load<Words4>(of_chunk + kRecordSums),
+                 s1 = load<Words4>(of_chunk + kRecordSums + 16);
+    const float scales[4] = {bits_to_float(scale_bits.x), bits_to_float(scale_bits.y), bits_to_float(scale_bits.z),
+                             bits_to_float(scale_bits.w)};
+    const uint32_t of_16[8] = {s0.x, s0.y, s0.z, s0.w, s1.x, s1.y, s1.z, s1.w};
+    float* to = in_shared<float>(part) + u.item * 8 + g;
+    CARAT_UNROLL for (int row = 0; row < 2; ++row) {
+      if (row == 1 && u.behind == 0) continue;
+      float value = 0.0f;
+      CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
+        const int low = static_cast<int>(of_16[2 * k]), high = static_cast<int>(of_16[2 * k + 1]);
+        const int of_block[2] = {kSubs == 1 ? low + high : low, high};
+        int isum[2] = {0, 0};
+        CARAT_UNROLL for (int sub = 0; sub < kSubs; ++sub) {
+          const int* s = sums[sub][k];
+          const int of_high = row == 1 || lower_half ? s[2] : s[0], of_low = row == 1 || lower_half ? s[3] : s[1];
+          isum[sub] = of_high * 128 + of_low - kFormat.offset * of_block[sub];
+        }
+        value = block_step<kType>(value, isum, of_block, tile_scales<kType>(tile + row * u.behind, k, g), scales[k]);
+      }
+      to[row * x.chunks * 8] = value;
+    }
   }
 };
 
@@ -191,21 +189,29 @@ CARAT_DEVICE void multiply_stage(WeightRing& ring, const DecodePart* parts, int 
     places.written();
   }
 }
-// by the finishers, who call take(i, share, first slot, slots, segments[slot][chunk][8]) for each part.
+// by the finishers. Take: ready(part, share, first slot, slots) says what a thread does with a part's outputs, before they are
+// there; take(ready, segments[slot][chunk][8]) does it.
 template <class Take>
-CARAT_DEVICE void finish_stage(int count, const DecodeShares& shares, int chunks, PartPlaces& places, Take take) {
-  bool more = true;
-  CARAT_UNROLL_1 for (int first = 0; more; first += shares.round) {
-    more = false;
+CARAT_DEVICE void finish_stage(int count, const DecodeShares& shares, int chunks, PartPlaces& places, Take& take) {
+  const int round = shares.round;
+  CARAT_UNROLL_1 for (int first = 0, more = 1; more != 0; first += round) {
+    more = 0;
+    const auto slots_of = [&](const DecodeShare& share) {
+      more |= share.slots > first + round ? 1 : 0;
+      return most(0, least(round, share.slots - first));
+    };
+    DecodeShare share = shares.of[0];
+    int now = slots_of(share);
+    auto ready = take.ready(0, share, first, now);
     places.wait();
     const float* part = in_shared<float>(places.place());
-    CARAT_UNROLL_1 for (int i = 0; i < count; ++i) {
-      const DecodeShare share = shares.of[i];
-      const int now = most(0, least(shares.round, share.slots - first));
-      more = more || share.slots > first + shares.round;
-      if (now == 0) continue;
-      take(i, share, first, now, part);
+    CARAT_UNROLL_1 for (int i = 0;;) {
+      take(ready, part);
       part += now * chunks * 8;
+      if (++i == count) break;
+      share = shares.of[i];
+      now = slots_of(share);
+      ready = take.ready(i, share, first, now);
     }
     places.read();
   }
@@ -213,15 +219,29 @@ CARAT_DEVICE void finish_stage(int count, const DecodeShares& shares, int chunks
 
 CARAT_DEVICE int finisher_thread() { return this_thread() - kWorkerThreads; }
 
-// One output of a group: its segments in order, loaded nine at a time.
-CARAT_DEVICE float total_of(const float* part, int chunks) {
-  float total = part[0];
-  CARAT_UNROLL_1 for (int first = 1; first < chunks; first += kWorkers) {
-    float segment[kWorkers];
-    CARAT_UNROLL for (int c = 0; c < kWorkers; ++c) segment[c] = first + c < chunks ? part[(first + c) * 8] : 0.0f;
-    CARAT_UNROLL for (int c = 0; c < kWorkers; ++c) total = first + c < chunks ? total + segment[c] : total;
+// kCount outputs, each its segments in order, many loaded at once.
+template <int kCount>
+CARAT_DEVICE void totals_of(float* totals, const float* const* parts, int chunks) {
+  constexpr int kAtOnce = 8;
+  CARAT_UNROLL for (int i = 0; i < kCount; ++i) totals[i] = parts[i][0];
+  int first = 1;
+  CARAT_UNROLL_1 for (; first + kAtOnce <= chunks; first += kAtOnce) {
+    float segment[kCount][kAtOnce];
+    CARAT_UNROLL for (int c = 0; c < kAtOnce; ++c) {
+      CARAT_UNROLL for (int i = 0; i < kCount; ++i) segment[i][c] = parts[i][(first + c) * 8];
+    }
+    CARAT_UNROLL for (int c = 0; c < kAtOnce; ++c) {
+      CARAT_UNROLL for (int i = 0; i < kCount; ++i) totals[i] = totals[i] + segment[i][c];
+    }
   }
-  return total;
+  if (first >= chunks) return;
+  float segment[kCount][kAtOnce - 1];
+  CARAT_UNROLL for (int c = 0; c < kAtOnce - 1; ++c) {
+    CARAT_UNROLL for (int i = 0; i < kCount; ++i) segment[i][c] = parts[i][least(first + c, chunks - 1) * 8];
+  }
+  CARAT_UNROLL for (int c = 0; c < kAtOnce - 1; ++c) {
+    CARAT_UNROLL for (int i = 0; i < kCount; ++i) totals[i] = first + c < chunks ? totals[i] + segment[i][c] : totals[i];
+  }
 }
 
 template <uint32_t kTypes>
@@ -238,15 +258,38 @@ struct TellOutputs {
   uint32_t epoch;
   int chunks;
   float factor;
-  CARAT_METHOD void operator()(int i, const DecodeShare& share, int first, int now, const float* segments) const {
+
+  struct Ready {
+    const DecodePart* part;
+    uint64_t* word;  // of the thread's first output
+    float own;
+    int group, slots;
+    bool mine;
+  };
+  CARAT_METHOD static uint64_t* place(const DecodePart& part, uint64_t* words, int group, int row) {
+    return words + (group * part.group_step + part.group_first) * kTileRows + row;
+  }
+  CARAT_METHOD Ready ready(int i, const DecodeShare& share, int first, int now) const {
     const DecodePart& part = parts[i];
-    const float own = own_factor<kTypes>(part, factor);
-    for (int t = finisher_thread(); t < now * 8; t += kFinishers * 32) {
-      const int group = share.first + first + t / 8;
-      const float total = own * total_of(segments + t / 8 * chunks * 8 + t % 8, chunks);
-      if (group * kTileRows + t % 8 < part.matrix.rows) {
-        tell(words + (group * part.group_step + part.group_first) * kTileRows + t % 8, total, epoch);
-      }
+    const int t = finisher_thread(), group = share.first + first, own_group = group + (t >> 3);
+    return {&part,        place(part, words, own_group, t & 7),
+            own_factor<kTypes>(part, factor), group,
+            now,          own_group * kTileRows + (t & 7) < part.matrix.rows};
+  }
+  CARAT_METHOD void operator()(const Ready& r, const float* segments) const {
+    uint64_t* word = r.word;
+    bool mine = r.mine;
+    CARAT_UNROLL_1 for (int t = finisher_thread(); t < r.slots * 8;) {
+      const int slot = t >> 3, row = t & 7;
+      const float* from[1] = {segments + slot * chunks * 8 + row};
+      float total[1];
+      totals_of<1>(total, from, chunks);
+      if (mine) tell(word, r.own * total[0], epoch);
+      t += kFinishers * 32;
+      if (t >= r.slots * 8) break;
+      const int group = r.group + (t >> 3);
+      word = place(*r.part, words, group, t & 7);
+      mine = group * kTileRows + (t & 7) < r.part->matrix.rows;
     }
   }
 };
@@ -261,29 +304,44 @@ struct TellGated {
   int chunks;
   float factor;
 
-  CARAT_METHOD void operator()(int i, const DecodeShare& share, int first, int now, const float* segments) const {
-    if (i != 0) return;  // up: with gate
-    const int lane = this_lane(), row = lane % 8, stride = chunks * 8, parts = layer.gate_up_parts;
-    const float own = own_factor<kTypes>(layer.gate_up[0], factor),
-                own_up = own_factor<kTypes>(layer.gate_up[parts - 1], factor);
-    const int step = parts == 1 ? 2 : 1;  // groups from one of gate to the next
-    const int rounded = forms_of(kTypes) != 3 ? forms_of(kTypes) : layer.rounded[2];
-    const float* ups = parts == 1 ? segments + stride : segments + now * stride;
-    if ((rounded & 1) == 0) {
-      for (int t = finisher_thread(); t < now / step * 8; t += kFinishers * 32) {
-        const int at = t / 8 * step * stride + row;
-        const float gate = own * total_of(segments + at, chunks), up = own_up * total_of(ups + at, chunks);
-        tell(d.p.gated_values + (share.first + first) / step * 8 + t, gelu(gate) * up, epoch);
+  struct Ready {
+    int sets, block;  // of 32 outputs: how many, the first one's place; of floats: groups of gate, the first output's place
+    int ups, step;    // segments' groups from gate to up, from a group to the next of its kind
+    float own, own_up;
+  };
+  CARAT_METHOD bool integers() const {
+    return ((forms_of(kTypes) != 3 ? forms_of(kTypes) : layer.rounded[2]) & 1) != 0;
+  }
+  CARAT_METHOD Ready ready(int i, const DecodeShare& share, int first, int now) const {
+    if (i != 0) return {};  // up: with gate
+    const int parts = layer.gate_up_parts, step = parts == 1 ? 2 : 1, shift = parts == 1 ? 3 : 2;  // decode_gated_unit
+    const bool whole = integers();
+    return {whole ? now >> shift : now / step,
+            whole ? (share.first + first) >> shift : (share.first + first) / step * kTileRows,
+            parts == 1 ? 1 : now,
+            step,
+            own_factor<kTypes>(layer.gate_up[0], factor),
+            own_factor<kTypes>(layer.gate_up[parts - 1], factor)};
+  }
+  CARAT_METHOD float gated(const Ready& r, const float* gates) const {
+    const float* from[2] = {gates, gates + r.ups * (chunks * 8)};
+    float total[2];
+    totals_of<2>(total, from, chunks);
+    return gelu(r.own * total[0]) * (r.own_up * total[1]);
+  }
+  CARAT_METHOD void operator()(const Ready& r, const float* segments) const {
+    const int lane = this_lane(), row = lane % 8, stride = chunks * 8, warp = this_warp() - kWorkers;
+    if (!integers()) {
+      for (int t = finisher_thread(); t < r.sets * kTileRows; t += kFinishers * 32) {
+        const float value = gated(r, segments + t / 8 * r.step * stride + row);
+        tell(d.p.gated_values + r.block + t, value, epoch);
       }
       return;
     }
-    const int shift = parts == 1 ? 3 : 2, unit = 1 << shift;  // decode_gated_unit
-    const int warp = this_warp() - kWorkers;
-    for (int set = warp; set < now >> shift; set += kFinishers) {
-      const int at = (set * unit + lane / 8 * step) * stride + row;
-      const float gate = own * total_of(segments + at, chunks), up = own_up * total_of(ups + at, chunks);
-      const float value = gelu(gate) * up;
-      const int block = ((share.first + first) >> shift) + set;
+    const int rounded = forms_of(kTypes) != 3 ? forms_of(kTypes) : layer.rounded[2];
+    CARAT_UNROLL_1 for (int set = warp; set < r.sets; set += kFinishers) {
+      const float value = gated(r, segments + (set * 4 + lane / 8) * r.step * stride + row);
+      const int block = r.block + set;
       uint32_t* words = in_shared<uint32_t>(d.p.layout.gated) + warp * 32;
       Rounded out{};
       out.planes = reinterpret_cast<uint8_t*>(words);
@@ -306,24 +364,32 @@ struct TakeLogits {
   const DecodeParams& p;
   int chunks;
   float factor;
-  uint64_t* best;
-  CARAT_METHOD void operator()(int, const DecodeShare& share, int first, int now, const float* segments) const {
-    for (int t = finisher_thread(); t < now * 8; t += kFinishers * 32) {
-      const int id = (share.first + first) * kTileRows + t;
+  uint64_t best;
+
+  struct Ready {
+    int first, slots;
+  };
+  CARAT_METHOD static Ready ready(int, const DecodeShare& share, int first, int now) { return {share.first + first, now}; }
+  CARAT_METHOD void operator()(const Ready& r, const float* segments) {
+    for (int t = finisher_thread(); t < r.slots * 8; t += kFinishers * 32) {
+      const int id = r.first * kTileRows + t;
       if (id >= p.vocabulary) continue;
-      const float logit = factor * total_of(segments + t / 8 * chunks * 8 + t % 8, chunks);
+      const float* from[1] = {segments + (t >> 3) * chunks * 8 + (t & 7)};
+      float total[1];
+      totals_of<1>(total, from, chunks);
+      const float logit = factor * total[0];
       if (p.logits != nullptr) p.logits[id] = logit;
       const uint64_t key = order_of_logit(logit, id);
-      *best = key > *best ? key : *best;
+      best = key > best ? key : best;
     }
   }
 };
 
-// What gate_up left, as the input of down. A worker brings the chunks that it multiplies.
+// What gate_up left, as the input of down.
 CARAT_DEVICE void take_gated(const DecodeParams& p, const DecodeInput& x, uint32_t epoch) {
   const int lane = this_lane(), filled = p.ffn_width / 32;
   const int begin = this_warp();
-  constexpr int kAtOnce = 6;
+  constexpr int kAtOnce = 5;
   if (x.integers) {
     // Seven lanes a block, each with three of its 19 words; where they go is the same in every chunk.
     const auto* words = static_cast<const Words4*>(p.gated);
@@ -337,16 +403,18 @@ CARAT_DEVICE void take_gated(const DecodeParams& p, const DecodeInput& x, uint32
     }
     const int count = lane >= 28 ? 0 : piece < 6 ? 3 : 1;
     CARAT_UNROLL_1 for (int first = begin; first < x.chunks; first += kAtOnce * kWorkers) {
-      Words4 v[kAtOnce] = {};
+      Words4 v[kAtOnce];
       const auto block = [&](int k) { return (first + k * kWorkers) * kTileBlocks + b; };
+      CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {
+        v[k] = {0, 0, 0, lane >= 28 || block(k) >= filled ? epoch : 0};
+      }
       bool all;
       do {
-        all = true;
         CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {
-          if (lane >= 28 || block(k) >= filled) continue;
-          v[k] = load_fresh(words + block(k) * 7 + piece);
-          all = all && v[k].w == epoch;
+          if (v[k].w != epoch) v[k] = load_fresh(words + block(k) * 7 + piece);
         }
+        all = true;
+        CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) all = all && v[k].w == epoch;
       } while (!warp_all(all));
       CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {
         if (first + k * kWorkers >= x.chunks) continue;

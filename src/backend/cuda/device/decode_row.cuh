@@ -3,9 +3,9 @@
 // No meeting of all blocks: what one block tells the others are words that carry the epoch of their layer, and whoever needs
 // a word looks at it until its epoch has come. What a stage reads of the others' results every block prepares for itself in
 // shared memory (norms, the rounding).
-//   A block has nine workers, four finishers and a warp that brings the weights of all stages, in order, through a ring in shared
-// memory: weights never wait for activations. A worker brings every ninth chunk of a product's input and multiplies it, without
-// waiting for the others; the finishers sum the segments and tell them to the other blocks, meanwhile.
+//   A block has eleven workers, four finishers and a warp that brings the weights of all stages, in order, through a ring in
+// shared memory: weights never wait for activations. The workers share a product's input and its tiles; the finishers hear what
+// norms are taken of, sum the segments and tell them to the other blocks.
 //   A word is written again one layer later, by a block that has seen every block's words of `down` (those without a share
 // write a flag), and these are written when a block's workers have read all else of its layer. `down` has two places in turns.
 #pragma once
@@ -55,16 +55,19 @@ CARAT_DEVICE void decode_embed(const Decode& d, const RowInfo& info) {
 template <int kShape, bool kHalves>
 CARAT_DEVICE void take_attended(const DecodeParams& p, const DecodeInput& x, uint32_t epoch) {
   const int columns = Sizes<kShape>::heads(p) * Sizes<kShape>::head_size(p), end = x.chunks * kTileColumns;
-  CARAT_UNROLL_1 for (int first = this_warp() * kTileColumns + this_lane(); first < end;
-                      first += kWorkers * kTileColumns) {
-    float value[kTileBlocks] = {};
-    hear<kTileBlocks>(
-        value, epoch, [&](int k) { return first + k * 32 < columns; },
-        [&](int k) { return p.attended + first + k * 32; });
-    if (x.integers) round_chunk<kHalves>(x.record(first / kTileColumns), value);
-    if (x.floats) {
-      CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) x.values()[first + k * 32] = value[k];
-    }
+  CARAT_UNROLL_1 for (int i = this_warp() * kTileColumns + 4 * this_lane(); i < end; i += kWorkers * kTileColumns) {
+    Words4 two[2];  // words each
+    CARAT_UNROLL for (int k = 0; k < 2; ++k) two[k] = {0, i < columns ? 0 : epoch, 0, i < columns ? 0 : epoch};
+    const auto there = [&](int k) { return two[k].y == epoch && two[k].w == epoch; };
+    do {
+      CARAT_UNROLL for (int k = 0; k < 2; ++k) {
+        if (!there(k)) two[k] = load_fresh(reinterpret_cast<const Words4*>(p.attended + i) + k);
+      }
+    } while (!warp_all(there(0) && there(1)));
+    const float value[4] = {bits_to_float(two[0].x), bits_to_float(two[0].z), bits_to_float(two[1].x),
+                            bits_to_float(two[1].z)};
+    if (x.integers) round_chunk<kHalves>(x.record(i / kTileColumns), value);
+    if (x.floats) put_floats(x.values() + i, value);
   }
 }
 
@@ -96,7 +99,7 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
   const DecodeLayout& l = p.layout;
   uint8_t* shared = shared_memory();
   const auto ring_at = [&](int slot, uint32_t parity) {
-    return WeightRing{l.slots, l.arrivals, p.depth, p.slot_bytes, slot, parity};
+    return WeightRing{l.slots, l.arrivals, p.depth, p.depth_inverse, p.slot_bytes, slot, parity};
   };
   const auto places_at = [&](uint32_t turn) { return PartPlaces{l.parts, l.part_bytes, l.arrivals + 2 * kMostPieces * 8, turn}; };
   const Decode d{p};
@@ -181,7 +184,7 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
     };
     if (works) {
       if (normed) {
-        d.template take_hidden<kShape, kHalves>(x, heard(), heard_epoch, post_norm(),
+        d.template take_hidden<kShape, kHalves>(x, heard() != nullptr, post_norm(),
                                                 head    ? p.final_norm
                                                 : first ? layer.attn_norm
                                                         : layer.ffn_norm);
@@ -204,7 +207,7 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
         }
         if (p.best == nullptr) return;
       }
-      warp_barrier();  // what a warp brought it multiplies
+      team_barrier(kTeamReady, kWorkerThreads);
       if (stage == 1) d.stamp(2);
       WeightRing ring = ring_at(slot, parity);
       PartPlaces places = places_at(turn);
@@ -229,21 +232,21 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
         }
         if (p.best == nullptr) return;
       }
-      uint64_t best = 0;
       uint64_t* words = first ? p.qkv : stage == 1 ? p.projected : p.down[index % 2];
       PartPlaces places = places_at(turn);
-      finish_stage(count(), of_stage(), x.chunks, places,
-                   [&](int i, const DecodeShare& share, int begin, int now, const float* segments) {
-                     if (stage == 2) {
-                       TellGated<kTypes>{d, layer, epoch, x.chunks, factor}(i, share, begin, now, segments);
-                     } else if (head) {
-                       TakeLogits{p, x.chunks, x.floats ? 1.0f : factor, &best}(i, share, begin, now, segments);
-                     } else {
-                       TellOutputs<kTypes>{parts(), words, epoch, x.chunks, factor}(i, share, begin, now, segments);
-                     }
-                   });
+      if (head) {
+        TakeLogits take{p, x.chunks, x.floats ? 1.0f : factor, 0};
+        finish_stage(1, of_stage(), x.chunks, places, take);
+        return decode_best(p, take.best);
+      }
+      if (stage == 2) {
+        TellGated<kTypes> take{d, layer, epoch, x.chunks, factor};
+        finish_stage(count(), of_stage(), x.chunks, places, take);
+      } else {
+        TellOutputs<kTypes> take{parts(), words, epoch, x.chunks, factor};
+        finish_stage(count(), of_stage(), x.chunks, places, take);
+      }
       turn = places.turn;
-      if (head) return decode_best(p, best);
       if (stage == 3 && finisher_thread() == 0 && of_stage().of[0].slots == 0) {
         // Blocks without a share say that they have read all of the layer: their workers have come to the end of it.
         const int flag =
