@@ -77,8 +77,8 @@ void expect_all_to_fail(Failure failure, const std::string& message) {
   EXPECT_EQ(driver.calls_after_failure, std::vector<std::string>()) << "what hangs cannot be freed";
 }
 
-TEST(Driver, AStickyErrorFailsThisStepAndAllAfterIt) {
-  expect_all_to_fail(Failure::kStepFails, "Fake 100: copying from the device: unspecified launch failure");
+TEST(Driver, AStickyErrorFailsThisStepAndAllAfterIt) {  // the first call after it says so
+  expect_all_to_fail(Failure::kStepFails, "Fake 100: filling device memory: unspecified launch failure");
 }
 TEST(Driver, ALaunchThatIsRefusedFailsThem) {
   expect_all_to_fail(Failure::kLaunchIsRefused, "Fake 100: starting a kernel: invalid argument");
