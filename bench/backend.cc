@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -113,14 +114,18 @@ class Runner {
   }
   StepResult run(const Step& step) { return must(backend_.wait(must(backend_.submit(step)))); }
   // As the engine does: the next step is planned and submitted while this one is computed.
-  void run_in_turns(int steps) {
+  // `most` steps, or as many as begin within `seconds`; returns how many.
+  int run_in_turns(int most, double seconds) {
+    const double begin = now();
+    int steps = 1;
     auto before = must(backend_.submit(plan(1, true, true)));
-    for (int i = 1; i < steps; ++i) {
+    for (; steps < most && now() - begin < seconds; ++steps) {
       const auto next = must(backend_.submit(plan(1, true, true)));
       static_cast<void>(must(backend_.wait(before)));
       before = next;
     }
     static_cast<void>(must(backend_.wait(before)));
+    return steps;
   }
 
  private:
@@ -160,15 +165,7 @@ void decode(Backend& backend, const ModelConfig& config, int32_t depth) {
   for (int i = 0; i < 8; ++i) runner.run(runner.plan(1, true, true));
   backend.stage_times();
   const double begin = now();
-  // As the engine does: the next step is submitted while this one is computed.
-  int steps = 1;
-  Backend::Ticket before = must(backend.submit(runner.plan(1, true, true)));
-  for (; steps < kMost && now() - begin < 1; ++steps) {
-    const Backend::Ticket next = must(backend.submit(runner.plan(1, true, true)));
-    static_cast<void>(must(backend.wait(before)));
-    before = next;
-  }
-  static_cast<void>(must(backend.wait(before)));
+  const int steps = runner.run_in_turns(kMost, 1);
   const double seconds = now() - begin;
   fmt::print("decode at {}: {:.1f} tok/s, {:.1f} GB/s of weights\n", depth, steps / seconds,
              static_cast<double>(backend.info().decode_bytes) * steps / seconds / 1e9);
@@ -200,8 +197,7 @@ void batch(Backend& backend, const ModelConfig& config, int32_t sequences) {
   }
   const double begin = now();
   backend.stage_times();
-  const int steps = 127;
-  runner.run_in_turns(steps);
+  const int steps = runner.run_in_turns(127, std::numeric_limits<double>::infinity());
   const double end = now();
   fmt::print("{} sequences of 128 + 128: {:.0f} output tok/s, decode alone {:.0f}, prompts {:.0f}\n", sequences,
              sequences * 128 / (end - start), sequences * steps / (end - begin), sequences * kPrompt / (begin - start));
