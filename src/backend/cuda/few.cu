@@ -136,6 +136,25 @@ CARAT_DEVICE void put_segments(const uint8_t* tiles, int stride, const ColumnFra
   }
 }
 
+CARAT_DEVICE void few_begin(uint64_t* arrival) {
+  if constexpr (kBulkCopies) {
+    if (thread_index() == 0) {
+      arrival_init(arrival, 1);
+      arrival_fence();
+    }
+    block_barrier();
+  }
+}
+// What few_fetch asked for last is there. `arrived`: zero before the first time.
+CARAT_DEVICE void few_wait(uint64_t* arrival, uint32_t& arrived) {
+  if constexpr (kBulkCopies) {
+    arrival_wait(arrival, arrived);
+    arrived ^= 1;
+  } else {
+    copy_async_wait<0>();
+    block_barrier();
+  }
+}
 // Brings chunks [first, first + count) of the block's groups into shared memory.
 template <TileType kType>
 CARAT_DEVICE void few_fetch(const FewParams& p, int first_group, int groups, int first, int count, uint8_t* weights, uint64_t* arrival) {
@@ -189,13 +208,7 @@ CARAT_DEVICE void few(const FewParams& p) {
   const int groups = least(p.groups, p.matrix.groups - first_group);
   const int chunks = p.matrix.chunks;
   next_may_begin();
-  if constexpr (kBulkCopies) {
-    if (thread_index() == 0) {
-      arrival_init(arrival, 1);
-      arrival_fence();
-    }
-    block_barrier();
-  }
+  few_begin(arrival);
   few_fetch<kType>(p, first_group, groups, 0, least(p.round, chunks), weights, arrival);
   previous_wait();
 
@@ -207,13 +220,7 @@ CARAT_DEVICE void few(const FewParams& p) {
     const bool last = first + p.round >= chunks;
     ColumnFragments<kType> next;
     if (warp < count) next.load_of(p.x, first + warp, lane);
-    if constexpr (kBulkCopies) {
-      arrival_wait(arrival, arrived);
-      arrived ^= 1;
-    } else {
-      copy_async_wait<0>();
-      block_barrier();
-    }
+    few_wait(arrival, arrived);
     CARAT_UNROLL_1 for (int i = warp; i < count; i += warps) {
       const ColumnFragments<kType> x = next;
       if (kDeep && i + warps < count) next.load_of(p.x, first + i + warps, lane);
@@ -266,13 +273,7 @@ CARAT_DEVICE void few_shared(const FewParams& p) {
   const int first_group = static_cast<int>(blockIdx.x) / kShares * kSharedGroups;
   const int groups = least(kSharedGroups, p.matrix.groups - first_group);
   next_may_begin();
-  if constexpr (kBulkCopies) {
-    if (thread_index() == 0) {
-      arrival_init(arrival, 1);
-      arrival_fence();
-    }
-    block_barrier();
-  }
+  few_begin(arrival);
   const auto begin_of = [&](int share) { return share * chunks / kShares; };
   const int first_share = kClusters ? rank : 0, end_share = kClusters ? rank + 1 : kShares;
   few_fetch<kType>(p, first_group, groups, begin_of(first_share), begin_of(first_share + 1) - begin_of(first_share), weights, arrival);
@@ -283,13 +284,7 @@ CARAT_DEVICE void few_shared(const FewParams& p) {
     const int first = begin_of(share), count = begin_of(share + 1) - first;
     ColumnFragments<kType> next;
     if (warp < count) next.load_of(p.x, first + warp, lane);
-    if constexpr (kBulkCopies) {
-      arrival_wait(arrival, arrived);
-      arrived ^= 1;
-    } else {
-      copy_async_wait<0>();
-      block_barrier();
-    }
+    few_wait(arrival, arrived);
     CARAT_UNROLL_1 for (int i = warp; i < count; i += warps) {
       const ColumnFragments<kType> x = next;
       if (i + warps < count) next.load_of(p.x, first + i + warps, lane);
