@@ -168,23 +168,8 @@ CARAT_DEVICE void attend_one(const OneParams& of) {
     }
     if constexpr (kGroup != 1) fetch_values(0, true);
 
-    CARAT_UNROLL for (int n = 0; n < kGroup; ++n) {
-      const uint32_t top = warp_max(order_of_score(score[n]));
-      if (lane == 0) tops[n * 8 + warp] = bits_to_float(top);
-    }
-    block_barrier();
     float largest[kGroup];
-    CARAT_UNROLL for (int n = 0; n < kGroup; ++n) {
-      largest[n] = score_of_order(warp_max(float_bits(tops[n * 8 + (lane & 7)])));
-      weights[i * kGroup + n] = visible ? exp_exact(score[n] - largest[n]) : 0.0f;
-    }
-    block_barrier();
-    if (warp < kGroup) {
-      float sum = 0.0f;
-      CARAT_UNROLL for (int k = 0; k < kSplit / 32; ++k) sum = sum + weights[(lane + 32 * k) * kGroup + warp];
-      sum = warp_halves(sum);
-      if (lane == 0) sums[warp] = sum;
-    }
+    weigh_split<kGroup>(score, visible, tops, weights, sums, largest, i, lane, warp);
 
     float a[kGroup][8];
     CARAT_UNROLL for (int n = 0; n < kGroup; ++n) {
@@ -199,24 +184,10 @@ CARAT_DEVICE void attend_one(const OneParams& of) {
     CARAT_UNROLL for (int turn = 0; turn < kTurns; ++turn) {
       if (turn != 0) fetch_values(turn * kValues, true);
       CARAT_UNROLL for (int k = 0; k < kValues; ++k) {  // keys that the row does not see have a weight of 0 and no value
-        const uint32_t words[4] = {v[k].x, v[k].y, v[k].z, v[k].w};
-        float value[8];
-        CARAT_UNROLL for (int j = 0; j < 4; ++j) {
-          value[2 * j] = half_to_float(static_cast<uint16_t>(words[j]));
-          value[2 * j + 1] = half_to_float(static_cast<uint16_t>(words[j] >> 16));
-        }
-        CARAT_UNROLL for (int n = 0; n < kGroup; ++n) {
-          const float weight = weights[(warp * 32 + turn * kValues + k) * kGroup + n];
-          CARAT_UNROLL for (int e = 0; e < 8; ++e) a[n][e] = fma_rn(weight, value[e], a[n][e]);
-        }
+        add_weighed<kGroup>(v[k], weights + (warp * 32 + turn * kValues + k) * kGroup, a);
       }
     }
-    CARAT_UNROLL for (int n = 0; n < kGroup; ++n) {
-      CARAT_UNROLL for (int e = 0; e < 8; e += 4) {
-        *reinterpret_cast<Words4*>(grouped + (warp * kGroup + n) * E + lane * 8 + e) = {
-            float_bits(a[n][e]), float_bits(a[n][e + 1]), float_bits(a[n][e + 2]), float_bits(a[n][e + 3])};
-      }
-    }
+    put_group<kGroup>(grouped + warp * kGroup * E + lane * 8, E, a);
     const bool more = ++split < end;
     if (more) {
       keys = keys_of(split), values = values_of(split);
@@ -226,11 +197,7 @@ CARAT_DEVICE void attend_one(const OneParams& of) {
       if constexpr (kGroup == 1) fetch_values(0, true);
     }
     block_barrier();
-    CARAT_UNROLL for (int n = 0; n < kGroup; ++n) {
-      float total = grouped[n * E + i];
-      CARAT_UNROLL for (int k = 1; k < 8; ++k) total = total + grouped[(k * kGroup + n) * E + i];
-      running[n].add(largest[n], sums[n], total);
-    }
+    add_groups<kGroup>(grouped, E, largest, sums, running, i);
     if (!more) break;
   }
   CARAT_UNROLL for (int n = 0; n < kGroup; ++n) {

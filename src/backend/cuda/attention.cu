@@ -217,23 +217,8 @@ CARAT_DEVICE void attend_heads(const AttentionParams& p) {
       }
     }
 
-    CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
-      const uint32_t top = warp_max(order_of_score(score[h]));
-      if (lane == 0) tops[h * 8 + warp] = bits_to_float(top);
-    }
-    block_barrier();
     float largest[kGroup];
-    CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
-      largest[h] = score_of_order(warp_max(float_bits(tops[h * 8 + (lane & 7)])));
-      weights[i * kGroup + h] = visible ? exp_exact(score[h] - largest[h]) : 0.0f;
-    }
-    block_barrier();
-    if (warp < kGroup) {
-      float sum = 0.0f;
-      CARAT_UNROLL for (int k = 0; k < kSplit / 32; ++k) sum = sum + weights[(lane + 32 * k) * kGroup + warp];
-      sum = warp_halves(sum);
-      if (lane == 0) sums[warp] = sum;
-    }
+    weigh_split<kGroup>(score, visible, tops, weights, sums, largest, i, lane, warp);
 
     // A warp takes a group of 32 keys, a lane eight neighbouring columns.
     const int group_lo = most(seen.lo, warp * 32), group_hi = least(seen.hi, warp * 32 + 32);
@@ -253,24 +238,10 @@ CARAT_DEVICE void attend_heads(const AttentionParams& p) {
           if (key >= group_lo && key < group_hi) v[k] = load<Words4>(values + (first + k) * E);
         }
         CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {  // keys that the row does not see have a weight of 0 and no value
-          const uint32_t words[4] = {v[k].x, v[k].y, v[k].z, v[k].w};
-          float value[8];
-          CARAT_UNROLL for (int j = 0; j < 4; ++j) {
-            value[2 * j] = half_to_float(static_cast<uint16_t>(words[j]));
-            value[2 * j + 1] = half_to_float(static_cast<uint16_t>(words[j] >> 16));
-          }
-          CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
-            const float weight = weights[(warp * 32 + first + k) * kGroup + h];
-            CARAT_UNROLL for (int e = 0; e < 8; ++e) a[h][e] = fma_rn(weight, value[e], a[h][e]);
-          }
+          add_weighed<kGroup>(v[k], weights + (warp * 32 + first + k) * kGroup, a);
         }
       }
-      CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
-        CARAT_UNROLL for (int e = 0; e < 8; e += 4) {
-          *reinterpret_cast<Words4*>(grouped + (warp * kGroup + h) * E + lane * 8 + e) = {
-              float_bits(a[h][e]), float_bits(a[h][e + 1]), float_bits(a[h][e + 2]), float_bits(a[h][e + 3])};
-        }
-      }
+      put_group<kGroup>(grouped + warp * kGroup * E + lane * 8, E, a);
     }
     if (split + 1 < end) {
       key_page = page_of(pages, page_count, (split + 1) * kSplit + i);
@@ -278,11 +249,7 @@ CARAT_DEVICE void attend_heads(const AttentionParams& p) {
     }
     block_barrier();
     if (i < E) {
-      CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
-        float total = grouped[h * E + i];
-        CARAT_UNROLL for (int k = 1; k < 8; ++k) total = total + grouped[(k * kGroup + h) * E + i];
-        running[h].add(largest[h], sums[h], total);
-      }
+      add_groups<kGroup>(grouped, E, largest, sums, running, i);
     }
   }
   CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {

@@ -93,4 +93,60 @@ CARAT_DEVICE void attended(const AttentionParams& p, int row, int column, float 
   if (column == 0) p.rounded.factors[row] = 1.0f;
 }
 
+// A split by a block of 256 threads for kGroup query heads of a kv head: a thread is a key, then a warp 32 keys and a lane eight
+// columns, then a thread a column.
+//   The weights of this thread's key, [256][kGroup], and what they are relative to; their sums are there behind the next barrier.
+template <int kGroup>
+CARAT_DEVICE void weigh_split(const float* score, bool visible, float* tops, float* weights, float* sums, float* largest, int i,
+                              int lane, int warp) {
+  CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
+    const uint32_t top = warp_max(order_of_score(score[h]));
+    if (lane == 0) tops[h * 8 + warp] = bits_to_float(top);
+  }
+  block_barrier();
+  CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
+    largest[h] = score_of_order(warp_max(float_bits(tops[h * 8 + (lane & 7)])));
+    weights[i * kGroup + h] = visible ? exp_exact(score[h] - largest[h]) : 0.0f;
+  }
+  block_barrier();
+  if (warp < kGroup) {
+    float sum = 0.0f;
+    CARAT_UNROLL for (int k = 0; k < kSplit / 32; ++k) sum = sum + weights[(lane + 32 * k) * kGroup + warp];
+    sum = warp_halves(sum);
+    if (lane == 0) sums[warp] = sum;
+  }
+}
+// Eight columns of a key's value, weighed, to those of the keys before.
+template <int kGroup>
+CARAT_DEVICE void add_weighed(const Words4& v, const float* weights, float (*a)[8]) {
+  const uint32_t words[4] = {v.x, v.y, v.z, v.w};
+  float value[8];
+  CARAT_UNROLL for (int j = 0; j < 4; ++j) {
+    value[2 * j] = half_to_float(static_cast<uint16_t>(words[j]));
+    value[2 * j + 1] = half_to_float(static_cast<uint16_t>(words[j] >> 16));
+  }
+  CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
+    const float weight = weights[h];
+    CARAT_UNROLL for (int e = 0; e < 8; ++e) a[h][e] = fma_rn(weight, value[e], a[h][e]);
+  }
+}
+// A warp's 32 keys to their place, [8 groups][kGroup][E]; then all eight of this thread's column, to the splits before.
+template <int kGroup>
+CARAT_DEVICE void put_group(float* to, int E, const float (*a)[8]) {
+  CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
+    CARAT_UNROLL for (int e = 0; e < 8; e += 4) {
+      *reinterpret_cast<Words4*>(to + h * E + e) = {float_bits(a[h][e]), float_bits(a[h][e + 1]), float_bits(a[h][e + 2]),
+                                                    float_bits(a[h][e + 3])};
+    }
+  }
+}
+template <int kGroup>
+CARAT_DEVICE void add_groups(const float* grouped, int E, const float* largest, const float* sums, Running* running, int i) {
+  CARAT_UNROLL for (int h = 0; h < kGroup; ++h) {
+    float total = grouped[h * E + i];
+    CARAT_UNROLL for (int k = 1; k < 8; ++k) total = total + grouped[(k * kGroup + h) * E + i];
+    running[h].add(largest[h], sums[h], total);
+  }
+}
+
 }  // namespace carat::cuda
