@@ -220,11 +220,12 @@ class CudaVision final : public VisionEncoder {
                                        kernels_.half_narrow_kGeluRows, kernels_.half_narrow_kHeads};
       const int32_t padded = round_up(rows, kHalfRows);
       p.row_tiles = padded / (wide_ ? kWideRows : kNarrowRows);
-      const int64_t tiles = int64_t{p.row_tiles} * round_up(p.output_tiles, 2);
       if (wide_) {
-        launch(wide[k], p, std::min<int64_t>(tiles, multiprocessors_), 1, kWideThreads, to_size(wide_bytes(kWideRows)));
+        launch(wide[k], p, wide_grid(p.row_tiles, p.output_tiles, multiprocessors_), 1, kWideThreads,
+               to_size(wide_bytes(kWideRows)));
       } else {
-        launch(narrow[k], p, tiles, 1, kNarrowThreads, to_size(kNarrowStages * half_stage_bytes(kNarrowRows) + 128));
+        launch(narrow[k], p, int64_t{p.row_tiles} * p.output_tiles, 1, kNarrowThreads,
+               to_size(kNarrowStages * half_stage_bytes(kNarrowRows) + 128));
       }
       return;
     }

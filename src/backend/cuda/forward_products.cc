@@ -227,8 +227,7 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
     const Device::Kernel kernel =
         of_block == kWideRows ? of(kernels_.core_text_256, kernels_.core_gated_256, kernels_.core_best_256)
                               : of(kernels_.core_text_pairs, kernels_.core_gated_pairs, kernels_.core_best_pairs);
-    const auto pairs = static_cast<uint32_t>(p.row_tiles * div_ceil(p.output_tiles, 2));
-    launch(kernel, p, 2 * std::min(pairs, std::max(1u, multiprocessors_ / 2)), 1, 1, kWideThreads,
+    launch(kernel, p, wide_grid(p.row_tiles, p.output_tiles, multiprocessors_), 1, 1, kWideThreads,
            static_cast<size_t>(wide_bytes(of_block)), true);
     return p.splits;
   }

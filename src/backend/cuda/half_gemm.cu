@@ -10,6 +10,8 @@
 
 namespace carat::cuda {
 
+inline constexpr int kPair = kClusters ? kWideBlocks : 1;  // blocks that have the same rows
+
 // Where stage `at` of a tile's products begins.
 struct HalfStage {
   const uint8_t *x, *w;
@@ -32,10 +34,10 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p) {
     uint8_t* shared = shared_memory();
     auto* full = reinterpret_cast<uint64_t*>(shared + kStages * kStage);
     uint64_t* empty = full + kStages;
-    const int warp = warp_index(), lane = lane_index(), rank = pair_rank();
+    const int warp = warp_index(), lane = lane_index(), rank = cluster_rank();
     next_may_begin();
     begin_stages(full, empty, kStages, kConsumers * kPair);
-    pair_barrier();
+    cluster_barrier();
     previous_wait();
     const int tiles = p.row_tiles * ((p.output_tiles + kPair - 1) / kPair), all = p.stages * p.passes;  // of both blocks
     const int first_tile = static_cast<int>(blockIdx.x) / kPair, step = static_cast<int>(gridDim.x) / kPair;
@@ -53,7 +55,7 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p) {
           const HalfStage from = half_stage(p, at, row_group, group);
           uint8_t* to = shared + slot * kStage;
           if (piece < kHalfGroups) bulk_copy(to + kX + piece * 1024, from.w, 1024, full + slot);
-          if (piece == kHalfGroups) pair_copy(to + rank * kOwnX, from.x + rank * kOwnX, kOwnX, full + slot);
+          if (piece == kHalfGroups) cluster_copy(to + rank * kOwnX, from.x + rank * kOwnX, kOwnX, full + slot, (1 << kPair) - 1);
           if (++slot == kStages) slot = 0, phase ^= 1;
         }
       }
@@ -62,7 +64,7 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p) {
     more_registers<232>();
     const int first = warp / 4 * 64 * kAtoms;
     const auto release = [&](int at) {  // both blocks copy to it
-      if (lane < kPair) pair_arrive(empty + at, lane);
+      if (lane < kPair) cluster_arrive(empty + at, lane);
     };
     [[maybe_unused]] BestOfRows best[kAtoms];
     CARAT_UNROLL for (int m = 0; m < kAtoms; ++m) best[m].begin();
@@ -105,7 +107,7 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p) {
         }
       }
     }
-    pair_barrier();  // a block stays while its neighbour arrives at it
+    cluster_barrier();  // a block stays while its neighbour arrives at it
   }
 }
 
@@ -174,7 +176,7 @@ CARAT_DEVICE void half_finish(const HalfGemmParams& p) {
 }
 
 #define CARAT_HALF_KERNELS(kind)                                                                                \
-  CARAT_KERNEL_OF_PAIRS(half_wide_##kind, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kind, false>(p); }      \
+  CARAT_KERNEL_OF_CLUSTERS(half_wide_##kind, HalfGemmParams, kWideThreads, kPair) { half_wide<HalfKind::kind, false>(p); }      \
   CARAT_KERNEL(half_narrow_##kind, HalfGemmParams, kNarrowThreads, 1) { half_narrow<HalfKind::kind>(p); }       \
   CARAT_KERNEL(finish_##kind, HalfGemmParams, 128, 1) { half_finish<HalfKind::kind>(p); }
 CARAT_HALF_KERNELS(kStore)
@@ -185,11 +187,11 @@ CARAT_HALF_KERNELS(kGeluRows)
 CARAT_HALF_KERNELS(kHeads)
 #undef CARAT_HALF_KERNELS
 
-CARAT_KERNEL_OF_PAIRS(core_text_256, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kText, true>(p); }
-CARAT_KERNEL_OF_PAIRS(core_best_256, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kBest, true>(p); }
-CARAT_KERNEL_OF_PAIRS(core_gated_256, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kGated, true>(p); }
-CARAT_KERNEL_OF_PAIRS(core_text_pairs, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kText, true, 1>(p); }
-CARAT_KERNEL_OF_PAIRS(core_best_pairs, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kBest, true, 1>(p); }
-CARAT_KERNEL_OF_PAIRS(core_gated_pairs, HalfGemmParams, kWideThreads) { half_wide<HalfKind::kGated, true, 1>(p); }
+CARAT_KERNEL_OF_CLUSTERS(core_text_256, HalfGemmParams, kWideThreads, kPair) { half_wide<HalfKind::kText, true>(p); }
+CARAT_KERNEL_OF_CLUSTERS(core_best_256, HalfGemmParams, kWideThreads, kPair) { half_wide<HalfKind::kBest, true>(p); }
+CARAT_KERNEL_OF_CLUSTERS(core_gated_256, HalfGemmParams, kWideThreads, kPair) { half_wide<HalfKind::kGated, true>(p); }
+CARAT_KERNEL_OF_CLUSTERS(core_text_pairs, HalfGemmParams, kWideThreads, kPair) { half_wide<HalfKind::kText, true, 1>(p); }
+CARAT_KERNEL_OF_CLUSTERS(core_best_pairs, HalfGemmParams, kWideThreads, kPair) { half_wide<HalfKind::kBest, true, 1>(p); }
+CARAT_KERNEL_OF_CLUSTERS(core_gated_pairs, HalfGemmParams, kWideThreads, kPair) { half_wide<HalfKind::kGated, true, 1>(p); }
 
 }  // namespace carat::cuda

@@ -29,6 +29,13 @@ inline constexpr int kWideThreads = 384, kWideRows = 256, kShortRows = 128,
                      kFewCoreRows = 64;  // rows of a block: where there are many, few, fewer
 inline constexpr int kNarrowThreads = 128, kNarrowStages = 2, kNarrowRows = 128;
 constexpr int half_stage_bytes(int rows) { return (rows + kHalfOutputs) * kHalfColumns * 2; }
+inline constexpr int kWideBlocks = 2;  // with the same rows, a cluster
+// Blocks for so many tiles of rows and outputs: whole clusters, one block on a multiprocessor.
+constexpr uint32_t wide_grid(int row_tiles, int output_tiles, uint32_t multiprocessors) {
+  const auto clusters = static_cast<uint32_t>(row_tiles * ((output_tiles + kWideBlocks - 1) / kWideBlocks));
+  const uint32_t most = multiprocessors < kWideBlocks ? 1 : multiprocessors / kWideBlocks;
+  return kWideBlocks * (clusters < most ? clusters : most);
+}
 constexpr int wide_stages(int rows) { return rows == kWideRows ? 4 : 6; }
 constexpr int wide_bytes(int rows) { return wide_stages(rows) * half_stage_bytes(rows) + 128; }
 // Of blocks of 64 or 128 rows (core_short.cu): both pieces of all rows and the weights, and where 64 rows have two sums.

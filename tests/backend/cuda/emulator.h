@@ -36,8 +36,6 @@ extern carat::cuda::emulator::Index threadIdx, blockIdx, blockDim, gridDim;
 #define CARAT_DEVICE static inline
 #define CARAT_KERNEL(name, Params, threads, blocks) static void name(const Params p)
 #define CARAT_KERNEL_BESIDE(name, Params, registers) static void name(const Params p)
-#define CARAT_KERNEL_OF_PAIRS(name, Params, threads) static void name(const Params p)
-#define CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, size) CARAT_KERNEL(name, Params, threads, 1)
 #define CARAT_UNROLL
 #define CARAT_UNROLL_8
 #define CARAT_UNROLL_1
@@ -424,9 +422,6 @@ CARAT_DEVICE Words4 load_once_16(const void* p) {
 CARAT_DEVICE uint64_t load_fresh(const uint64_t* p) { return *static_cast<const volatile uint64_t*>(p); }
 CARAT_DEVICE float load_fresh(const float* p) { return *static_cast<const volatile float*>(p); }
 CARAT_DEVICE uint32_t load_fresh(const uint32_t* p) { return *static_cast<const volatile uint32_t*>(p); }
-inline constexpr bool kClusters = false;
-CARAT_DEVICE void cluster_barrier() {}
-CARAT_DEVICE void cluster_store(float*, int, float) {}
 CARAT_DEVICE void prefetch_l2(const void*) {}
 CARAT_DEVICE void store_fresh(uint64_t* p, uint64_t v) { *static_cast<volatile uint64_t*>(p) = v; }
 CARAT_DEVICE void store_fresh(Words4* p, const Words4& v) { *p = v; }

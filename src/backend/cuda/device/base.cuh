@@ -26,9 +26,6 @@ using uint64_t = unsigned long long;
 // Of so many registers a thread at most, so that another kernel's block has room beside one of its own.
 #define CARAT_KERNEL_BESIDE(name, Params, registers) \
   extern "C" __global__ void __maxnreg__(registers) name(const __grid_constant__ Params p)
-// A block on a multiprocessor, and its neighbour (CARAT_PAIRS).
-#define CARAT_KERNEL_OF_PAIRS(name, Params, threads) \
-  extern "C" __global__ void CARAT_PAIRS __launch_bounds__(threads, 1) name(const __grid_constant__ Params p)
 #define CARAT_UNROLL _Pragma("unroll")
 #define CARAT_UNROLL_8 _Pragma("unroll 8")
 #define CARAT_UNROLL_1 _Pragma("unroll 1")
@@ -341,41 +338,16 @@ CARAT_DEVICE void bulk_copy(void* shared, const void* global, uint32_t bytes, ui
                "l"(global), "r"(bytes), "r"(address)
                : "memory");
 }
-// Pairs of blocks (a cluster) of the kernels that are declared so, sm_90 only: what one copies comes to the same place in both,
-// and says so to both blocks' arrivals.
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-inline constexpr int kPair = 2;
-#define CARAT_PAIRS __cluster_dims__(2, 1, 1)
-CARAT_DEVICE int pair_rank() {
+// Blocks of a cluster, from sm_90 on: CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, blocks of a cluster).
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#define CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, size) \
+  extern "C" __global__ void __cluster_dims__(size, 1, 1) __launch_bounds__(threads, 1) name(const __grid_constant__ Params p)
+inline constexpr bool kClusters = true;
+CARAT_DEVICE int cluster_rank() {
   int rank;
   asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   return rank;
 }
-CARAT_DEVICE void pair_barrier() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
-CARAT_DEVICE void pair_copy(void* shared, const void* global, uint32_t bytes, uint64_t* arrival) {
-  const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(arrival));
-  asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;" ::"r"(to),
-      "l"(global), "r"(bytes), "r"(address), "h"(static_cast<uint16_t>(3))
-      : "memory");
-}
-// The arrival of the block of that rank. It tells of nothing that was written, only read: releasing that to both would wait for memory.
-CARAT_DEVICE void pair_arrive(uint64_t* arrival, int rank) {
-  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(arrival));
-  asm volatile(
-      "{\n.reg .b32 at;\nmapa.shared::cluster.u32 at, %0, %1;\n"
-      "mbarrier.arrive.shared::cluster.b64 _, [at];\n}" ::"r"(address), "r"(rank)
-      : "memory");
-}
-#endif
-// Blocks of a cluster, from sm_90 on: CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, blocks of a cluster).
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-inline constexpr bool kClusters = true;
-#define CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, size) \
-  extern "C" __global__ void __cluster_dims__(size, 1, 1) __launch_bounds__(threads, 1) name(const __grid_constant__ Params p)
 // All threads of all of them; what was stored before is there behind it.
 CARAT_DEVICE void cluster_barrier() {
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
@@ -387,11 +359,23 @@ CARAT_DEVICE void cluster_store(float* at, int rank, float value) {
                "r"(rank), "f"(value)
                : "memory");
 }
-#else
-inline constexpr bool kClusters = false;
-#define CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, size) CARAT_KERNEL(name, Params, threads, 1)
-CARAT_DEVICE void cluster_barrier() {}
-CARAT_DEVICE void cluster_store(float*, int, float) {}
+// bulk_copy to the same place in all of them, which says so to each block's arrival. `ranks`: a bit each.
+CARAT_DEVICE void cluster_copy(void* shared, const void* global, uint32_t bytes, uint64_t* arrival, int ranks) {
+  const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(arrival));
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;" ::"r"(to),
+      "l"(global), "r"(bytes), "r"(address), "h"(static_cast<uint16_t>(ranks))
+      : "memory");
+}
+// The arrival of the block of that rank. It tells of nothing that was written, only read: releasing that to all would wait for memory.
+CARAT_DEVICE void cluster_arrive(uint64_t* arrival, int rank) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(arrival));
+  asm volatile(
+      "{\n.reg .b32 at;\nmapa.shared::cluster.u32 at, %0, %1;\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [at];\n}" ::"r"(address), "r"(rank)
+      : "memory");
+}
 #endif
 // A thread arrives when the copies that it has begun by copy_async_16 are there.
 CARAT_DEVICE void copy_async_arrive(uint64_t* arrival) {
@@ -489,15 +473,16 @@ template <class T>
 CARAT_DEVICE T load(const void* p) {
   return *static_cast<const T*>(p);
 }
-#if !defined(CARAT_PAIRS)  // a block alone
-#define CARAT_PAIRS
-inline constexpr int kPair = 1;
-CARAT_DEVICE int pair_rank() { return 0; }
-CARAT_DEVICE void pair_barrier() {}
-CARAT_DEVICE void pair_copy(void* shared, const void* global, uint32_t bytes, uint64_t* arrival) {
+#if !defined(CARAT_KERNEL_OF_CLUSTERS)  // a block alone
+#define CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, size) CARAT_KERNEL(name, Params, threads, 1)
+inline constexpr bool kClusters = false;
+CARAT_DEVICE int cluster_rank() { return 0; }
+CARAT_DEVICE void cluster_barrier() {}
+CARAT_DEVICE void cluster_store(float* at, int, float value) { *at = value; }
+CARAT_DEVICE void cluster_copy(void* shared, const void* global, uint32_t bytes, uint64_t* arrival, int) {
   bulk_copy(shared, global, bytes, arrival);
 }
-CARAT_DEVICE void pair_arrive(uint64_t* arrival, int) { arrival_arrive(arrival); }
+CARAT_DEVICE void cluster_arrive(uint64_t* arrival, int) { arrival_arrive(arrival); }
 #endif
 CARAT_DEVICE int least(int a, int b) { return a < b ? a : b; }
 CARAT_DEVICE int most(int a, int b) { return a > b ? a : b; }
