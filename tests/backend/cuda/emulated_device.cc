@@ -38,30 +38,37 @@ namespace {
 
 using Function = void (*)(const void*);
 
+std::map<Function, unsigned>& clusters() {
+  static std::map<Function, unsigned> sizes;
+  return sizes;
+}
+
 template <auto kKernel, class Params>
-void call(const void* params) {
-  kKernel(*static_cast<const Params*>(params));
+Function call() {
+  const Function function = [](const void* params) { kKernel(*static_cast<const Params*>(params)); };
+  clusters()[function] = cuda::kClusterOf<kKernel>;
+  return function;
 }
 
 const std::map<std::string, Function, std::less<>>& kernels() {
   static const std::map<std::string, Function, std::less<>> table = {
-#define CARAT_ENTRY(name, Params) {#name, &call<&cuda::name, cuda::Params>},
+#define CARAT_ENTRY(name, Params) {#name, call<&cuda::name, cuda::Params>()},
       CARAT_CUDA_KERNELS(CARAT_ENTRY) CARAT_CUDA_VISION_KERNELS(CARAT_ENTRY) CARAT_CUDA_CORE_KERNELS(CARAT_ENTRY)
           CARAT_CUDA_MANY_KERNELS(CARAT_ENTRY)
 #undef CARAT_ENTRY
-#define CARAT_ENTRIES(type)                                                \
-  {"few_" #type, &call<&cuda::few_##type, cuda::FewParams>},               \
-      {"few_deep_" #type, &call<&cuda::few_deep_##type, cuda::FewParams>}, \
-      {"few_shared_" #type, &call<&cuda::few_shared_##type, cuda::FewParams>}, \
-      {"some_" #type, &call<&cuda::some_##type, cuda::SomeParams>},        \
-      {"gemm_" #type, &call<&cuda::gemm_##type, cuda::ProductParams>},     \
-      {"head_row_" #type, &call<&cuda::head_row_##type, cuda::DecodeParams>},
+#define CARAT_ENTRIES(type)                                                     \
+  {"few_" #type, call<&cuda::few_##type, cuda::FewParams>()},                   \
+      {"few_deep_" #type, call<&cuda::few_deep_##type, cuda::FewParams>()},     \
+      {"few_shared_" #type, call<&cuda::few_shared_##type, cuda::FewParams>()}, \
+      {"some_" #type, call<&cuda::some_##type, cuda::SomeParams>()},            \
+      {"gemm_" #type, call<&cuda::gemm_##type, cuda::ProductParams>()},         \
+      {"head_row_" #type, call<&cuda::head_row_##type, cuda::DecodeParams>()},
               CARAT_CUDA_TYPES(CARAT_ENTRIES)
 #undef CARAT_ENTRIES
-#define CARAT_ENTRIES(type)                                                      \
-  {"dense_" #type, &call<&cuda::dense_##type, cuda::DenseParams>},               \
-      {"exact_gemm_" #type, &call<&cuda::exact_gemm_##type, cuda::ExactParams>}, \
-      {"exact_gated_" #type, &call<&cuda::exact_gated_##type, cuda::ExactParams>},
+#define CARAT_ENTRIES(type)                                                       \
+  {"dense_" #type, call<&cuda::dense_##type, cuda::DenseParams>()},               \
+      {"exact_gemm_" #type, call<&cuda::exact_gemm_##type, cuda::ExactParams>()}, \
+      {"exact_gated_" #type, call<&cuda::exact_gated_##type, cuda::ExactParams>()},
                   CARAT_CUDA_QUANTISED_TYPES(CARAT_ENTRIES)
 #undef CARAT_ENTRIES
   };
@@ -124,7 +131,8 @@ std::vector<std::string> emulated_kernel_names() {
 void launch_emulated(cuda::Device::Kernel kernel, std::array<uint32_t, 3> grid, uint32_t threads, size_t shared_bytes,
                      const void* params, bool together) {
   cuda::emulator::launch(reinterpret_cast<Function>(const_cast<void*>(kernel)), {grid[0], grid[1], grid[2]},
-                         {threads, 1, 1}, shared_bytes, params, together);
+                         {threads, 1, 1}, shared_bytes, params, together,
+                         clusters().at(reinterpret_cast<Function>(const_cast<void*>(kernel))));
 }
 
 std::unique_ptr<cuda::Device> emulated_device(int major, int multiprocessors) {

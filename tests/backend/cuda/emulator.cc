@@ -53,7 +53,20 @@ struct Team {
   int arrived = 0;
   uint32_t generation = 0;
 };
+struct Block;
+struct Cluster {
+  Block* first = nullptr;
+  int threads = 0, arrived = 0, done = 0;  // who is done waits for nobody, and nobody for him
+  uint32_t generation = 0;
+
+  void look() {
+    if (arrived == 0 || arrived + done != threads) return;
+    arrived = 0;
+    ++generation;
+  }
+};
 struct Block {
+  Cluster* cluster = nullptr;
   std::unique_ptr<uint8_t[]> shared;
   uint8_t* shared_base = nullptr;
   Index index;
@@ -99,6 +112,8 @@ void to_scheduler() {
 void fiber_main() {
   kernel_of_launch(params_of_launch);
   current->done = true;
+  ++current->block->cluster->done;
+  current->block->cluster->look();
   to_scheduler();
 }
 
@@ -154,22 +169,27 @@ void run(std::vector<Fiber>& fibers) {
 }  // namespace
 
 void launch(void (*kernel)(const void*), Index grid, Index block, size_t shared_bytes, const void* params,
-            bool together) {
+            bool together, unsigned cluster) {
+  CARAT_ASSERT(grid.x % cluster == 0);
   CARAT_ASSERT(block.y <= 1 && block.z <= 1 && block.x % 32 == 0);
   kernel_of_launch = kernel;
   params_of_launch = params;
   gridDim = grid;
   blockDim = block;
   const size_t count = size_t{grid.x} * grid.y * grid.z;
-  const size_t at_once = together ? count : 1;
+  const size_t at_once = together ? count : cluster;
   static std::vector<std::unique_ptr<uint8_t[]>> stacks;
   while (stacks.size() < at_once * block.x) stacks.emplace_back(new uint8_t[kStackBytes]);
   for (size_t first = 0; first < count; first += at_once) {
     std::vector<Block> blocks(at_once);
+    std::vector<Cluster> clusters(at_once / cluster);
     std::vector<Fiber> fibers(at_once * block.x);
     for (size_t b = 0; b < at_once; ++b) {
       const size_t at = first + b;
       Block& it = blocks[b];
+      it.cluster = &clusters[b / cluster];
+      if (b % cluster == 0) it.cluster->first = &it;
+      it.cluster->threads += static_cast<int>(block.x);
       it.index = {static_cast<unsigned>(at % grid.x), static_cast<unsigned>(at / grid.x % grid.y),
                   static_cast<unsigned>(at / grid.x / grid.y)};
       it.shared = std::make_unique<uint8_t[]>(shared_bytes + 256);
@@ -190,6 +210,20 @@ void launch(void (*kernel)(const void*), Index grid, Index block, size_t shared_
 }
 
 uint8_t* block_shared_memory() { return current->block->shared_base; }
+
+int cluster_rank() { return static_cast<int>(current->block - current->block->cluster->first); }
+
+uint8_t* cluster_place(void* at, int rank) {
+  return current->block->cluster->first[rank].shared_base + (static_cast<uint8_t*>(at) - current->block->shared_base);
+}
+
+void cluster_barrier() {
+  Cluster& cluster = *current->block->cluster;
+  const uint32_t before = cluster.generation;
+  ++cluster.arrived;
+  cluster.look();
+  if (cluster.generation == before) wait_until_changed(&cluster.generation);
+}
 
 void block_barrier() {
   Block& block = *current->block;

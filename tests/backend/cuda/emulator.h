@@ -16,12 +16,16 @@ struct Index {
 
 inline constexpr int kMaxWords = 8;  // of a warp's exchange
 
-// Runs kernel(params) for every thread of every block, block after block; `together`: all blocks at once, for kernels
-// whose blocks wait for each other.
+// Runs kernel(params) for every thread of every block, a cluster of blocks after the other; `together`: all blocks at once, for
+// kernels whose blocks wait for each other.
 void launch(void (*kernel)(const void*), Index grid, Index block, size_t shared_bytes, const void* params,
-            bool together);
+            bool together, unsigned cluster);
 
 uint8_t* block_shared_memory();
+int cluster_rank();
+void cluster_barrier();
+// The place in that block's shared memory that `at` is in this one's.
+uint8_t* cluster_place(void* at, int rank);
 void block_barrier();
 void team_barrier(int id, int threads, bool wait);
 void yield();
@@ -36,6 +40,11 @@ extern carat::cuda::emulator::Index threadIdx, blockIdx, blockDim, gridDim;
 #define CARAT_DEVICE static inline
 #define CARAT_KERNEL(name, Params, threads, blocks) static void name(const Params p)
 #define CARAT_KERNEL_BESIDE(name, Params, registers) static void name(const Params p)
+#define CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, size) \
+  static void name(const Params p);                           \
+  template <>                                                 \
+  inline constexpr unsigned kClusterOf<&name> = size;         \
+  static void name(const Params p)
 #define CARAT_UNROLL
 #define CARAT_UNROLL_8
 #define CARAT_UNROLL_1
@@ -43,6 +52,9 @@ extern carat::cuda::emulator::Index threadIdx, blockIdx, blockDim, gridDim;
 #define CARAT_METHOD inline
 
 namespace carat::cuda {
+
+template <auto kKernel>
+inline constexpr unsigned kClusterOf = 1;  // blocks
 
 struct alignas(16) Words4 {
   uint32_t x, y, z, w;
@@ -370,11 +382,7 @@ CARAT_DEVICE void copy_async_16(void* shared, const void* global) { std::memcpy(
 CARAT_DEVICE void copy_async_commit() {}
 template <int kPending>
 void copy_async_wait() {}
-#if defined(CARAT_EMULATE_NO_BULK)  // as before sm_90
-inline constexpr bool kBulkCopies = false;
-#else
 inline constexpr bool kBulkCopies = true;
-#endif
 struct EmulatedArrival {
   int32_t bytes;
   uint32_t pending : 15, count : 15, phase : 2;
@@ -410,6 +418,21 @@ CARAT_DEVICE void arrival_arrive(uint64_t* arrival) {
   --emulated_arrival(arrival)->pending;
   emulated_arrival(arrival)->look();
 }
+inline constexpr bool kClusters = true;
+CARAT_DEVICE int cluster_rank() { return emulator::cluster_rank(); }
+CARAT_DEVICE void cluster_barrier() { emulator::cluster_barrier(); }
+template <class T>
+T* cluster_place(T* at, int rank) {
+  return reinterpret_cast<T*>(emulator::cluster_place(at, rank));
+}
+CARAT_DEVICE void cluster_store(float* at, int rank, float value) { *cluster_place(at, rank) = value; }
+CARAT_DEVICE void cluster_copy(void* shared, const void* global, uint32_t bytes, uint64_t* arrival, int ranks) {
+  for (int rank = 0; rank < 16; ++rank) {
+    if ((ranks >> rank & 1) == 0) continue;
+    bulk_copy(cluster_place(static_cast<uint8_t*>(shared), rank), global, bytes, cluster_place(arrival, rank));
+  }
+}
+CARAT_DEVICE void cluster_arrive(uint64_t* arrival, int rank) { arrival_arrive(cluster_place(arrival, rank)); }
 CARAT_DEVICE void copy_async_arrive(uint64_t* arrival) {
   --emulated_arrival(arrival)->pending;
   emulated_arrival(arrival)->look();
