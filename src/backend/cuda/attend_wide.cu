@@ -70,10 +70,10 @@ CARAT_DEVICE void attend_wide(const AttentionParams& p) {
         }
         warp_barrier();
         arrival_wait(values_read + own, static_cast<uint32_t>(phase ^ 1));
-        // As cores: [8 keys][E / 8][8 keys][16 bytes]; neighbouring lanes have neighbouring keys.
+        // [64 columns][64 keys][128 bytes], swizzled; neighbouring lanes have neighbouring columns.
         for (int i = half * 32 + lane; i < kKeysPerPage * E / 8; i += 64) {
-          const int key = i / (E / 8 * 8) * 8 + i % 8, octet = i / 8 % (E / 8);
-          uint8_t* to = values + i * 16;
+          const int key = i / (E / 8), octet = i % (E / 8);
+          uint8_t* to = values + octet / 8 * (kKeysPerPage * 128) + key * 128 + (octet % 8 ^ key % 8) * 16;
           if (page * kKeysPerPage + key <= end) {
             copy_async_16(to, p.v_cache + at + key * E + octet * 8);
           } else {  // nobody has written it: it must be a number
@@ -97,7 +97,7 @@ CARAT_DEVICE void attend_wide(const AttentionParams& p) {
     }
     const Cores own_queries = cores_of(queries, E / 8 * 128, 128);
     const Cores keys = cores_of(pages + team * 2 * kPage, 128, kKeysPerPage * 16);
-    const Cores values = cores_of(pages + (team * 2 + 1) * kPage, 128, E / 8 * 128);  // 8 columns, 8 keys
+    const Cores values = swizzled_rows(pages + (team * 2 + 1) * kPage, kKeysPerPage * 128, 8 * 128);
     float out[kSums], largest[2] = {kNothing, kNothing}, sum[2] = {0.0f, 0.0f};
     CARAT_UNROLL for (int i = 0; i < kSums; ++i) out[i] = 0.0f;
     int phase = 0;
@@ -152,7 +152,7 @@ CARAT_DEVICE void attend_wide(const AttentionParams& p) {
       warpgroup_keep_values(out);
       warpgroup_begin();
       CARAT_UNROLL for (int step = 0; step < 4; ++step) {
-        const Cores b = cores_after(values, step * 2 * (E / 8 * 128));
+        const Cores b = cores_after(values, step * 16 * 128);
         warpgroup_mma_values(out, weights[step], b);
         if constexpr (kPieces == 2) warpgroup_mma_values(out, rest[step], b);
       }

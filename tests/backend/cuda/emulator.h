@@ -306,14 +306,18 @@ struct Cores {
   const uint8_t* at;
   int row_bytes, column_bytes;
 
-  float value(int row, int column) const {
-    uint16_t bits;
-    std::memcpy(&bits, at + row / 8 * row_bytes + column / 8 * column_bytes + row % 8 * 16 + column % 8 * 2, 2);
-    return half_to_float(bits);
+  uint16_t bits(int row, int column) const {
+    uint16_t value;
+    std::memcpy(&value, at + row / 8 * row_bytes + column / 8 * column_bytes + row % 8 * 16 + column % 8 * 2, 2);
+    return value;
   }
+  float value(int row, int column) const { return half_to_float(bits(row, column)); }
 };
 CARAT_DEVICE Cores cores_at(const uint8_t* shared, int group_bytes) { return {shared, group_bytes, 128}; }
 CARAT_DEVICE Cores cores_of(const uint8_t* shared, int row_bytes, int column_bytes) {
+  return {shared, row_bytes, column_bytes};
+}
+CARAT_DEVICE Cores swizzled_rows(const uint8_t* shared, int column_bytes, int row_bytes) {
   return {shared, row_bytes, column_bytes};
 }
 CARAT_DEVICE Cores cores_after(Cores cores, int bytes) {
@@ -339,15 +343,15 @@ void emulated_warpgroup_rows(float* d, const uint32_t* a, Cores b, bool from_zer
     }
   }
 }
-template <int kRows>
-void emulated_warpgroup_cores(float* d, Cores a, Cores b, bool from_zero) {
+template <int kRows, class ToFloat>
+void emulated_warpgroup_cores(float* d, Cores a, Cores b, bool from_zero, ToFloat to_float) {
   const int lane = emulated_lane(), row = static_cast<int>(threadIdx.x / 32 % 4) * 16 + lane / 4;
   float rows[2][16], column[16];
   for (int half = 0; half < 2; ++half) {
-    for (int k = 0; k < 16; ++k) rows[half][k] = a.value(row + half * 8, k);
+    for (int k = 0; k < 16; ++k) rows[half][k] = to_float(a.bits(row + half * 8, k));
   }
   for (int i = 0; i < kRows / 4; ++i) {
-    for (int k = 0; k < 16; ++k) column[k] = b.value(i / 2 * 8 + lane % 4 * 2 + i % 2, k);
+    for (int k = 0; k < 16; ++k) column[k] = to_float(b.bits(i / 2 * 8 + lane % 4 * 2 + i % 2, k));
     for (int half = 0; half < 2; ++half) {
       float& sum = d[i / 2 * 4 + half * 2 + i % 2];
       if (from_zero) sum = 0.0f;
@@ -356,7 +360,7 @@ void emulated_warpgroup_cores(float* d, Cores a, Cores b, bool from_zero) {
   }
 }
 CARAT_DEVICE void warpgroup_mma_scores(float* d, Cores a, Cores b, bool from_zero) {
-  emulated_warpgroup_cores<64>(d, a, b, from_zero);
+  emulated_warpgroup_cores<64>(d, a, b, from_zero, [](uint16_t bits) { return half_to_float(bits); });
 }
 CARAT_DEVICE void warpgroup_mma_values(float* d, const uint32_t* a, Cores b) {
   const auto* all = emulator::exchange(a, 4);
@@ -364,8 +368,11 @@ CARAT_DEVICE void warpgroup_mma_values(float* d, const uint32_t* a, Cores b) {
   for (int i = 0; i < 128; ++i) {
     const int column = i / 4 * 8 + lane % 4 * 2 + i % 2;
     for (int k = 0; k < 16; ++k) {
-      uint16_t bits;  // a row of a core is a key: eight columns
-      std::memcpy(&bits, b.at + column / 8 * b.row_bytes + k / 8 * b.column_bytes + k % 8 * 16 + column % 8 * 2, 2);
+      uint16_t bits;
+      const int place = column % 64 / 8 ^ k % 8;
+      std::memcpy(&bits,
+                  b.at + column / 64 * b.column_bytes + k / 8 * b.row_bytes + k % 8 * 128 + place * 16 + column % 8 * 2,
+                  2);
       d[i] += emulated_half(all[lane / 4 * 4 + k % 8 / 2][k / 8 * 2 + i / 2 % 2], k % 2) * half_to_float(bits);
     }
   }
