@@ -181,15 +181,24 @@ CARAT_DEVICE void half_epilogue(const HalfGemmParams& p, const float* acc, int r
       store_head(p.heads, which, row0, lane, value);
     }
   } else if constexpr (kKind == HalfKind::kGated) {
-    CARAT_UNROLL for (int j = 0; j < kHalfGroups / 2; ++j) {
-      const int column = first / 2 + 8 * j + 2 * t;
-      if (2 * column >= p.outputs) continue;
-      CARAT_UNROLL for (int half = 0; half < 2; ++half) {
-        const int row = row0 + g + 8 * half;
-        if (row >= p.rows) continue;
-        const float *gate = acc + 8 * j + 2 * half, *up = gate + 4;
-        store_core_pair(p.gated, row, column, gelu_near(gate[0]) * up[0], gelu_near(gate[1]) * up[1]);
+    // Rows that are not there too: cores are filled up.
+    auto* own = reinterpret_cast<uint16_t*>(p.gated.pieces) + core_at(p.gated, row0 + g, 2 * t);
+    const int64_t chunk = core_at(p.gated, 0, 64), plane = core_plane(p.gated);
+    const auto gates = [&](const auto& gelu, bool two) {
+      CARAT_UNROLL for (int j = 0; j < kHalfGroups / 2; ++j) {
+        const int octet = first / 16 + j;
+        if (16 * octet >= p.outputs) break;
+        uint16_t* at = own + octet / 8 * chunk + octet % 8 * 64;
+        CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+          const float *gate = acc + 8 * j + 2 * half, *up = gate + 4;
+          put_bf16(at + 512 * half, plane, two, gelu(gate[0]) * up[0], gelu(gate[1]) * up[1]);
+        }
       }
+    };
+    if (p.gated.core_planes == 1) {  // which have eight bits
+      gates([](float x) { return gelu_rough(x); }, false);
+    } else {
+      gates([](float x) { return gelu_near(x); }, true);
     }
   } else if constexpr (kKind == HalfKind::kBest) {
     CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
@@ -202,6 +211,17 @@ CARAT_DEVICE void half_epilogue(const HalfGemmParams& p, const float* acc, int r
     }
     if (p.out != nullptr) half_epilogue<HalfKind::kText>(p, acc, row0, output_tile, lane);
   } else if constexpr (kKind == HalfKind::kText) {
+    if (p.group_step == 1 && first + kHalfOutputs <= p.outputs && (p.out_stride & 1) == 0) {
+      CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+        const int row = row0 + g + 8 * half;
+        if (row >= p.rows) continue;
+        float* out = p.out + (static_cast<int64_t>(split) * p.rows + row) * p.out_stride + p.group_first * kTileRows + first + 2 * t;
+        CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
+          *reinterpret_cast<Floats2*>(out + 8 * j) = {acc[4 * j + 2 * half], acc[4 * j + 2 * half + 1]};
+        }
+      }
+      return;
+    }
     CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
       const int group = output_tile * kHalfGroups + j;
       if (group >= p.w_groups) continue;

@@ -86,13 +86,14 @@ CARAT_DEVICE int64_t core_at(const Rounded& out, int row, int column) {
 }
 CARAT_DEVICE int64_t core_plane(const Rounded& out) { return static_cast<int64_t>(core_groups(out.rows16)) * out.chunks * kTileColumns * 8; }
 // Two neighbours, the first of an even column.
-CARAT_DEVICE void store_core_pair(const Rounded& out, int row, int column, float a, float b) {
-  auto* at = reinterpret_cast<uint16_t*>(out.pieces) + core_at(out, row, column);
+CARAT_DEVICE void put_bf16(uint16_t* at, int64_t plane, bool two_planes, float a, float b) {
   const uint32_t high = pack_bf16(a, b);
   *reinterpret_cast<uint32_t*>(at) = high;
-  if (out.core_planes == 1) return;
-  *reinterpret_cast<uint32_t*>(at + core_plane(out)) =
-      pack_bf16(a - bits_to_float(high << 16), b - bits_to_float(high & 0xffff0000u));
+  if (!two_planes) return;
+  *reinterpret_cast<uint32_t*>(at + plane) = pack_bf16(a - bits_to_float(high << 16), b - bits_to_float(high & 0xffff0000u));
+}
+CARAT_DEVICE void store_core_pair(const Rounded& out, int row, int column, float a, float b) {
+  put_bf16(reinterpret_cast<uint16_t*>(out.pieces) + core_at(out, row, column), core_plane(out), out.core_planes == 2, a, b);
 }
 
 // The float form of one element.
