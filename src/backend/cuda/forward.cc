@@ -186,11 +186,18 @@ void Forward::layer(size_t index, int64_t rows) {
   const auto T = static_cast<uint32_t>(rows);
   const Rounded first = qkv_input(rows), norm = rounded(norm_, rows);
   const int64_t qkv_width = int64_t{config_.heads + 2 * config_.kv_heads} * config_.head_size;
-  for (const ProductPart& part : layer.qkv) product(part, first, at<float>(qkv_), qkv_width, rows);
+  const bool turned = turns_heads(layer, first, rows);
+  for (const ProductPart& part : layer.qkv) {
+    if (turned) {
+      heads_product(part, first, heads_params(layer, index), rows);
+    } else {
+      product(part, first, at<float>(qkv_), qkv_width, rows);
+    }
+  }
   stage_done(Stage::kQkv);
 
   const Rounded attended = rounded(attended_, rows);
-  attention(layer, index, attended);
+  attention(layer, index, attended, turned);
   stage_done(Stage::kAttn);
 
   CloseParams close{};

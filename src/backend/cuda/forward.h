@@ -119,9 +119,14 @@ class Forward {
   void copy_pages(const Step& step);
   void layer(size_t index, int64_t rows);
   uint32_t heads_together(uint32_t items) const;
-  void attention(const CudaLayer& layer, size_t index, const Rounded& attended);
+  HeadsParams heads_params(const CudaLayer& layer, size_t index);
+  void attention(const CudaLayer& layer, size_t index, const Rounded& attended, bool prepared);
   void product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows);
   // The same through cores; `gated`: gate and up become the next product's input. Returns how many parts `out` has.
+  static HalfGemmParams core_params(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride,
+                                    int64_t rows);
+  bool turns_heads(const CudaLayer& layer, const Rounded& x, int64_t rows) const;
+  void heads_product(const ProductPart& part, const Rounded& x, const HeadsParams& heads, int64_t rows);
   int32_t core_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
                        int32_t most_splits, const Rounded* gated, uint64_t* best = nullptr);
   bool goes_dense() const;

@@ -62,8 +62,31 @@ uint32_t Forward::heads_together(uint32_t items) const {
   return group % 4 == 0 && blocks(2) > 2 * multiprocessors_ ? 4 : 2;
 }
 
-// Attention, with what comes before it (norms of heads, rope, the cache) and after it (rounding).
-void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& attended) {
+HeadsParams Forward::heads_params(const CudaLayer& layer, size_t index) {
+  const size_t kind = layer.global ? 1 : 0;
+  HeadsParams heads{};
+  heads.qkv = at<float>(qkv_);
+  heads.q_norm = layer.q_norm;
+  heads.k_norm = layer.k_norm;
+  const size_t angles = static_cast<size_t>(round_up(plan_.max_rows, 16)) * static_cast<size_t>(config_.head_size / 2);
+  heads.cosines = at<float>(rope_) + 2 * kind * angles;
+  heads.sines = at<float>(rope_) + (2 * kind + 1) * angles;
+  heads.k_cache = k_cache_[index];
+  heads.v_cache = v_cache_[index];
+  heads.rows = rows_;
+  heads.pages = pages_[kind];
+  heads.begin = page_begin_[kind];
+  heads.count = page_count_[kind];
+  heads.heads = config_.heads;
+  heads.kv_heads = config_.kv_heads;
+  heads.head_size = config_.head_size;
+  heads.query_scale = config_.query_scale;
+  heads.epsilon = config_.norm_epsilon;
+  return heads;
+}
+
+// Attention, with what comes before it (norms of heads, rope, the cache: unless their product's kernel has done that) and after it (rounding).
+void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& attended, bool prepared) {
   const size_t kind = layer.global ? 1 : 0;
   const auto E = static_cast<size_t>(config_.head_size);
   AttentionParams p{};
@@ -86,24 +109,7 @@ void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& att
   p.partials = reinterpret_cast<float*>(partials_.data());
   p.rounded = attended;
   p.round = tile_count_ == 0 && attended.columns % kTileColumns == 0 ? 1 : 0;
-  HeadsParams heads{};
-  heads.qkv = at<float>(qkv_);
-  heads.q_norm = layer.q_norm;
-  heads.k_norm = layer.k_norm;
-  const size_t angles = static_cast<size_t>(round_up(plan_.max_rows, 16)) * (E / 2);
-  heads.cosines = at<float>(rope_) + 2 * kind * angles;
-  heads.sines = at<float>(rope_) + (2 * kind + 1) * angles;
-  heads.k_cache = k_cache_[index];
-  heads.v_cache = v_cache_[index];
-  heads.rows = rows_;
-  heads.pages = pages_[kind];
-  heads.begin = page_begin_[kind];
-  heads.count = page_count_[kind];
-  heads.heads = config_.heads;
-  heads.kv_heads = config_.kv_heads;
-  heads.head_size = config_.head_size;
-  heads.query_scale = config_.query_scale;
-  heads.epsilon = config_.norm_epsilon;
+  const HeadsParams heads = heads_params(layer, index);
   const auto H = static_cast<uint32_t>(config_.heads);
   if (alone_) {
     const auto singles = static_cast<uint32_t>(single_count_), parts = static_cast<uint32_t>(std::max(1, p.splits));
@@ -118,8 +124,9 @@ void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& att
     if (p.round == 0) round_step({p.out, attended}, has_minima(layer.attn_out.matrix), static_cast<int64_t>(singles));
     return;
   }
-  launch(kernels_.prepare_heads, heads, static_cast<uint32_t>(single_count_ + tiled_rows_), 1, 1,
-         static_cast<uint32_t>(std::min(16, config_.heads + config_.kv_heads)) * 32, 0, true);
+  if (!prepared)
+    launch(kernels_.prepare_heads, heads, static_cast<uint32_t>(single_count_ + tiled_rows_), 1, 1,
+           static_cast<uint32_t>(std::min(16, config_.heads + config_.kv_heads)) * 32, 0, true);
   if (tile_count_ != 0) {
     p.items = tiles_;
     if (wide_ && attention_pieces_ != 0 && E == 256) {

@@ -196,10 +196,8 @@ ProductPart Forward::dense_part(const ProductPart& part) {
   return dense;
 }
 
-int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
-                              int32_t most_splits, const Rounded* gated, uint64_t* best) {
-  constexpr double kShortCost = 0.58;  // of a block of 128 rows, in blocks of 256
-  constexpr int32_t kLeastStages = 3;  // of a part
+HalfGemmParams Forward::core_params(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride,
+                                    int64_t rows) {
   auto p = placed<HalfGemmParams>(part, out, out_stride, rows);
   p.x = reinterpret_cast<const uint16_t*>(x.pieces);
   p.x_groups = core_groups(x.rows16);
@@ -209,6 +207,15 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
   p.stages = 2 * part.matrix.chunks;
   p.passes = x.core_planes;
   p.outputs = part.matrix.rows;
+  p.splits = 1;
+  return p;
+}
+
+int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
+                              int32_t most_splits, const Rounded* gated, uint64_t* best) {
+  constexpr double kShortCost = 0.58;  // of a block of 128 rows, in blocks of 256
+  constexpr int32_t kLeastStages = 3;  // of a part
+  HalfGemmParams p = core_params(part, x, out, out_stride, rows);
   p.splits = std::max(1, std::min(most_splits, p.stages / kLeastStages));
   p.output_tiles = div_ceil(part.matrix.groups, kHalfGroups);
   const auto turns = [&](int32_t tall) {
@@ -239,6 +246,26 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
                                     : of(kernels_.core_text_64, kernels_.core_gated_64, kernels_.core_best_64);
   launch(kernel, p, blocks, 1, 1, kWideThreads, static_cast<size_t>(short_bytes(of_block, p.passes)), !unpacked);
   return p.splits;
+}
+
+// Whether queries, keys and values leave their products ready for attention.
+bool Forward::turns_heads(const CudaLayer& layer, const Rounded& x, int64_t rows) const {
+  constexpr int32_t kGroups = kTurnedHead / kTileRows;
+  return wide_ && !alone_ && rows > kShortRows && config_.head_size == kTurnedHead &&
+         std::all_of(layer.qkv.begin(), layer.qkv.end(), [&](const ProductPart& part) {
+           return by_cores(part.matrix, x) && part.group_step == 1 && part.group_first % kGroups == 0 &&
+                  part.matrix.groups % kGroups == 0;
+         });
+}
+
+void Forward::heads_product(const ProductPart& part, const Rounded& x, const HeadsParams& heads, int64_t rows) {
+  const int32_t of_part = part.matrix.groups / (kTurnedHead / kTileRows);
+  CoreHeadsParams p{core_params(dense_part(part), x, nullptr, 0, rows), heads,
+                    part.group_first / (kTurnedHead / kTileRows)};
+  p.product.output_tiles = of_part;
+  p.product.row_tiles = static_cast<int32_t>(div_ceil<int64_t>(rows, kShortRows));
+  launch(kernels_.core_heads, p, wide_grid(p.product.row_tiles, of_part, multiprocessors_), 1, 1, kWideThreads,
+         static_cast<size_t>(wide_bytes(kShortRows, kTurnedHead)), true);
 }
 
 void Forward::exact_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,

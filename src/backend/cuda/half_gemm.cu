@@ -5,8 +5,10 @@
 //   half_narrow  elsewhere: four warps of 32 rows, mma.m16n8k16, copies beside the products.
 //   finish_*     what becomes of sums that another kernel (of quantised weights) has left.
 // Pieces beyond the first ones are more columns: x second w, x w second.
+#include "backend/cuda/device/cores_mma.cuh"
 #include "backend/cuda/device/gemm.cuh"
 #include "backend/cuda/device/halves.cuh"
+#include "backend/cuda/device/heads.cuh"
 
 namespace carat::cuda {
 
@@ -24,11 +26,13 @@ CARAT_DEVICE HalfStage half_stage(const HalfGemmParams& p, int at, int row_group
           w + (static_cast<int64_t>(group) * p.stages + stage) * 1024};
 }
 
-// 64 kAtoms rows for each of the two warpgroups.
-template <HalfKind kKind, bool kBf16, int kAtoms = 2>
-CARAT_DEVICE void half_wide(const HalfGemmParams& p) {
+// 64 kAtoms rows for each of the two warpgroups, 8 kGroups outputs. leave(tile's first row, its place among those of outputs, sums) is called for
+// each 16 rows of a warp where kKind does not say what becomes of them.
+template <HalfKind kKind, bool kBf16, int kAtoms = 2, int kGroups = kHalfGroups, class Leave = int>
+CARAT_DEVICE void half_wide(const HalfGemmParams& p, const Leave& leave = 0) {
   if constexpr (kWarpgroups) {
-    constexpr int kRows = 128 * kAtoms, kX = kRows * kHalfColumns * 2, kStage = half_stage_bytes(kRows), kStages = wide_stages(kRows);
+    constexpr int kRows = 128 * kAtoms, kX = kRows * kHalfColumns * 2, kStage = half_stage_bytes(kRows, 8 * kGroups),
+                  kStages = wide_stages(kRows, 8 * kGroups);
     constexpr int kOwnX = kX / kPair;  // what a block copies
     constexpr int kConsumers = 8;
     uint8_t* shared = shared_memory();
@@ -48,14 +52,14 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p) {
       const int piece = lane * 4 + warp - kConsumers;
       for (int tile = first_tile; tile < tiles; tile += step) {
         const int row_group = tile % p.row_tiles * (kRows / 8), outputs = tile / p.row_tiles * kPair + rank;
-        const int group = least(outputs * kHalfGroups + least(piece, kHalfGroups - 1), p.w_groups - 1);
+        const int group = least(outputs * kGroups + least(piece, kGroups - 1), p.w_groups - 1);
         for (int at = 0; at < all; ++at) {
           arrival_wait(empty + slot, static_cast<uint32_t>(phase ^ 1));
           if (piece == 0) arrival_expect(full + slot, kStage);
           const HalfStage from = half_stage(p, at, row_group, group);
           uint8_t* to = shared + slot * kStage;
-          if (piece < kHalfGroups) bulk_copy(to + kX + piece * 1024, from.w, 1024, full + slot);
-          if (piece == kHalfGroups) cluster_copy(to + rank * kOwnX, from.x + rank * kOwnX, kOwnX, full + slot, (1 << kPair) - 1);
+          if (piece < kGroups) bulk_copy(to + kX + piece * 1024, from.w, 1024, full + slot);
+          if (piece == kGroups) cluster_copy(to + rank * kOwnX, from.x + rank * kOwnX, kOwnX, full + slot, (1 << kPair) - 1);
           if (++slot == kStages) slot = 0, phase ^= 1;
         }
       }
@@ -69,9 +73,9 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p) {
     [[maybe_unused]] BestOfRows best[kAtoms];
     CARAT_UNROLL for (int m = 0; m < kAtoms; ++m) best[m].begin();
     for (int tile = first_tile; tile < tiles; tile += step) {
-      float acc[kAtoms][72];
+      float acc[kAtoms][4 * kGroups];
       CARAT_UNROLL for (int m = 0; m < kAtoms; ++m) {
-        CARAT_UNROLL for (int i = 0; i < 72; ++i) acc[m][i] = 0.0f;
+        CARAT_UNROLL for (int i = 0; i < 4 * kGroups; ++i) acc[m][i] = 0.0f;
       }
       int before = -1;
       for (int at = 0; at < all; ++at) {
@@ -82,7 +86,9 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p) {
         CARAT_UNROLL for (int k = 0; k < kHalfColumns / 16; ++k) {
           CARAT_UNROLL for (int m = 0; m < kAtoms; ++m) {
             const uint8_t* rows = x + m * 64 * kHalfColumns * 2 + k * 256;
-            if constexpr (kBf16) {
+            if constexpr (8 * kGroups == kTurnedHead) {
+              warpgroup_mma_head(acc[m], cores_at(rows, 1024), cores_at(w + k * 256, 1024));
+            } else if constexpr (kBf16) {
               warpgroup_mma_bf16(acc[m], rows, w + k * 256, 1024, false);
             } else {
               warpgroup_mma_f16(acc[m], rows, w + k * 256, 1024, false);
@@ -99,7 +105,11 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p) {
       release(before);
       CARAT_UNROLL for (int m = 0; m < kAtoms; ++m) {
         const int row0 = tile % p.row_tiles * kRows + first + m * 64 + warp % 4 * 16;
-        half_epilogue<kKind>(p, acc[m], row0, tile / p.row_tiles * kPair + rank, lane, 0, best + m);
+        if constexpr (kKind == HalfKind::kTurned) {
+          leave(row0, tile / p.row_tiles * kPair + rank, acc[m]);
+        } else {
+          half_epilogue<kKind>(p, acc[m], row0, tile / p.row_tiles * kPair + rank, lane, 0, best + m);
+        }
         if constexpr (kKind == HalfKind::kBest) {
           if (p.row_tiles == 1 && tile + step < tiles) continue;  // the same rows follow
           best[m].leave(p, row0, lane);
@@ -193,5 +203,11 @@ CARAT_KERNEL_OF_CLUSTERS(core_gated_256, HalfGemmParams, kWideThreads, kPair) { 
 CARAT_KERNEL_OF_CLUSTERS(core_text_pairs, HalfGemmParams, kWideThreads, kPair) { half_wide<HalfKind::kText, true, 1>(p); }
 CARAT_KERNEL_OF_CLUSTERS(core_best_pairs, HalfGemmParams, kWideThreads, kPair) { half_wide<HalfKind::kBest, true, 1>(p); }
 CARAT_KERNEL_OF_CLUSTERS(core_gated_pairs, HalfGemmParams, kWideThreads, kPair) { half_wide<HalfKind::kGated, true, 1>(p); }
+CARAT_KERNEL_OF_CLUSTERS(core_heads, CoreHeadsParams, kWideThreads, kPair) {
+  half_wide<HalfKind::kTurned, true, 1, kTurnedHead / 8>(p.product, [&](int row0, int place, const float* sums) {
+    const int head = p.first_head + place;
+    if (place * (kTurnedHead / 8) < p.product.w_groups) leave_head(p.heads, head, row0, p.product.rows, sums);
+  });
+}
 
 }  // namespace carat::cuda

@@ -28,16 +28,21 @@ inline constexpr int kVisionOctets = 5;
 inline constexpr int kWideThreads = 384, kWideRows = 256, kShortRows = 128,
                      kFewCoreRows = 64;  // rows of a block: where there are many, few, fewer
 inline constexpr int kNarrowThreads = 128, kNarrowStages = 2, kNarrowRows = 128;
-constexpr int half_stage_bytes(int rows) { return (rows + kHalfOutputs) * kHalfColumns * 2; }
-inline constexpr int kWideBlocks = 2;  // with the same rows, a cluster
+constexpr int half_stage_bytes(int rows, int outputs = kHalfOutputs) { return (rows + outputs) * kHalfColumns * 2; }
+inline constexpr int kTurnedHead = 256;  // outputs of a block of core_heads: a head
+inline constexpr int kWideBlocks = 2;    // with the same rows, a cluster
 // Blocks for so many tiles of rows and outputs: whole clusters, one block on a multiprocessor.
 constexpr uint32_t wide_grid(int row_tiles, int output_tiles, uint32_t multiprocessors) {
   const auto clusters = static_cast<uint32_t>(row_tiles * ((output_tiles + kWideBlocks - 1) / kWideBlocks));
   const uint32_t most = multiprocessors < kWideBlocks ? 1 : multiprocessors / kWideBlocks;
   return kWideBlocks * (clusters < most ? clusters : most);
 }
-constexpr int wide_stages(int rows) { return rows == kWideRows ? 4 : 6; }
-constexpr int wide_bytes(int rows) { return wide_stages(rows) * half_stage_bytes(rows) + 128; }
+constexpr int wide_stages(int rows, int outputs = kHalfOutputs) {
+  return rows == kWideRows || outputs == kTurnedHead ? 4 : 6;
+}
+constexpr int wide_bytes(int rows, int outputs = kHalfOutputs) {
+  return wide_stages(rows, outputs) * half_stage_bytes(rows, outputs) + 128;
+}
 // Of blocks of 64 or 128 rows (core_short.cu): both pieces of all rows and the weights, and where 64 rows have two sums.
 constexpr int short_piece_bytes(int rows) { return rows * kHalfColumns * 2; }
 constexpr int short_stage_bytes(int rows, int passes) {
@@ -77,7 +82,7 @@ struct VisionHeads {
   float key_scale;                 // of keys and values: a power of two
 };
 
-enum class HalfKind { kStore, kAdd, kGelu, kGelu2, kGeluRows, kHeads, kText, kGated, kBest };
+enum class HalfKind { kStore, kAdd, kGelu, kGelu2, kGeluRows, kHeads, kText, kGated, kBest, kTurned };
 
 struct HalfGemmParams {
   const uint16_t* x;  // halves
@@ -104,6 +109,13 @@ struct HalfGemmParams {
   Rounded gated;  // kGated: gelu of the even groups times the odd ones, as cores
   // kBest: rows of logits, of which only the best are kept (order_of_logit), and all of them where `out` is not null.
   uint64_t* best;
+};
+
+// Queries, keys and values of heads of 256 in one kernel with what becomes of them before attention: a block has a head of 128 rows.
+struct CoreHeadsParams {
+  HalfGemmParams product;
+  HeadsParams heads;
+  int32_t first_head;  // of the product's outputs
 };
 
 // Weights of a file as tiles of halves, times `scale` (a power of two); F32 as two planes.
@@ -188,6 +200,7 @@ struct VisionAttendParams {
 #define CARAT_CUDA_CORE_KERNELS(X)    \
   X(core_text_256, HalfGemmParams)    \
   X(core_text_pairs, HalfGemmParams)  \
+  X(core_heads, CoreHeadsParams)      \
   X(core_text_128, HalfGemmParams)    \
   X(core_text_64, HalfGemmParams)     \
   X(core_best_256, HalfGemmParams)    \

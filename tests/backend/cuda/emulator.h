@@ -362,6 +362,10 @@ void emulated_warpgroup_cores(float* d, Cores a, Cores b, bool from_zero, ToFloa
 CARAT_DEVICE void warpgroup_mma_scores(float* d, Cores a, Cores b, bool from_zero) {
   emulated_warpgroup_cores<64>(d, a, b, from_zero, [](uint16_t bits) { return half_to_float(bits); });
 }
+CARAT_DEVICE void warpgroup_mma_head(float* d, Cores a, Cores b) {
+  emulated_warpgroup_cores<256>(d, a, b, false,
+                                [](uint16_t bits) { return bits_to_float(static_cast<uint32_t>(bits) << 16); });
+}
 CARAT_DEVICE void warpgroup_mma_values(float* d, const uint32_t* a, Cores b) {
   const auto* all = emulator::exchange(a, 4);
   const int lane = emulated_lane();

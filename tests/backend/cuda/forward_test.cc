@@ -356,6 +356,24 @@ TEST(EmulatedRowsSideBySideTest, OfFloatsAreNearTheCpus) {
                                 logits_side_by_side(*portable(model), lengths, 2), 512, 5e-3));
 }
 
+// Heads of 256 leave the product of many rows ready for attention; few go through other kernels.
+void expect_turned_heads(Backend& device, const RandomModel& model) {
+  const auto cpu = portable(model);
+  for (Backend* backend : {cpu.get(), &device}) ASSERT_TRUE(backend->reserve_kv({40, 40, 300}).ok());
+  const auto tokens = random_tokens(310, 2);
+  const auto expected = logits(*cpu, model.config, tokens, {300, 10});
+  EXPECT_TRUE(test::rows_within(logits(device, model.config, tokens, {10, 300}), expected, 512, 5e-3));
+}
+TEST(EmulatedTurnedHeadsTest, AreNearTheCpus) {
+  const RandomModel model = random_model(DType::kBF16, 1, 512, 512, 256);
+  expect_turned_heads(*ready(cuda::create_backend_on(test::emulated_device(), {}, model.config, model.weights)), model);
+}
+TEST(CudaTurnedHeadsTest, AreNearTheCpus) {
+  if (const auto device = cuda::describe_device(); !device.ok()) GTEST_SKIP() << device.error().message;
+  const RandomModel model = random_model(DType::kBF16, 1, 512, 512, 256);
+  expect_turned_heads(*ready(create_backend({"cuda", 0, Precision::kExact}, model.config, model.weights)), model);
+}
+
 // The best of rows of logits is found where they are computed, whether they are kept or not.
 void expect_the_best_of_each_row(Backend& backend, const ModelConfig& config, const std::vector<int32_t>& counts) {
   ASSERT_TRUE(backend.reserve_kv({40, 40, 300, 100}).ok());

@@ -46,6 +46,14 @@ CARAT_DEVICE void warpgroup_mma_values(float* d, const uint32_t* a, Cores b) {
                : CARAT_F128
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.descriptor));
 }
+// d += a b: 64 rows of a, 256 of b, 16 columns, both in shared memory.
+CARAT_DEVICE void warpgroup_mma_head(float* d, Cores a, Cores b) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
+  CARAT_128_NAMES
+               "}, %128, %129, 1, 1, 1, 0, 0;"
+               : CARAT_F128
+               : "l"(a.descriptor), "l"(b.descriptor));
+}
 CARAT_DEVICE void warpgroup_keep_values(float* d) {
   asm volatile(""
                : CARAT_F128
@@ -62,6 +70,7 @@ CARAT_DEVICE Cores cores_of(const uint8_t*, int, int) { return {}; }
 CARAT_DEVICE Cores swizzled_rows(const uint8_t*, int, int) { return {}; }
 CARAT_DEVICE void warpgroup_mma_scores(float*, Cores, Cores, bool) {}
 CARAT_DEVICE void warpgroup_mma_values(float*, const uint32_t*, Cores) {}
+CARAT_DEVICE void warpgroup_mma_head(float*, Cores, Cores) {}
 CARAT_DEVICE void warpgroup_keep_values(float*) {}
 CARAT_DEVICE void stores_for_products() {}
 #endif
