@@ -67,6 +67,8 @@ CARAT_DEVICE uint8_t* shared_memory() { return emulator::block_shared_memory(); 
 CARAT_DEVICE float fma_rn(float a, float b, float c) { return std::fma(a, b, c); }
 CARAT_DEVICE float div_rn(float a, float b) { return a / b; }
 CARAT_DEVICE float sqrt_rn(float a) { return std::sqrt(a); }
+CARAT_DEVICE float div_moderate(float a, float b) { return a / b; }
+CARAT_DEVICE float sqrt_moderate(float a) { return std::sqrt(a); }
 CARAT_DEVICE int round_to_int(float a) {
   return std::isnan(a) ? 0 : static_cast<int>(std::nearbyint(std::fmin(std::fmax(a, -2147483648.0f), 2147483520.0f)));
 }
@@ -470,6 +472,7 @@ CARAT_DEVICE bool warp_all(bool value) {
 CARAT_DEVICE void previous_wait() {}
 CARAT_DEVICE void next_may_begin() {}
 CARAT_DEVICE uint64_t nanoseconds() { return 0; }
+CARAT_DEVICE uint64_t cycles() { return 0; }
 #define CARAT_OUTLINE static
 CARAT_DEVICE void atomic_max(uint32_t* p, uint32_t value) { *p = *p < value ? value : *p; }
 CARAT_DEVICE void atomic_max(uint64_t* p, uint64_t value) { *p = *p < value ? value : *p; }

@@ -47,6 +47,21 @@ CARAT_DEVICE uint8_t* shared_memory() { return carat_shared_memory; }
 CARAT_DEVICE float fma_rn(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 CARAT_DEVICE float div_rn(float a, float b) { return __fdiv_rn(a, b); }
 CARAT_DEVICE float sqrt_rn(float a) { return __fsqrt_rn(a); }
+// The same where nothing of it is large or small (is_moderate): what the compiler makes of these without what it does for the
+// rest, whose branches keep it from computing two side by side.
+CARAT_DEVICE float div_moderate(float a, float b) {
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(b));
+  r = __fmaf_rn(r, __fmaf_rn(-b, r, 1.0f), r);
+  const float q = r * a;
+  return __fmaf_rn(r, __fmaf_rn(-b, q, a), q);
+}
+CARAT_DEVICE float sqrt_moderate(float a) {
+  float r;
+  asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(a));
+  const float s = a * r;
+  return __fmaf_rn(__fmaf_rn(-s, s, a), 0.5f * r, s);
+}
 CARAT_DEVICE int round_to_int(float a) { return __float2int_rn(a); }  // nearest, ties to even
 CARAT_DEVICE float bits_to_float(uint32_t bits) { return __uint_as_float(bits); }
 CARAT_DEVICE uint32_t float_bits(float a) { return __float_as_uint(a); }
@@ -441,6 +456,12 @@ CARAT_DEVICE void prefetch_l2(const void* p) { asm volatile("prefetch.global.L2 
 CARAT_DEVICE uint64_t nanoseconds() {
   uint64_t v;
   asm volatile("mov.u64 %0, %globaltimer;" : "=l"(v));
+  return v;
+}
+// Of the multiprocessor's clock: read sooner than the time.
+CARAT_DEVICE uint64_t cycles() {
+  uint64_t v;
+  asm volatile("mov.u64 %0, %clock64;" : "=l"(v));
   return v;
 }
 #define CARAT_OUTLINE __device__ __noinline__

@@ -50,7 +50,12 @@ CARAT_DEVICE float block_halves(float partial, float* scratch) {
   return sum;
 }
 
+// From 2^-60 to 2^60: see div_moderate.
+CARAT_DEVICE bool is_moderate(float value) { return value >= 0x1p-60f && value <= 0x1p60f; }
+
 CARAT_DEVICE float inverse_rms(float squares, int count, float epsilon) {
+  if (is_moderate(squares))
+    return div_moderate(1.0f, sqrt_moderate(div_moderate(squares, static_cast<float>(count)) + epsilon));
   return div_rn(1.0f, sqrt_rn(div_rn(squares, static_cast<float>(count)) + epsilon));
 }
 
@@ -71,7 +76,8 @@ CARAT_DEVICE float logit_of_order(uint64_t order) {
 
 // e^((logit - peak) / temperature), the sampler's weight.
 CARAT_DEVICE double weight_of(float logit, double peak, double temperature) {
-  const double weight = exp_nonpositive_by((static_cast<double>(logit) - peak) / temperature, double_bits, bits_to_double);
+  const double weight =
+      exp_nonpositive_by((static_cast<double>(logit) - peak) / temperature, double_bits, bits_to_double);
   return float_bits(logit) == 0xff800000u ? 0.0 : weight;
 }
 

@@ -2,8 +2,8 @@
 // lane per output row or as fragments of mma.
 #pragma once
 
-#include "backend/cuda/device/math.cuh"
 #include "backend/cuda/device/exact.cuh"
+#include "backend/cuda/device/math.cuh"
 
 namespace carat::cuda {
 
@@ -19,9 +19,12 @@ struct BlockScale {
 };
 CARAT_DEVICE BlockScale scale_of_block(uint32_t largest) {
   const float magnitude = bits_to_float(largest);
+  if (is_moderate(magnitude)) return {div_moderate(16383.0f, magnitude), div_moderate(magnitude, 16383.0f)};
   const bool broken = largest >= 0x7f800000u;
   const bool zero = !(magnitude > 1e-30f);
-  return {zero || broken ? 0.0f : div_rn(16383.0f, magnitude), broken ? bits_to_float(0x7fc00000u) : zero ? 0.0f : div_rn(magnitude, 16383.0f)};
+  return {zero || broken ? 0.0f : div_rn(16383.0f, magnitude), broken ? bits_to_float(0x7fc00000u)
+                                                               : zero ? 0.0f
+                                                                      : div_rn(magnitude, 16383.0f)};
 }
 CARAT_DEVICE RoundedBlock round_value(float value) {
   const BlockScale scale = scale_of_block(warp_max(float_bits(value) & 0x7fffffffu));
@@ -82,9 +85,12 @@ CARAT_DEVICE void round_block(const Rounded& out, int row, int block, float valu
 
 // Where an element lies among cores, in 16-bit words, and from one plane to the next.
 CARAT_DEVICE int64_t core_at(const Rounded& out, int row, int column) {
-  return ((static_cast<int64_t>(column / 64) * core_groups(out.rows16) + row / 8) * 8 + column % 64 / 8) * 64 + row % 8 * 8 + column % 8;
+  return ((static_cast<int64_t>(column / 64) * core_groups(out.rows16) + row / 8) * 8 + column % 64 / 8) * 64 +
+         row % 8 * 8 + column % 8;
 }
-CARAT_DEVICE int64_t core_plane(const Rounded& out) { return static_cast<int64_t>(core_groups(out.rows16)) * out.chunks * kTileColumns * 8; }
+CARAT_DEVICE int64_t core_plane(const Rounded& out) {
+  return static_cast<int64_t>(core_groups(out.rows16)) * out.chunks * kTileColumns * 8;
+}
 // Two neighbours, the first of an even column.
 CARAT_DEVICE void put_bf16(uint16_t* at, int64_t plane, bool two_planes, float a, float b) {
   const uint32_t high = pack_bf16(a, b);
@@ -112,8 +118,8 @@ CARAT_DEVICE void store_float(const Rounded& out, int row, int column, float val
   }
   const int step = column % kTileColumns / 16, k = column % 16;
   if (out.fragments == kColumnsForm) {
-    uint8_t* p = out.pieces + (static_cast<int64_t>(column / kTileColumns) * (out.rows16 / 8) + row / 8) * 4096 + step * 512 +
-                 ((row & 7) * 4 + (k & 7) / 2) * 16 + (k >> 3) * 4 + (k & 1) * 2;
+    uint8_t* p = out.pieces + (static_cast<int64_t>(column / kTileColumns) * (out.rows16 / 8) + row / 8) * 4096 +
+                 step * 512 + ((row & 7) * 4 + (k & 7) / 2) * 16 + (k >> 3) * 4 + (k & 1) * 2;
     *reinterpret_cast<uint16_t*>(p) = high;
     *reinterpret_cast<uint16_t*>(p + 8) = low;
     return;
@@ -131,8 +137,8 @@ template <class Scaled, class Normed>
 CARAT_DEVICE void write_row(const Rounded& out, int row, float factor, Scaled scaled, Normed normed) {
   const int warps = block_threads() / 32 * static_cast<int>(gridDim.y);
   const int lane = lane_index();
-  for (int block = static_cast<int>(blockIdx.y) * (block_threads() / 32) + warp_index(); block < out.chunks * kTileBlocks;
-       block += warps) {
+  for (int block = static_cast<int>(blockIdx.y) * (block_threads() / 32) + warp_index();
+       block < out.chunks * kTileBlocks; block += warps) {
     const int column = block * 32 + lane;
     const bool there = column < out.columns;
     if (out.integers != 0) round_block(out, row, block, there ? scaled(column) : 0.0f);
