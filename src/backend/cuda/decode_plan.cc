@@ -138,9 +138,10 @@ int most_apart(std::span<const DecodePart> parts, const DecodeShares& shares) {
       more = more || shares.of[k].slots > first + shares.round;
       const int groups = std::max(0, std::min(shares.round, shares.of[k].slots - first));
       const int sets = div_ceil(groups, decode_piece_groups(m.type)), runs = div_ceil(m.chunks, kPieceChunks);
+      const bool own = decode_own_chunks(m.type, sets, m.chunks);
       for (int unit = 0; unit < sets * m.chunks; ++unit) {
         const int piece = base + unit / m.chunks * runs + unit % m.chunks / kPieceChunks;
-        int& before = last[unit % kWorkers];
+        int& before = last[(own ? unit % m.chunks : unit) % kWorkers];
         most = std::max(most, piece - before);
         before = piece;
       }

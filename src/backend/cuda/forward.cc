@@ -298,6 +298,7 @@ Status Forward::head(const Wanted& wanted, Results& results, bool computed) {
 }
 
 void Forward::stage_done(Stage stage) {
+  if (now_->keeps_time) return;
   const auto at = static_cast<int>(now_->mark_of.size());
   const bool needed = now_->measures_stages || at == 0 || stage == Stage::kLogits;  // the first, the last
   if (!needed || at >= kHalfMarks - 1) return;                                      // kHalfMarks - 1 is the end
@@ -338,11 +339,11 @@ void Forward::take_stage_times(bool one_launch) {
   }
   double all = 0;
   for (const double seconds : stage_seconds_) all += seconds;
-  if (one_launch) {  // all of it was charged to the head
+  if (one_launch) {  // by its own clock; what draws is charged to the head
     charge_decode();
     double& head_seconds = stage_seconds_[static_cast<size_t>(Stage::kLogits)];
-    for (size_t stage = 0; stage < static_cast<size_t>(Stage::kLogits); ++stage) head_seconds -= stage_seconds_[stage];
-    head_seconds = std::max(head_seconds, 0.0);
+    for (size_t stage = 0; stage < static_cast<size_t>(Stage::kLogits); ++stage) all -= stage_seconds_[stage];
+    head_seconds = std::max(head_seconds, all);
   } else if (!now_->measures_stages) {
     for (size_t stage = 0; stage < kStageCount; ++stage) stage_seconds_[stage] = all * shares_[now_->many][stage];
   } else if (all > 0) {
@@ -379,9 +380,11 @@ Status Forward::begin(int half, const Step& step, std::span<const int32_t> token
       CARAT_TRY(partials_, DeviceMemory::allocate(device_, std::min(2 * bytes, kPartialBytes), "attention"));
     }
   }
+  const bool head_too = now_->head_too = one_launch && wanted.logits_rows.size() == 1;
+  const bool draws = !wanted.draws.empty() || (!wanted.device_draws.empty() && wanted.device_draws[0].top_k != 0);
+  now_->keeps_time = one_launch && !draws;
   stage_done(Stage::kSample);  // where the clock starts
   copy_pages(step);
-  const bool head_too = now_->head_too = one_launch && wanted.logits_rows.size() == 1;
   if (one_launch) {
     const bool greedy = head_too && !wanted.device_draws.empty() && wanted.device_draws[0].top_k == 0;
     const bool row = head_too && !greedy && !(wanted.draws.empty() && wanted.device_draws.empty());
@@ -408,7 +411,6 @@ Status Forward::begin(int half, const Step& step, std::span<const int32_t> token
   }
   CARAT_CHECK(head(wanted, results, head_too));
   stage_done(Stage::kLogits);
-  if (one_launch) download_decoded();
   device_.mark(now_->first_mark + kHalfMarks - 1);
   return {};
 }

@@ -170,7 +170,6 @@ class Forward {
   bool can_decode(const Step& step) const { return decode_shared_bytes_ != 0 && step.rows.size() == 1; }
   void decode(int32_t position, float* logits, uint64_t* best);
   void charge_decode();
-  void download_decoded();
   void take_decoded(bool head_too);
   uint64_t* keys() const { return reinterpret_cast<uint64_t*>(now_->keys.data()); }
   void take_best(size_t first, size_t count, Results& results) const;
@@ -236,14 +235,17 @@ class Forward {
 
   // Of the step that is computed.
   const RowInfo* rows_ = nullptr;
+  RowInfo row_info_{};  // of a step of one row
+  int32_t pages_of_row_[2] = {};
   const int32_t *pages_[2] = {}, *page_begin_[2] = {}, *page_count_[2] = {};
   const int32_t *wanted_ = nullptr, *pairs_ = nullptr;
   // What attends: rows by themselves, and tiles of neighbours (pairs of a first row and how many).
   const int32_t *single_rows_ = nullptr, *tiles_ = nullptr;
   size_t single_count_ = 0, tile_count_ = 0, tiled_rows_ = 0;
-  int32_t most_splits_[2] = {};  // of any single row
-  bool alone_ = false;           // every row is its sequence's only one: attend_one.cu
-  DeviceMemory step_memory_;     // grows
+  int32_t most_splits_[2] = {};    // of any single row
+  bool alone_ = false;             // every row is its sequence's only one: attend_one.cu
+  DeviceMemory step_memory_;       // grows
+  std::vector<uint8_t> uploaded_;  // what lies there behind the rows, where a step of one row came last
   std::vector<int32_t> single_plan_, tile_plan_;
   std::array<uint64_t, kDecodeStages> stage_nanoseconds_{}, charged_nanoseconds_{};
   // A mark between two kernels costs as much as a small kernel: one step in kMeasuredSteps has them, and the others' time is
@@ -256,6 +258,7 @@ class Forward {
     std::vector<std::pair<Stage, int>> mark_of;
     int first_mark = 0;
     bool one_launch = false, head_too = false, measures_stages = true;
+    bool keeps_time = false;  // one launch and nothing else: no marks
     size_t many = 0;
   } half_steps_[2];
   HalfStep* now_ = half_steps_;

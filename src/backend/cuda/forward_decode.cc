@@ -104,14 +104,13 @@ Status Forward::prepare_decode() {
   const size_t gated = layout.add<uint64_t>(F / 32 * 14 + 14);
   const size_t gated_values = layout.add<uint64_t>(F + 32);
   const size_t meeting = layout.add<uint64_t>(2);
-  const size_t best = layout.add<uint64_t>(static_cast<size_t>(kHeadRows) + kDecodeStages);
-  const size_t stages = best + static_cast<size_t>(kHeadRows) * sizeof(uint64_t);  // come to the host with the best
+  const size_t best = layout.add<uint64_t>(static_cast<size_t>(kHeadRows));
+  const size_t stages = layout.add<uint64_t>(kDecodeStages);
   decode_memory_ = {};
   decode_tables_ = {};
   for (HalfStep& half : half_steps_) {
     if (half.landing.bytes() != 0) continue;
-    CARAT_TRY(half.landing, DeviceMemory::allocate_host(
-                                device_, (static_cast<size_t>(kHeadRows) + kDecodeStages) * sizeof(uint64_t)));
+    CARAT_TRY(half.landing, DeviceMemory::allocate_host(device_, (1 + kDecodeStages) * sizeof(uint64_t)));
   }
   CARAT_TRY(decode_memory_, DeviceMemory::allocate(device_, layout.bytes(), "decoding"));
   device_.fill(decode_memory_.data(), 0, decode_memory_.bytes());
@@ -212,11 +211,12 @@ void Forward::decode(int32_t position, float* logits, uint64_t* best) {
   }
   p.logits = logits;
   p.best = best;
-  p.row = rows_;
+  p.row = row_info_;
+  p.landing = reinterpret_cast<uint64_t*>(now_->landing.data());
   p.embeddings = reinterpret_cast<const float*>(step_memory_.data() + embeddings_);
   for (size_t kind = 0; kind < 2; ++kind) {
     p.pages[kind] = pages_[kind];
-    p.page_count[kind] = page_count_[kind];
+    p.page_count[kind] = pages_of_row_[kind];
   }
   Launch how;
   how.grid[0] = multiprocessors_;
@@ -247,21 +247,20 @@ void Forward::head_row(int32_t row, float* logits, uint64_t* best) {
 
 // The stages inside the launches since the last call, by the device's clock.
 void Forward::charge_decode() {
-  constexpr Stage kStages[kDecodeStages] = {Stage::kEmbed,   Stage::kQkv,    Stage::kAttn,
-                                            Stage::kAttnOut, Stage::kGateUp, Stage::kDown};
+  constexpr Stage kStages[kDecodeStages] = {Stage::kEmbed,  Stage::kQkv,  Stage::kAttn,  Stage::kAttnOut,
+                                            Stage::kGateUp, Stage::kDown, Stage::kLogits};
   for (size_t i = 0; i < kDecodeStages; ++i) {
-    stage_seconds_[static_cast<size_t>(kStages[i])] +=
+    stage_seconds_[static_cast<size_t>(kStages[i])] =
         static_cast<double>(stage_nanoseconds_[i] - charged_nanoseconds_[i]) * 1e-9;
   }
   charged_nanoseconds_ = stage_nanoseconds_;
 }
 
-// What a launch left, in one copy.
-void Forward::download_decoded() { device_.download(now_->landing.data(), best_, now_->landing.bytes()); }
+// What a launch has left with the host.
 void Forward::take_decoded(bool head_too) {
   const auto* words = reinterpret_cast<const uint64_t*>(now_->landing.data());
   if (head_too) keys()[0] = words[0];
-  std::copy_n(words + kHeadRows, kDecodeStages, stage_nanoseconds_.begin());
+  std::copy_n(words + 1, kDecodeStages, stage_nanoseconds_.begin());
 }
 
 }  // namespace carat::cuda

@@ -27,7 +27,13 @@ Status Forward::upload_step(const Step& step, std::span<const int32_t> tokens, c
   }
   const size_t wanted_at = layout.add<int32_t>(logits_rows.size() + hidden_rows.size());
   const size_t pairs_at = layout.add<int32_t>(2 * step.copies.size());
-  plan_attention(step);
+  const bool one = can_decode(step);
+  if (one) {
+    single_plan_.clear();
+    tile_plan_.clear();
+  } else {
+    plan_attention(step);
+  }
   const size_t singles_at = layout.add<int32_t>(single_plan_.size());
   const size_t tiles_at = layout.add<int32_t>(tile_plan_.size());
   const size_t specs_at = layout.add<DrawSpec>(asked.device_draws.size());
@@ -38,11 +44,13 @@ Status Forward::upload_step(const Step& step, std::span<const int32_t> tokens, c
     CARAT_CHECK(device_.finish());  // the step before this one may still read it
     host = {};
     step_memory_ = {};
+    uploaded_.clear();
     const size_t bytes = 2 * layout.bytes();
     CARAT_TRY(step_memory_, DeviceMemory::allocate(device_, bytes, "a step"));
     CARAT_TRY(host, DeviceMemory::allocate_host(device_, bytes));
   }
   uint8_t* to = host.data();
+  if (one) std::memset(to, 0, layout.bytes());
   const auto* base = step_memory_.data();
   auto* rows = reinterpret_cast<RowInfo*>(to + rows_at);
   int32_t used[2] = {};
@@ -77,7 +85,14 @@ Status Forward::upload_step(const Step& step, std::span<const int32_t> tokens, c
   std::copy(tile_plan_.begin(), tile_plan_.end(), reinterpret_cast<int32_t*>(to + tiles_at));
   std::copy(asked.device_draws.begin(), asked.device_draws.end(), reinterpret_cast<DrawSpec*>(to + specs_at));
   if (!step.embeddings.empty()) std::memcpy(to + embeddings_at, step.embeddings.data(), step.embeddings.size_bytes());
-  device_.upload(step_memory_.data(), to, layout.bytes());
+  // A step of one row mostly has what the one before it had: then nothing is copied, the row goes with the launch.
+  const std::span<const uint8_t> behind(to + pages_at[0], one ? layout.bytes() - pages_at[0] : 0);
+  if (one) {
+    row_info_ = rows[0];
+    for (size_t kind = 0; kind < 2; ++kind) pages_of_row_[kind] = reinterpret_cast<int32_t*>(to + count_at[kind])[0];
+  }
+  if (!one || !std::ranges::equal(behind, uploaded_)) device_.upload(step_memory_.data(), to, layout.bytes());
+  uploaded_.assign(behind.begin(), behind.end());
   rows_ = reinterpret_cast<const RowInfo*>(base + rows_at);
   for (size_t kind = 0; kind < 2; ++kind) {
     pages_[kind] = reinterpret_cast<const int32_t*>(base + pages_at[kind]);

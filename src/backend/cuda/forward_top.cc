@@ -133,7 +133,6 @@ Status Forward::find_draws(const Wanted& wanted, size_t first, size_t count, Res
                        temperatures[i] > 0 ? pieces_ : 0};
     }
   }
-  if (computed) download_decoded();
   CARAT_CHECK(device_.finish());
   if (computed) take_decoded(true);
   take_best(first, count, results);

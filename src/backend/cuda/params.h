@@ -340,7 +340,7 @@ struct DecodeLayer {
   int32_t global;
   int32_t rounded[3];  // inputs of qkv and gate_up, attn_out, down: 1 integers, 2 floats, 3 both
 };
-inline constexpr int kDecodeStages = 6;  // whose time is taken: embed, qkv, attn, attn_out, gate_up, down
+inline constexpr int kDecodeStages = 7;  // whose time is taken: embed, qkv, attn, attn_out, gate_up, down, the head
 inline constexpr int kDecodeProducts = 4;
 
 // head_row: tiles that each warp has on their way, 48 KB a block at most.
@@ -363,6 +363,11 @@ constexpr int decode_piece_bytes(TileType type) {
   return decode_piece_groups(type) * kPieceChunks * tile_format(type).tile_bytes();
 }
 inline constexpr int kAtOnceUnits = 4, kAtOnceFloats = 2;  // chunks of pieces that a worker multiplies together
+// Whether a worker multiplies one chunk of all pairs of groups, the one that it has rounded: then it is looked for once. Where a
+// block has many they are shared out evenly.
+constexpr bool decode_own_chunks(TileType type, int sets, int chunks) {
+  return tile_format(type).quantised() && chunks <= kPieceChunks && sets <= 8;
+}
 inline constexpr int kPartItems =
     256;  // segments of 8 outputs that a block holds at a time, more where a unit of a stage has more; there are two such places
 
@@ -376,7 +381,7 @@ constexpr int decode_input_bytes(int chunks, int forms) {
 
 // Of its attention: quarters of scores, then weights and values by groups of 32 keys, for all heads of a kv head (four at most);
 // where a row sees few keys, weights, and all values that a block brings.
-inline constexpr int kQuartersBytes = 2048, kValuesBytes = 5120, kFewWeightsBytes = 3456, kFewValuesBytes = 20 * 528;
+inline constexpr int kQuartersBytes = 2048, kValuesBytes = 5120, kFewWeightsBytes = 3840, kFewValuesBytes = 20 * 528;
 constexpr int decode_attention_bytes(int heads_of_kv) {
   const int many = (heads_of_kv + 1) * kValuesBytes, few = kFewWeightsBytes + kFewValuesBytes;
   return kQuartersBytes + (many > few ? many : few);
@@ -452,11 +457,11 @@ struct DecodeParams {
   TileMatrix embedding, head;
   const float *last_norm, *final_norm;  // that closes the last layer; before the head
   const double* frequencies[2];
-  const RowInfo* row;
+  RowInfo row;
   int32_t* slots;  // what slots sampled
   const float* embeddings;
   const int32_t* pages[2];  // of the row's sequence
-  const int32_t* page_count[2];
+  int32_t page_count[2];
   const DecodeShares*
       shares;  // [layers + 1][blocks][kDecodeProducts]: qkv, attn_out, gate_up, down; the head's comes last
   // The pieces of weights that a block's producer brings, in order: [first_piece[block], first_piece[block + 1]), those of
@@ -466,10 +471,12 @@ struct DecodeParams {
   const uint32_t *first_piece, *head_piece;
   // What blocks tell each other: a float below, the epoch above. The epoch of a layer is `epoch` + its number.
   uint64_t *qkv, *scores, *values, *weights, *attended, *projected, *down[2], *gated_values;
-  void* gated;                  // [F / 32][7] Words4: three words and the epoch; of 19: planes, scale, sums
-  float* hidden;                // [D] after the last layer
-  float* logits;                // [V] or null: not wanted
-  uint64_t* best;               // where the last block puts the best logit (order_of_logit); null: no head
+  void* gated;     // [F / 32][7] Words4: three words and the epoch; of 19: planes, scale, sums
+  float* hidden;   // [D] after the last layer
+  float* logits;   // [V] or null: not wanted
+  uint64_t* best;  // where the last block puts the best logit (order_of_logit); null: no head
+  uint64_t*
+      landing;  // of the host, [1 + kDecodeStages]: the same, and the stages' nanoseconds; null: nobody wants to know
   uint64_t* meeting;            // [2]: best so far, blocks that have ended; zeros between launches
   uint64_t* stage_nanoseconds;  // [kDecodeStages], added to by the first block
   uint32_t epoch;
@@ -479,7 +486,7 @@ struct DecodeParams {
   int32_t score_stride, split_stride;
   DecodeLayout layout;
   int32_t slot_bytes, depth, depth_inverse;  // inverse_of(depth)
-  int32_t at_once_layers, at_once_head;  // pieces on their way
+  int32_t at_once_layers, at_once_head;      // pieces on their way
   float query_scale, embedding_scale, epsilon;
 };
 

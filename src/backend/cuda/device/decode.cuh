@@ -223,7 +223,8 @@ CARAT_DEVICE void round_chunk(uint8_t* record, const float* value) {
   }
   const BlockScale scale = scale_of_block(largest);
   int q[4];
-  CARAT_UNROLL for (int i = 0; i < 4; ++i) q[i] = round_to_int(value[i] * scale.inverse);  // 0 where the block is broken
+  CARAT_UNROLL for (int i = 0; i < 4; ++i) q[i] =
+      round_to_int(value[i] * scale.inverse);  // 0 where the block is broken
   const auto bytes = [&](int at, int shift) {  // byte `at` of each, shifted
     const auto word = [&](int i) { return static_cast<uint32_t>(q[i]) << shift; };
     const uint32_t selector = static_cast<uint32_t>(at | (4 + at) << 4);
@@ -267,12 +268,13 @@ struct Decode {
   const DecodeParams& p;
 
   CARAT_METHOD float* hidden() const { return in_shared<float>(p.layout.hidden); }
-  CARAT_METHOD float* copy() const { return in_shared<float>(p.layout.copy); }  // the finishers' hidden state
+  CARAT_METHOD float* copy() const { return in_shared<float>(p.layout.copy); }    // the finishers' hidden state
   CARAT_METHOD float* heard() const { return in_shared<float>(p.layout.heard); }  // what the product before left
   CARAT_METHOD float* cosines() const { return in_shared<float>(p.layout.angles); }
   CARAT_METHOD float* sines() const { return cosines() + p.head_size; }
   CARAT_METHOD float* heads() const { return in_shared<float>(p.layout.heads); }
-  CARAT_METHOD uint64_t* since() const { return in_shared<uint64_t>(p.layout.since); }  // by the first block's clock
+  // Cycles of the first block: when it was looked at last, of each stage; when it began in cycles, and in nanoseconds.
+  CARAT_METHOD uint64_t* since() const { return in_shared<uint64_t>(p.layout.since); }
   CARAT_METHOD float* scratch() const { return in_shared<float>(p.layout.scratch); }
   CARAT_METHOD float* factors() const { return scratch() + 2 * kRowThreads; }
   CARAT_METHOD int zeros() const { return p.layout.scratch + (2 * kRowThreads + 8) * 4; }
@@ -280,9 +282,25 @@ struct Decode {
   // The first thread of the first block charges the time since the last call to a stage.
   CARAT_METHOD void stamp(int stage) const {
     if (blockIdx.x != 0 || this_thread() != 0) return;
-    const uint64_t now = nanoseconds();
+    const uint64_t now = cycles();
     if (stage >= 0) since()[1 + stage] += now - since()[0];
     since()[0] = now;
+  }
+  CARAT_METHOD void begin_times() const {
+    for (int i = 0; i <= kDecodeStages; ++i) since()[i] = 0;
+    since()[1 + kDecodeStages] = cycles();
+    since()[2 + kDecodeStages] = nanoseconds();
+  }
+  // What has been charged.
+  CARAT_METHOD void tell_times() const {
+    if (blockIdx.x != 0 || this_thread() != 0) return;
+    const uint64_t all = cycles() - since()[1 + kDecodeStages];
+    const double each =
+        all == 0 ? 0.0 : static_cast<double>(nanoseconds() - since()[2 + kDecodeStages]) / static_cast<double>(all);
+    for (int i = 0; i < kDecodeStages; ++i) {
+      p.stage_nanoseconds[i] += static_cast<uint64_t>(static_cast<double>(since()[1 + i]) * each);
+      if (p.landing != nullptr) p.landing[1 + i] = p.stage_nanoseconds[i];
+    }
   }
 
   // hidden += norm(what the product before left), where `words` is not null; then hidden, normed, is x. The finishers' part:
@@ -298,9 +316,7 @@ struct Decode {
     const auto column = [&](int first, int k) { return (first + k) * kRowThreads + t; };
     const auto there = [&](int first, int k) { return kShape == 1 || column(first, k) < D; };
     const auto weights = [&](int first) {
-      CARAT_UNROLL for (int k = 0; k < kNormed; ++k) {
-        post[k] = there(first, k) ? post_norm[column(first, k)] : 0.0f;
-      }
+      CARAT_UNROLL for (int k = 0; k < kNormed; ++k) { post[k] = there(first, k) ? post_norm[column(first, k)] : 0.0f; }
     };
     float inverse = 0.0f;
     if (words != nullptr) {
@@ -308,8 +324,7 @@ struct Decode {
       weights(0);
       for (int first = 0; first < chunks; first += kNormed) {
         hear<kNormed>(
-            value, epoch, [&](int k) { return there(first, k); },
-            [&](int k) { return words + column(first, k); });
+            value, epoch, [&](int k) { return there(first, k); }, [&](int k) { return words + column(first, k); });
         CARAT_UNROLL for (int k = 0; k < kNormed; ++k) {
           if (!there(first, k)) continue;
           heard()[column(first, k)] = value[k];

@@ -10,7 +10,8 @@ inline constexpr int kFirstValueWarp = 4, kValueWarps = 5;
 inline constexpr int kGroupsEach = kFewGroups / kValueWarps;  // of 32 keys, whose scores they hear at once
 inline constexpr int kFewSplits = 4;                          // that kFewGroups are part of, at most
 static_assert((kFewGroups + kSplit / 32 - 2) / (kSplit / 32) < kFewSplits && kFewSplits * kValueColumns == 32);
-inline constexpr int kScoreWarps = 8;                         // for all heads of a kv head
+inline constexpr int kWeightsStep = 36;  // floats from 32 keys' weights to the next: other banks
+inline constexpr int kScoreWarps = 8;    // for all heads of a kv head
 
 // Where the row's sequence keeps its keys and values.
 struct DecodeKeys {
@@ -82,29 +83,29 @@ CARAT_DEVICE void decode_head(const Decode& d, const DecodeLayer& layer, int hea
 
 // Scores of 32 keys, for one head by four warps (few) or for all heads of a kv head by eight: a warp for a quarter of the head
 // and a query head; a lane is a key. The finishers bring the heads, and store the row's own key and value.
-template <int kShape>
+template <int kShape, bool kDeep>
 struct ScoreTasks {
   using S = Sizes<kShape>;
   const DecodeKeys& keys;
   int at_once, blocks, count;  // heads of a task, groups of 32 keys, tasks
 
   CARAT_METHOD ScoreTasks(const DecodeParams& p, const DecodeKeys& in_keys)
-      : keys(in_keys), at_once(in_keys.few ? 1 : S::heads(p) / S::kv_heads(p)), blocks(in_keys.groups()) {
+      : keys(in_keys), at_once(!kDeep || in_keys.few ? 1 : S::heads(p) / S::kv_heads(p)), blocks(in_keys.groups()) {
     count = blocks * (S::heads(p) / at_once);
   }
-  CARAT_METHOD int team() const { return keys.few ? 4 : kScoreWarps; }  // warps
+  CARAT_METHOD int team() const { return !kDeep || keys.few ? 4 : kScoreWarps; }  // warps
   CARAT_METHOD int all() const { return (team() + kFinishers) * 32; }
   CARAT_METHOD int head(int task) const { return task / blocks * at_once; }
   CARAT_METHOD bool has_own(int task) const { return task % blocks == blocks - 1; }
 };
 
-template <int kShape>
+template <int kShape, bool kDeep>
 CARAT_DEVICE void decode_heads(const Decode& d, const DecodeLayer& layer, const DecodeKeys& keys, uint32_t epoch) {
   const DecodeParams& p = d.p;
   using S = Sizes<kShape>;
   const int E = S::head_size(p), heads = S::heads(p), kv_heads = S::kv_heads(p), group = heads / kv_heads;
   const int lane = this_lane(), warp = this_warp() - kWorkers;
-  const ScoreTasks<kShape> tasks(p, keys);
+  const ScoreTasks<kShape, kDeep> tasks(p, keys);
   int known = -1;
   CARAT_UNROLL_1 for (int task = static_cast<int>(blockIdx.x); task < tasks.count;
                       task += static_cast<int>(gridDim.x)) {
@@ -140,13 +141,13 @@ CARAT_DEVICE void decode_heads(const Decode& d, const DecodeLayer& layer, const 
   }
 }
 
-template <int kShape>
+template <int kShape, bool kDeep>
 CARAT_DEVICE void decode_scores(const Decode& d, const DecodeLayer& layer, const DecodeKeys& keys, uint32_t epoch) {
   const DecodeParams& p = d.p;
   using S = Sizes<kShape>;
   const int E = S::head_size(p), kv_heads = S::kv_heads(p), group = S::heads(p) / kv_heads;
   const int lane = this_lane(), warp = this_warp();
-  const ScoreTasks<kShape> tasks(p, keys);
+  const ScoreTasks<kShape, kDeep> tasks(p, keys);
   const int at_once = tasks.at_once, team = tasks.team();
   if (warp >= team) return;
   const int quarter = warp % 4;
@@ -164,6 +165,16 @@ CARAT_DEVICE void decode_scores(const Decode& d, const DecodeLayer& layer, const
       k[i] = {0, 0, 0, 0};
       if (before && i * 8 < E / 4) k[i] = load<Words4>(from + i * 8 * kKeysPerPage);
     }
+    float key_values[kDeep ? 1 : kLoads * 8];  // of one head alone they are floats before the query is there
+    if constexpr (!kDeep) {
+      CARAT_UNROLL for (int i = 0; i < kLoads; ++i) {
+        const uint32_t words[4] = {k[i].x, k[i].y, k[i].z, k[i].w};
+        CARAT_UNROLL for (int j = 0; j < 4; ++j) {
+          key_values[i * 8 + 2 * j] = half_to_float(static_cast<uint16_t>(words[j]));
+          key_values[i * 8 + 2 * j + 1] = half_to_float(static_cast<uint16_t>(words[j] >> 16));
+        }
+      }
+    }
     if (known != head0 || tasks.has_own(task)) {
       if (known >= 0) team_meet(kTeamScores, tasks.all());
       team_meet(kTeamScores, tasks.all());
@@ -174,6 +185,10 @@ CARAT_DEVICE void decode_scores(const Decode& d, const DecodeLayer& layer, const
       CARAT_UNROLL for (int i = 0; i < kLoads; ++i) {
         if (i * 8 < E / 4) {
           const float* at = mine + i * 8;
+          if constexpr (!kDeep) {
+            CARAT_UNROLL for (int j = 0; j < 8; ++j) key_values[i * 8 + j] = at[j];
+            continue;
+          }
           k[i] = {halves_of(at[0], at[1]), halves_of(at[2], at[3]), halves_of(at[4], at[5]), halves_of(at[6], at[7])};
         }
         keep_order();
@@ -184,8 +199,16 @@ CARAT_DEVICE void decode_scores(const Decode& d, const DecodeLayer& layer, const
       float chain = 0.0f;
       CARAT_UNROLL for (int i = 0; i < kLoads; ++i) {
         if (i * 8 >= E / 4) continue;
+        if constexpr (!kDeep) {
+          CARAT_UNROLL for (int j = 0; j < 8; j += 4) {
+            const FourFloats four = floats_at(q + i * 8 + j);
+            CARAT_UNROLL for (int e = 0; e < 4; ++e) chain = fma_rn(key_values[i * 8 + j + e], four.of[e], chain);
+          }
+          continue;
+        }
         const auto anew = [](uint32_t word) { return static_cast<uint32_t>(fresh(static_cast<int>(word))); };
-        const uint32_t words[4] = {anew(k[i].x), anew(k[i].y), anew(k[i].z), anew(k[i].w)};  // not floats before the loop
+        const uint32_t words[4] = {anew(k[i].x), anew(k[i].y), anew(k[i].z),
+                                   anew(k[i].w)};  // not floats before the loop
         const Words4 q0 = load<Words4>(q + i * 8), q1 = load<Words4>(q + i * 8 + 4);
         const uint32_t qs[8] = {q0.x, q0.y, q0.z, q0.w, q1.x, q1.y, q1.z, q1.w};
         CARAT_UNROLL for (int j = 0; j < 4; ++j) {
@@ -211,9 +234,9 @@ struct ValueMemory {
   const DecodeParams& p;
   CARAT_METHOD float* weights() const {
     return in_shared<float>(p.layout.attention + kQuartersBytes);
-  }                                                                            // [kFewGroups][32]
-  CARAT_METHOD float* grouped() const { return weights() + kFewGroups * 32; }  // [kFewGroups][8]
-  CARAT_METHOD float* largest() const { return grouped() + kFewGroups * 8; }   // [16], of splits
+  }  // [kFewGroups][kWeightsStep], of 32 keys
+  CARAT_METHOD float* grouped() const { return weights() + kFewGroups * kWeightsStep; }  // [kFewGroups][8]
+  CARAT_METHOD float* largest() const { return grouped() + kFewGroups * 8; }             // [16], of splits
   CARAT_METHOD float* sums() const { return largest() + 16; }
   CARAT_METHOD uint32_t* tops() const { return reinterpret_cast<uint32_t*>(sums() + 16); }  // [kFewGroups]
   CARAT_METHOD uint8_t* values() const {
@@ -281,19 +304,22 @@ CARAT_DEVICE void decode_few_values(const Decode& d, const DecodeLayer& layer, c
       const int split = (first_group + at) / (kSplit / 32), other = split * (kSplit / 32) + (lane & 7) - first_group;
       const uint32_t top = warp_max(other >= 0 && other < groups ? m.tops()[other] : 0);
       const float largest = score_of_order(top);
-      m.weights()[at * 32 + lane] = visible[i] ? exp_exact(score[i] - largest) : 0.0f;
+      m.weights()[at * kWeightsStep + lane] = visible[i] ? exp_exact(score[i] - largest) : 0.0f;
       if (lane == 0) m.largest()[split - first_split] = largest;
     }
     team_barrier(kTeamValues, kTeam);
     // A lane has one column of one group of 32 keys.
     const int mine = team_warp * 4 + lane / kValueColumns;
     if (mine < groups) {
-      const float* weights = m.weights() + mine * 32;
+      const float* weights = m.weights() + mine * kWeightsStep;
       const auto* of_column =
           reinterpret_cast<const uint16_t*>(m.values() + mine * kValueGroupBytes) + lane % kValueColumns;
       float chain = 0.0f;
-      CARAT_UNROLL_8 for (int k = 0; k < 32; ++k) {  // keys that the row does not see have a weight of 0 and no value
-        chain = fma_rn(weights[k], half_to_float(of_column[k * 8]), chain);
+      CARAT_UNROLL for (int k = 0; k < 32; k += 4) {  // keys that the row does not see have a weight of 0 and no value
+        const FourFloats four = floats_at(weights + k);
+        CARAT_UNROLL for (int i = 0; i < 4; ++i) {
+          chain = fma_rn(four.of[i], half_to_float(of_column[(k + i) * 8]), chain);
+        }
       }
       m.grouped()[mine * kValueColumns + lane % kValueColumns] = chain;
     }
@@ -301,7 +327,7 @@ CARAT_DEVICE void decode_few_values(const Decode& d, const DecodeLayer& layer, c
       float sum = 0.0f;
       CARAT_UNROLL for (int k = 0; k < kSplit / 32; ++k) {
         const int at = (first_split + split) * (kSplit / 32) + k - first_group;
-        sum = sum + (at >= 0 && at < groups ? m.weights()[at * 32 + lane] : 0.0f);
+        sum = sum + (at >= 0 && at < groups ? m.weights()[at * kWeightsStep + lane] : 0.0f);
       }
       sum = warp_halves(sum);
       if (lane == 0) m.sums()[split] = sum;
@@ -329,7 +355,8 @@ CARAT_DEVICE void decode_few_values(const Decode& d, const DecodeLayer& layer, c
         const float of_value = total * new_factor, of_sum = split < splits ? m.sums()[split] * new_factor : 0.0f;
         CARAT_UNROLL for (int s = 1; s < kFewSplits; ++s) {
           const int from = s * kValueColumns + column;
-          const float old = from_lane(old_factor, from), more = from_lane(of_value, from), added = from_lane(of_sum, from);
+          const float old = from_lane(old_factor, from), more = from_lane(of_value, from),
+                      added = from_lane(of_sum, from);
           if (s >= splits) continue;
           value = fma_rn(value, old, more);
           sum = fma_rn(sum, old, added);

@@ -148,7 +148,8 @@ CARAT_DEVICE float combined(const DecodeParams& p, int splits, int i, uint32_t e
     CARAT_UNROLL_1 for (int some = from; some < least(from + 32, splits); some += kSplitsAtOnce) {
       float values[kSplitsAtOnce];
       hear<kSplitsAtOnce>(
-          values, epoch, [&](int k) { return some + k < splits; }, [&](int k) { return of_first + (some - from + k) * E; });
+          values, epoch, [&](int k) { return some + k < splits; },
+          [&](int k) { return of_first + (some - from + k) * E; });
       CARAT_UNROLL for (int k = 0; k < kSplitsAtOnce; ++k) {
         if (some + k >= splits) break;
         const int at = some - from + k;

@@ -5,6 +5,11 @@
 
 namespace carat::cuda {
 
+CARAT_DEVICE Words2 two_words(const uint8_t* p) {  // in one load
+  const auto both = load<uint64_t>(p);
+  return {static_cast<uint32_t>(both), static_cast<uint32_t>(both >> 32)};
+}
+
 // A block's segments of one part of a stage, into part[group * chunks + chunk][8]. A piece of the ring has a pair of groups (the
 // last one may be alone), one behind the other, of floats one, and a run of nine chunks. A unit is a chunk of a piece: 16 outputs,
 // or 8; a worker has every kWorkers-th, several at a time.
@@ -46,7 +51,20 @@ struct PartItems {
   CARAT_METHOD void run() const {
     constexpr bool kQuantised = tile_format(kType).quantised();
     constexpr int kAtOnce = kQuantised ? kAtOnceUnits : kAtOnceFloats, kGroups = decode_piece_groups(kType);
-    const int sets = (groups + kGroups - 1) / kGroups, units = sets * x.chunks, t = this_lane() % kAtOnce;
+    const int sets = (groups + kGroups - 1) / kGroups;
+    if constexpr (kQuantised) {
+      if (sets == 1) {
+        few_groups<kType>();
+        ring = ring.after(runs());
+        return;
+      }
+      if (decode_own_chunks(kType, sets, x.chunks)) {
+        own_chunk<kType>(sets);
+        ring = ring.after(sets);
+        return;
+      }
+    }
+    const int units = sets * x.chunks, t = this_lane() % kAtOnce;
     CARAT_UNROLL_1 for (int first = this_warp(); first < units;) {
       const int number = first + t * kWorkers;
       const Unit u = unit_of<kType>(number);
@@ -73,6 +91,123 @@ struct PartItems {
     ring = ring.after(sets * runs());
   }
 
+  // One or two groups: a lane has a row of a block, as dp4a wants it. Fewer instructions than an mma's, whose fragments, sums and
+  // scales are looked for by units.
+  template <TileType kType>
+  CARAT_METHOD void few_groups() const {
+    const auto done = [&](const Unit& u) {
+      CARAT_UNROLL_1 for (int k = 0; k < u.arrivals; ++k) arrival_arrive(ring.empty(u.ring.slot));
+    };
+    if (groups == 2) {
+      CARAT_UNROLL_1 for (int chunk = this_warp(); chunk < x.chunks; chunk += kWorkers) {
+        const Unit u = unit_of<kType>(chunk);
+        u.ring.wait();
+        const int tiles[2] = {u.tile, u.tile + u.behind}, items[2] = {chunk, chunk + x.chunks};
+        const Planes planes[1] = {planes_of<kType>(chunk)};
+        some_tiles<kType, 2, 1>(tiles, planes, items);
+        done(u);
+      }
+      return;
+    }
+    int chunk = this_warp();
+    CARAT_UNROLL_1 for (; chunk + kWorkers < x.chunks; chunk += 2 * kWorkers) {
+      const Unit u = unit_of<kType>(chunk), v = unit_of<kType>(chunk + kWorkers);
+      u.ring.wait();
+      v.ring.wait();
+      const int tiles[2] = {u.tile, v.tile}, items[2] = {chunk, chunk + kWorkers};
+      const Planes planes[2] = {planes_of<kType>(chunk), planes_of<kType>(chunk + kWorkers)};
+      some_tiles<kType, 2, 2>(tiles, planes, items);
+      done(u);
+      done(v);
+    }
+    if (chunk >= x.chunks) return;
+    const Unit u = unit_of<kType>(chunk);
+    u.ring.wait();
+    const int tiles[1] = {u.tile}, items[1] = {chunk};
+    const Planes planes[1] = {planes_of<kType>(chunk)};
+    some_tiles<kType, 1, 1>(tiles, planes, items);
+    done(u);
+  }
+  // What a lane reads of a chunk: its block's planes, sums and scale.
+  struct Planes {
+    uint32_t high[8], low[8];
+    int sums[2];
+    float scale;
+  };
+  template <TileType kType>
+  CARAT_METHOD Planes planes_of(int chunk) const {
+    Planes p;
+    const int b = this_lane() >> 3;
+    const uint8_t* record = x.record(chunk);
+    CARAT_UNROLL for (int j = 0; j < 4; ++j) {
+      const Words2 of_high = two_words(record + j * 32 + b * 8),
+                   of_low = two_words(record + kRecordPlane + j * 32 + b * 8);
+      p.high[j] = of_high.low, p.high[4 + j] = of_high.high;
+      p.low[j] = of_low.low, p.low[4 + j] = of_low.high;
+    }
+    const Words2 of_16 = two_words(record + kRecordSums + 8 * b);
+    p.sums[0] = static_cast<int>(tile_format(kType).subs == 1 ? of_16.low + of_16.high : of_16.low);
+    p.sums[1] = static_cast<int>(of_16.high);
+    p.scale = load<float>(record + kRecordScales + 4 * b);
+    return p;
+  }
+  // Tiles side by side, each of its chunk or all of one, into part[item][8].
+  template <TileType kType, int kTiles, int kChunks>
+  CARAT_METHOD void some_tiles(const int* tiles, const Planes* planes, const int* items) const {
+    const int lane = this_lane(), b = lane >> 3;
+    LaneWeights<kType, true> weights[kTiles];
+    CARAT_UNROLL for (int i = 0; i < kTiles; ++i) weights[i].load(shared_memory() + tiles[i], lane);
+    int isum[kTiles][2];
+    float value[kTiles];
+    CARAT_UNROLL for (int i = 0; i < kTiles; ++i) {
+      const Planes& p = planes[i % kChunks];
+      weights[i].sums_of(p.high, p.low, p.sums, isum[i]);
+      value[i] = block_step<kType>(0.0f, isum[i], p.sums, weights[i].scales, p.scale);
+    }
+    CARAT_UNROLL for (int step = 1; step < kTileBlocks; ++step) {
+      CARAT_UNROLL for (int i = 0; i < kTiles; ++i) {
+        const Planes& p = planes[i % kChunks];
+        const float before = from_lane_below(value[i], 8);
+        const float next = block_step<kType>(before, isum[i], p.sums, weights[i].scales, p.scale);
+        value[i] = b == step ? next : value[i];
+      }
+    }
+    CARAT_UNROLL for (int i = 0; i < kTiles; ++i) {
+      if (b == kTileBlocks - 1) in_shared<float>(part)[items[i] * 8 + (lane & 7)] = value[i];
+    }
+  }
+  // Of some pairs of groups the warp's own chunk (decode_own_chunks), two pairs at a time; a pair or a group that is not there is
+  // another one once more.
+  template <TileType kType>
+  CARAT_METHOD void own_chunk(int sets) const {
+    constexpr int kBytes = tile_format(kType).tile_bytes();
+    const int chunk = this_warp();
+    if (chunk >= x.chunks) return;
+    const Planes planes[1] = {planes_of<kType>(chunk)};
+    const int arrivals = chunk == x.chunks - 1 ? kPieceChunks + 1 - x.chunks : 1;
+    WeightRing at = ring;
+    CARAT_UNROLL_1 for (int set = 0; set < sets; set += 2) {
+      const bool two = set + 1 < sets;
+      WeightRing then = at;
+      then.step();
+      at.wait();
+      if (two) then.wait();
+      int tiles[4], items[4];
+      CARAT_UNROLL for (int i = 0; i < 4; ++i) {
+        const int group = least(2 * set + i, groups - 1), second = (group & 1) * x.chunks;
+        tiles[i] = ring.slots + (i < 2 || !two ? at : then).slot * ring.slot_bytes + (second + chunk) * kBytes;
+        items[i] = group * x.chunks + chunk;
+      }
+      some_tiles<kType, 4, 1>(tiles, planes, items);
+      CARAT_UNROLL_1 for (int k = 0; k < arrivals; ++k) {
+        arrival_arrive(ring.empty(at.slot));
+        if (two) arrival_arrive(ring.empty(then.slot));
+      }
+      at = then;
+      at.step();
+    }
+  }
+
   // Side by side, or each would wait for its own chain.
   template <TileType kType>
   CARAT_METHOD void float_units(const Unit& u, int count) const {
@@ -83,7 +218,8 @@ struct PartItems {
     float value[kAtOnceFloats];
     CARAT_UNROLL for (int j = 0; j < kAtOnceFloats; ++j) {
       const int from = least(j, count - 1);  // what is not there is multiplied once more, and not kept
-      segment_of_rows<kType, 1, true>(shared_memory() + from_lane(u.tile, from), values, from_lane(u.chunk, from), lane, value + j);
+      segment_of_rows<kType, 1, true>(shared_memory() + from_lane(u.tile, from), values, from_lane(u.chunk, from), lane,
+                                      value + j);
     }
     CARAT_UNROLL for (int j = 0; j < kAtOnceFloats; ++j) {
       const int item = from_lane(u.item, j);
@@ -106,7 +242,8 @@ struct PartItems {
     CARAT_UNROLL for (int j = 0; j < kAtOnceUnits; ++j) {
       if (j * step >= count) break;
       const uint8_t* planes = shared_memory() + (turn == j ? of_column : zeros);
-      const uint8_t *first = shared_memory() + from_lane(u.tile, j * step), *second = shared_memory() + from_lane(lower, j * step);
+      const uint8_t *first = shared_memory() + from_lane(u.tile, j * step),
+                    *second = shared_memory() + from_lane(lower, j * step);
       const Words4 x0 = load<Words4>(planes), x1 = load<Words4>(planes + 16);
       const uint32_t b[8] = {x0.x, x0.y, x0.z, x0.w, x1.x, x1.y, x1.z, x1.w};
       CARAT_UNROLL for (int k = 0; k < kTileBlocks; ++k) {
@@ -169,6 +306,19 @@ CARAT_DEVICE void part_items(TileType type, WeightRing& ring, const DecodeInput&
   }
 }
 
+// Whether the workers multiply nothing but what they have rounded themselves: of one set of groups a worker has every kWorkers-th
+// chunk, as of the input.
+CARAT_DEVICE bool works_alone(const DecodePart* parts, int count, const DecodeShares& shares, int chunks) {
+  bool alone = true;
+  CARAT_UNROLL_1 for (int i = 0; i < count; ++i) {
+    const int slots = shares.of[i].slots;
+    alone = alone && (are_integers(parts[i].matrix.type)
+                          ? slots <= 2 || decode_own_chunks(TileType::kQ4_0, (slots + 1) / 2, chunks)
+                          : slots <= 1);
+  }
+  return alone;
+}
+
 // The block's groups of a stage, round by round: by the workers,
 template <uint32_t kTypes>
 CARAT_DEVICE void multiply_stage(WeightRing& ring, const DecodePart* parts, int count, const DecodeShares& shares,
@@ -224,23 +374,28 @@ template <int kCount>
 CARAT_DEVICE void totals_of(float* totals, const float* const* parts, int chunks) {
   constexpr int kAtOnce = 8;
   CARAT_UNROLL for (int i = 0; i < kCount; ++i) totals[i] = parts[i][0];
-  int first = 1;
-  CARAT_UNROLL_1 for (; first + kAtOnce <= chunks; first += kAtOnce) {
-    float segment[kCount][kAtOnce];
+  float segment[kCount][kAtOnce];
+  const auto load_from = [&](int from) {  // the last one where there is no more
     CARAT_UNROLL for (int c = 0; c < kAtOnce; ++c) {
-      CARAT_UNROLL for (int i = 0; i < kCount; ++i) segment[i][c] = parts[i][(first + c) * 8];
+      CARAT_UNROLL for (int i = 0; i < kCount; ++i) segment[i][c] = parts[i][least(from + c, chunks - 1) * 8];
     }
+  };
+  int first = 1;
+  load_from(first);
+  CARAT_UNROLL_1 for (; first + kAtOnce <= chunks; first += kAtOnce) {
+    float these[kCount][kAtOnce];
     CARAT_UNROLL for (int c = 0; c < kAtOnce; ++c) {
-      CARAT_UNROLL for (int i = 0; i < kCount; ++i) totals[i] = totals[i] + segment[i][c];
+      CARAT_UNROLL for (int i = 0; i < kCount; ++i) these[i][c] = segment[i][c];
+    }
+    if (first + kAtOnce < chunks) load_from(first + kAtOnce);  // on their way meanwhile
+    CARAT_UNROLL for (int c = 0; c < kAtOnce; ++c) {
+      CARAT_UNROLL for (int i = 0; i < kCount; ++i) totals[i] = totals[i] + these[i][c];
     }
   }
   if (first >= chunks) return;
-  float segment[kCount][kAtOnce - 1];
   CARAT_UNROLL for (int c = 0; c < kAtOnce - 1; ++c) {
-    CARAT_UNROLL for (int i = 0; i < kCount; ++i) segment[i][c] = parts[i][least(first + c, chunks - 1) * 8];
-  }
-  CARAT_UNROLL for (int c = 0; c < kAtOnce - 1; ++c) {
-    CARAT_UNROLL for (int i = 0; i < kCount; ++i) totals[i] = first + c < chunks ? totals[i] + segment[i][c] : totals[i];
+    CARAT_UNROLL for (int i = 0; i < kCount; ++i) totals[i] =
+        first + c < chunks ? totals[i] + segment[i][c] : totals[i];
   }
 }
 
@@ -272,9 +427,12 @@ struct TellOutputs {
   CARAT_METHOD Ready ready(int i, const DecodeShare& share, int first, int now) const {
     const DecodePart& part = parts[i];
     const int t = finisher_thread(), group = share.first + first, own_group = group + (t >> 3);
-    return {&part,        place(part, words, own_group, t & 7),
-            own_factor<kTypes>(part, factor), group,
-            now,          own_group * kTileRows + (t & 7) < part.matrix.rows};
+    return {&part,
+            place(part, words, own_group, t & 7),
+            own_factor<kTypes>(part, factor),
+            group,
+            now,
+            own_group * kTileRows + (t & 7) < part.matrix.rows};
   }
   CARAT_METHOD void operator()(const Ready& r, const float* segments) const {
     uint64_t* word = r.word;
@@ -305,15 +463,16 @@ struct TellGated {
   float factor;
 
   struct Ready {
-    int sets, block;  // of 32 outputs: how many, the first one's place; of floats: groups of gate, the first output's place
-    int ups, step;    // segments' groups from gate to up, from a group to the next of its kind
+    int sets,
+        block;  // of 32 outputs: how many, the first one's place; of floats: groups of gate, the first output's place
+    int ups, step;  // segments' groups from gate to up, from a group to the next of its kind
     float own, own_up;
   };
   CARAT_METHOD bool integers() const {
     return ((forms_of(kTypes) != 3 ? forms_of(kTypes) : layer.rounded[2]) & 1) != 0;
   }
   CARAT_METHOD Ready ready(int i, const DecodeShare& share, int first, int now) const {
-    if (i != 0) return {};  // up: with gate
+    if (i != 0) return {};                                                                         // up: with gate
     const int parts = layer.gate_up_parts, step = parts == 1 ? 2 : 1, shift = parts == 1 ? 3 : 2;  // decode_gated_unit
     const bool whole = integers();
     return {whole ? now >> shift : now / step,
@@ -369,7 +528,9 @@ struct TakeLogits {
   struct Ready {
     int first, slots;
   };
-  CARAT_METHOD static Ready ready(int, const DecodeShare& share, int first, int now) { return {share.first + first, now}; }
+  CARAT_METHOD static Ready ready(int, const DecodeShare& share, int first, int now) {
+    return {share.first + first, now};
+  }
   CARAT_METHOD void operator()(const Ready& r, const float* segments) {
     for (int t = finisher_thread(); t < r.slots * 8; t += kFinishers * 32) {
       const int id = r.first * kTileRows + t;
@@ -405,9 +566,7 @@ CARAT_DEVICE void take_gated(const DecodeParams& p, const DecodeInput& x, uint32
     CARAT_UNROLL_1 for (int first = begin; first < x.chunks; first += kAtOnce * kWorkers) {
       Words4 v[kAtOnce];
       const auto block = [&](int k) { return (first + k * kWorkers) * kTileBlocks + b; };
-      CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {
-        v[k] = {0, 0, 0, lane >= 28 || block(k) >= filled ? epoch : 0};
-      }
+      CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) { v[k] = {0, 0, 0, lane >= 28 || block(k) >= filled ? epoch : 0}; }
       bool all;
       do {
         CARAT_UNROLL for (int k = 0; k < kAtOnce; ++k) {

@@ -84,6 +84,7 @@ CARAT_DEVICE void decode_best(const DecodeParams& p, uint64_t best) {  // the fi
   if (atomic_add(p.meeting + 1, 1) != gridDim.x - 1) return;
   const uint64_t all = load_fresh(p.meeting);
   *p.best = all;
+  if (p.landing != nullptr) p.landing[0] = all;
   if (p.slot >= 0) p.slots[p.slot] = static_cast<int32_t>(~static_cast<uint32_t>(all));
   p.meeting[0] = 0;
   p.meeting[1] = 0;
@@ -101,13 +102,15 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
   const auto ring_at = [&](int slot, uint32_t parity) {
     return WeightRing{l.slots, l.arrivals, p.depth, p.depth_inverse, p.slot_bytes, slot, parity};
   };
-  const auto places_at = [&](uint32_t turn) { return PartPlaces{l.parts, l.part_bytes, l.arrivals + 2 * kMostPieces * 8, turn}; };
+  const auto places_at = [&](uint32_t turn) {
+    return PartPlaces{l.parts, l.part_bytes, l.arrivals + 2 * kMostPieces * 8, turn};
+  };
   const Decode d{p};
   if (this_thread() == 0) {
     ring_at(0, 0).begin();
     places_at(0).begin();
     arrival_fence();
-    for (int i = 0; i <= kDecodeStages; ++i) d.since()[i] = 0;
+    d.begin_times();
     for (int i = 0; i < 8; ++i) d.factors()[8 + i] = 0.0f;  // zeros()
   }
   block_barrier();
@@ -142,13 +145,13 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
       of_head->shares = *shares_from(p.layer_count);
     }
   }
-  decode_embed(d, *p.row);
+  decode_embed(d, p.row);
   team_barrier(kTeamNorm, kComputingThreads);
   d.stamp(0);
 
   const auto keys_of = [&](const DecodeLayer& layer) {
     const int kind = layer.global;
-    DecodeKeys keys{p.pages[kind], *p.page_count[kind], p.row->position, 0, false};
+    DecodeKeys keys{p.pages[kind], p.page_count[kind], p.row.position, 0, false};
     if (kind == 0) keys.first_key = most(0, keys.position - p.window + 1);
     keys.few = !kDeep || decode_few_keys(keys.first_key, keys.position, heads * E, grid);
     return keys;
@@ -183,6 +186,7 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
       return head ? of_head->shares : shares[index % 3 * kDecodeProducts + stage];
     };
     if (works) {
+      const bool alone = works_alone(parts(), count(), of_stage(), x.chunks);
       if (normed) {
         d.template take_hidden<kShape, kHalves>(x, heard() != nullptr, post_norm(),
                                                 head    ? p.final_norm
@@ -190,7 +194,7 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
                                                         : layer.ffn_norm);
       } else if (stage == 1) {
         const DecodeKeys keys = keys_of(layer);
-        decode_scores<kShape>(d, layer, keys, epoch);
+        decode_scores<kShape, kDeep>(d, layer, keys, epoch);
         if (!kDeep || keys.few) {
           decode_few_values<kShape>(d, layer, keys, epoch);
         } else {
@@ -201,13 +205,12 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
       } else {
         take_gated(p, x, epoch);
       }
-      if (head) {
-        if (blockIdx.x == 0 && this_thread() == 0) {
-          for (int i = 0; i < kDecodeStages; ++i) p.stage_nanoseconds[i] += d.since()[1 + i];
-        }
-        if (p.best == nullptr) return;
+      if (head && p.best == nullptr) return d.tell_times();
+      if (alone) {
+        warp_barrier();
+      } else {
+        team_barrier(kTeamReady, kWorkerThreads);
       }
-      team_barrier(kTeamReady, kWorkerThreads);
       if (stage == 1) d.stamp(2);
       WeightRing ring = ring_at(slot, parity);
       PartPlaces places = places_at(turn);
@@ -215,12 +218,12 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
       slot = ring.slot;
       parity = ring.parity;
       turn = places.turn;
-      if (head) return;
-      d.stamp(first ? 1 : stage + 2);
+      d.stamp(head ? kDecodeStages - 1 : first ? 1 : stage + 2);
+      if (head) return d.tell_times();
     } else {
       float factor = 1.0f;
       if (stage == 1) {
-        decode_heads<kShape>(d, layer, keys_of(layer), epoch);
+        decode_heads<kShape, kDeep>(d, layer, keys_of(layer), epoch);
         if (this_warp() == kWorkers + kFinishers - 1 && index + 1 < p.layer_count)
           fetch_layer(index + 1);  // nobody looks at the one two layers before any more
       }

@@ -69,11 +69,14 @@ struct LaneWeights {
 
   // x: high and low planes of the block, 64 bytes.
   CARAT_METHOD void sums_of(const uint8_t* x, const int* sums, int* isum) const {
-    constexpr TileFormat kFormat = tile_format(kType);
     const auto* high = reinterpret_cast<const Words4*>(x);
     const Words4 h0 = high[0], h1 = high[1], l0 = high[2], l1 = high[3];
     const uint32_t hx[8] = {h0.x, h0.y, h0.z, h0.w, h1.x, h1.y, h1.z, h1.w};
     const uint32_t lx[8] = {l0.x, l0.y, l0.z, l0.w, l1.x, l1.y, l1.z, l1.w};
+    sums_of(hx, lx, sums, isum);
+  }
+  CARAT_METHOD void sums_of(const uint32_t* hx, const uint32_t* lx, const int* sums, int* isum) const {
+    constexpr TileFormat kFormat = tile_format(kType);
     int of_high[2] = {0, 0}, of_low[2] = {0, 0};
     constexpr int kSecond = kFormat.subs - 1;
     CARAT_UNROLL for (int j = 0; j < 4; ++j) {
@@ -194,7 +197,8 @@ struct RowFragments {
       const int64_t row = static_cast<int64_t>(chunk) * x.rows16 + m * 16 + (lane >> 2);
       CARAT_UNROLL for (int half = 0; half < 2; ++half) {
         const Words4 four = load<Words4>(x.scales + (row + 8 * half) * 4);
-        const Words4 s0 = load<Words4>(x.sums + (row + 8 * half) * 8), s1 = load<Words4>(x.sums + (row + 8 * half) * 8 + 4);
+        const Words4 s0 = load<Words4>(x.sums + (row + 8 * half) * 8),
+                     s1 = load<Words4>(x.sums + (row + 8 * half) * 8 + 4);
         const uint32_t of[4] = {four.x, four.y, four.z, four.w};
         const uint32_t all[8] = {s0.x, s0.y, s0.z, s0.w, s1.x, s1.y, s1.z, s1.w};
         CARAT_UNROLL for (int i = 0; i < 4; ++i) scales[half][i] = bits_to_float(of[i]);
