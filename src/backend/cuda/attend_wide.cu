@@ -14,7 +14,6 @@ CARAT_DEVICE void attend_wide(const AttentionParams& p) {
     constexpr int E = 256, kSteps = E / 16, kPage = kKeysPerPage * E * 2, kQueries = kFastQueries * E * 2, kSums = E / 2;
     constexpr float kLog2e = 1.44269504088896341f, kNothing = -1e30f, kLeeway = 4.0f;
     next_may_begin();
-    previous_wait();
     const int group = p.heads / p.kv_heads, kv_head = static_cast<int>(blockIdx.y);
     const int first_row = p.items[2 * blockIdx.x], count = p.items[2 * blockIdx.x + 1], used = count * group;
     const int thread = thread_index(), lane = lane_index(), warp = warp_index(), g = lane >> 2, t = lane & 3;
@@ -32,32 +31,18 @@ CARAT_DEVICE void attend_wide(const AttentionParams& p) {
       }
       arrival_fence();
     }
+    block_barrier();
     const RowInfo info = p.rows[first_row];
     const TileSight sight = sight_of(p, first_row, count, lane);
     const int start = sight.start, end = sight.end, all_from = sight.all_from, all_until = sight.all_until;
     const int first_page = start / kKeysPerPage, last_page = end / kKeysPerPage;
-
-    // Row r of the tile: position r / group, head r % group. As cores: [8 rows][E / 8][8 rows][16 bytes].
-    for (int i = thread; i < kFastQueries * E / 8; i += kAttendWideThreads) {
-      const int r = i / (E / 8), octet = i % (E / 8);
-      const int64_t row = first_row + least(r / group, count - 1);
-      const float* from = p.qkv + (row * (p.heads + 2 * p.kv_heads) + kv_head * group + r % group) * E + octet * 8;
-      const Words4 a = load<Words4>(from), b = load<Words4>(from + 4);
-      const float value[8] = {bits_to_float(a.x), bits_to_float(a.y), bits_to_float(a.z), bits_to_float(a.w),
-                              bits_to_float(b.x), bits_to_float(b.y), bits_to_float(b.z), bits_to_float(b.w)};
-      uint32_t high[4], low[4];
-      split_octet(value, kLog2e, high, low);
-      uint8_t* to = queries + r / 8 * (E / 8 * 128) + octet * 128 + r % 8 * 16;
-      *reinterpret_cast<Words4*>(to) = {high[0], high[1], high[2], high[3]};
-      if constexpr (kPieces == 2) *reinterpret_cast<Words4*>(to + kQueries) = {low[0], low[1], low[2], low[3]};
-    }
-    stores_for_products();
-    block_barrier();
+    const int32_t* table = p.pages + p.begin[info.seq];
+    const int page_count = p.count[info.seq];
+    previous_wait();
 
     if (team == 2) {
       fewer_registers<40>();
-      const int32_t* table = p.pages + p.begin[info.seq];
-      const int page_count = p.count[info.seq], own = (warp - 8) / 2, half = (warp - 8) % 2;  // two warps for each team
+      const int own = (warp - 8) / 2, half = (warp - 8) % 2;  // two warps for each team
       int phase = 0;
       for (int page = first_page + own; page <= last_page; page += 2, phase ^= 1) {
         const int64_t at = (static_cast<int64_t>(page_of(table, page_count, page * kKeysPerPage)) * p.kv_heads + kv_head) * kKeysPerPage * E;
@@ -88,6 +73,26 @@ CARAT_DEVICE void attend_wide(const AttentionParams& p) {
       return;
     }
     more_registers<224>();
+    // Row r of the tile: position r / group, head r % group. As cores: [8 rows][E / 8][8 rows][16 bytes]; a warp has every eighth row, a lane an octet.
+    Words4 own[kFastQueries / 8][2];  // all asked for at once
+    CARAT_UNROLL for (int i = 0; i < kFastQueries / 8; ++i) {
+      const int r = 8 * i + warp;
+      const int64_t row = first_row + least(r / group, count - 1);
+      const float* from = p.qkv + (row * (p.heads + 2 * p.kv_heads) + kv_head * group + r % group) * E + lane * 8;
+      own[i][0] = load<Words4>(from), own[i][1] = load<Words4>(from + 4);
+    }
+    CARAT_UNROLL for (int i = 0; i < kFastQueries / 8; ++i) {
+      const Words4 a = own[i][0], b = own[i][1];
+      const float value[8] = {bits_to_float(a.x), bits_to_float(a.y), bits_to_float(a.z), bits_to_float(a.w),
+                              bits_to_float(b.x), bits_to_float(b.y), bits_to_float(b.z), bits_to_float(b.w)};
+      uint32_t high[4], low[4];
+      split_octet(value, kLog2e, high, low);
+      uint8_t* to = queries + i * (E / 8 * 128) + lane * 128 + warp * 16;
+      *reinterpret_cast<Words4*>(to) = {high[0], high[1], high[2], high[3]};
+      if constexpr (kPieces == 2) *reinterpret_cast<Words4*>(to + kQueries) = {low[0], low[1], low[2], low[3]};
+    }
+    stores_for_products();
+    team_barrier(3, 256);
     int first[2], until[2];
     CARAT_UNROLL for (int half = 0; half < 2; ++half) {
       const int r = warp % 4 * 16 + half * 8 + g;
