@@ -129,6 +129,9 @@ class Forward {
   void heads_product(const ProductPart& part, const Rounded& x, const HeadsParams& heads, int64_t rows);
   int32_t core_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
                        int32_t most_splits, const Rounded* gated, uint64_t* best = nullptr);
+  // The same where few outputs are few tiles: blocks of a cluster share out their columns, so many; 0: it does not pay.
+  int32_t split_shares(const TileMatrix& matrix, int64_t rows) const;
+  void split_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows);
   bool goes_dense() const;
   // Its weights as BF16, where nothing else lies now.
   ProductPart dense_part(const ProductPart& part);

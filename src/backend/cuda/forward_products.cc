@@ -122,7 +122,9 @@ bool Forward::takes_some(const TileMatrix& matrix, int64_t rows) const {
 // Few outputs are few blocks of cores: up to some rows they are multiplied as fragments.
 Rounded Forward::qkv_input(int64_t rows) const {
   Rounded x = rounded(norm_, rows);
-  const auto narrow = [&](const ProductPart& part) { return takes_some(part.matrix, rows); };
+  const auto narrow = [&](const ProductPart& part) {
+    return takes_some(part.matrix, rows) && (rows <= kFewCoreRows || split_shares(part.matrix, rows) == 0);
+  };
   const auto& parts = weights_.layers[0].qkv;
   if (x.fragments == 2 && x.integers == 0 && std::all_of(parts.begin(), parts.end(), narrow)) x.fragments = 1;
   return x;
@@ -148,6 +150,7 @@ void Forward::some_product(const ProductPart& part, const Rounded& x, float* out
 void Forward::product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows) {
   if (x.fragments == kColumnsForm) return few_product(part, x, out, out_stride, rows, nullptr);
   if (by_cores(part.matrix, x)) {
+    if (split_shares(part.matrix, rows) != 0) return split_product(dense_part(part), x, out, out_stride, rows);
     core_product(dense_part(part), x, out, out_stride, rows, 1, nullptr);
     return;
   }
@@ -208,21 +211,52 @@ HalfGemmParams Forward::core_params(const ProductPart& part, const Rounded& x, f
   p.passes = x.core_planes;
   p.outputs = part.matrix.rows;
   p.splits = 1;
+  p.output_tiles = div_ceil(part.matrix.groups, kHalfGroups);
   return p;
+}
+
+int32_t Forward::split_shares(const TileMatrix& matrix, int64_t rows) const {
+  if (!wide_ || rows > kWideRows) return 0;
+  const int64_t tiles =
+      div_ceil<int64_t>(rows, rows <= kFewCoreRows ? kFewCoreRows : kShortRows) * div_ceil(matrix.groups, kHalfGroups);
+  // Few columns leave little to share out; of many, clusters of eight for two tiles of rows would find no room all at once.
+  constexpr int32_t kManyChunks = 12;
+  const int32_t shares = matrix.chunks <= kManyChunks ? 4 : rows <= kFewCoreRows ? 8 : 0;
+  if (shares == 0) return 0;
+  return tiles * shares <= int64_t{multiprocessors_} && 2 * matrix.chunks >= shares ? shares : 0;
+}
+
+void Forward::split_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows) {
+  auto p = core_params(part, x, out, out_stride, rows);
+  const int32_t shares = split_shares(part.matrix, rows), of_block = rows <= kFewCoreRows ? kFewCoreRows : kShortRows;
+  p.row_tiles = static_cast<int32_t>(div_ceil<int64_t>(rows, of_block));
+  const auto bytes = [&](int32_t ring) {
+    return static_cast<size_t>(short_bytes(of_block, p.passes, kHalfGroups, true, ring));
+  };
+  p.ring = 2;
+  while (p.ring < div_ceil(p.stages, shares) && bytes(p.ring + 1) <= shared_bytes_) ++p.ring;
+  const Device::Kernel kernel = of_block == kShortRows ? kernels_.core_split_128_4
+                                : shares == 8          ? kernels_.core_split_64_8
+                                                       : kernels_.core_split_64_4;
+  const bool unpacked = part.matrix.data == at<uint8_t>(products_);
+  launch(kernel, p, static_cast<uint32_t>(p.row_tiles * p.output_tiles * shares), 1, 1, kWideThreads, bytes(p.ring),
+         !unpacked);
 }
 
 int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
                               int32_t most_splits, const Rounded* gated, uint64_t* best) {
   constexpr double kShortCost = 0.58;  // of a block of 128 rows, in blocks of 256
   constexpr int32_t kLeastStages = 3;  // of a part
-  HalfGemmParams p = core_params(part, x, out, out_stride, rows);
+  auto p = core_params(part, x, out, out_stride, rows);
   p.splits = std::max(1, std::min(most_splits, p.stages / kLeastStages));
-  p.output_tiles = div_ceil(part.matrix.groups, kHalfGroups);
   const auto turns = [&](int32_t tall) {
     return div_ceil<int64_t>(div_ceil<int64_t>(rows, tall) * p.output_tiles, int64_t{multiprocessors_});
   };
-  const bool tall =
-      p.splits == 1 && static_cast<double>(turns(kWideRows)) <= kShortCost * static_cast<double>(turns(kShortRows));
+  const int32_t broad_tiles = 2 * div_ceil(part.matrix.groups, kBroadGroups);
+  const bool broad = gated != nullptr && rows > kShortRows && rows <= 2 * kShortRows &&
+                     broad_tiles <= static_cast<int32_t>(multiprocessors_);
+  const bool tall = !broad && p.splits == 1 &&
+                    static_cast<double>(turns(kWideRows)) <= kShortCost * static_cast<double>(turns(kShortRows));
   const int32_t of_block = rows <= kFewCoreRows ? kFewCoreRows : tall ? kWideRows : kShortRows;
   p.row_tiles = static_cast<int32_t>(div_ceil<int64_t>(rows, of_block));
   if (gated != nullptr) p.gated = *gated;
@@ -230,7 +264,7 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
   const auto of = [&](Device::Kernel text, Device::Kernel gate, Device::Kernel logits) {
     return gated != nullptr ? gate : best != nullptr ? logits : text;
   };
-  if (of_block == kWideRows || (of_block == kShortRows && p.passes == 1 && p.splits == 1)) {
+  if (!broad && (of_block == kWideRows || (of_block == kShortRows && p.passes == 1 && p.splits == 1))) {
     const Device::Kernel kernel =
         of_block == kWideRows ? of(kernels_.core_text_256, kernels_.core_gated_256, kernels_.core_best_256)
                               : of(kernels_.core_text_pairs, kernels_.core_gated_pairs, kernels_.core_best_pairs);
@@ -238,13 +272,32 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
            static_cast<size_t>(wide_bytes(of_block)), true);
     return p.splits;
   }
-  const auto blocks = std::min(static_cast<uint32_t>(p.row_tiles * p.output_tiles * p.splits), multiprocessors_);
+  int32_t groups = kHalfGroups;
+  if (gated != nullptr) {  // more blocks of fewer outputs, where all of them run at once still
+    const auto turns_of = [&](int32_t of_groups) {
+      return div_ceil<int64_t>(int64_t{p.row_tiles} * div_ceil(part.matrix.groups, of_groups), multiprocessors_) *
+             of_groups;
+    };
+    if (turns_of(kSlimGroups) < turns_of(kHalfGroups)) groups = kSlimGroups;
+    if (broad) groups = kBroadGroups;
+    p.output_tiles = div_ceil(part.matrix.groups, groups);
+  }
+  const auto tiles = static_cast<uint32_t>(p.row_tiles * p.output_tiles * p.splits);
+  const auto blocks = std::min(tiles, multiprocessors_);
+  const bool alone = blocks == tiles;
+  p.ring =
+      short_stages(of_block, p.passes, groups, alone, div_ceil(p.stages, p.splits), static_cast<int>(shared_bytes_));
   // Its weights are asked for before the kernel before has ended: not those that it writes.
   const bool unpacked = part.matrix.data == at<uint8_t>(products_);
-  const Device::Kernel kernel = of_block == kShortRows
-                                    ? of(kernels_.core_text_128, kernels_.core_gated_128, kernels_.core_best_128)
-                                    : of(kernels_.core_text_64, kernels_.core_gated_64, kernels_.core_best_64);
-  launch(kernel, p, blocks, 1, 1, kWideThreads, static_cast<size_t>(short_bytes(of_block, p.passes)), !unpacked);
+  const auto gate = [&](Device::Kernel half, Device::Kernel slim) {
+    return broad ? kernels_.core_broad_128 : groups == kHalfGroups ? half : slim;
+  };
+  const Device::Kernel kernel =
+      of_block == kShortRows
+          ? of(kernels_.core_text_128, gate(kernels_.core_gated_128, kernels_.core_slim_128), kernels_.core_best_128)
+          : of(kernels_.core_text_64, gate(kernels_.core_gated_64, kernels_.core_slim_64), kernels_.core_best_64);
+  launch(kernel, p, blocks, 1, 1, kWideThreads,
+         static_cast<size_t>(short_bytes(of_block, p.passes, groups, alone, p.ring)), !unpacked);
   return p.splits;
 }
 
@@ -286,7 +339,7 @@ void Forward::exact_product(const ProductPart& part, const Rounded& x, float* ou
 
 // A product whose parts close_rows adds.
 int32_t Forward::summed_product(const ProductPart& part, const Rounded& x, int64_t rows) {
-  if (by_cores(part.matrix, x)) {
+  if (by_cores(part.matrix, x) && split_shares(part.matrix, rows) == 0) {
     return core_product(dense_part(part), x, at<float>(projected_), config_.width, rows,
                         most_splits(config_.width, rows), nullptr);
   }

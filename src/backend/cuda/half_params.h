@@ -45,14 +45,22 @@ constexpr int wide_bytes(int rows, int outputs = kHalfOutputs) {
 }
 // Of blocks of 64 or 128 rows (core_short.cu): both pieces of all rows and the weights, and where 64 rows have two sums.
 constexpr int short_piece_bytes(int rows) { return rows * kHalfColumns * 2; }
-constexpr int short_stage_bytes(int rows, int passes) {
-  return passes * short_piece_bytes(rows) + kHalfOutputs * kHalfColumns * 2;
+constexpr int short_stage_bytes(int rows, int passes, int groups) {
+  return passes * short_piece_bytes(rows) + groups * 8 * kHalfColumns * 2;
 }
-constexpr int short_stages(int rows, int passes) { return passes == 1 ? 6 : rows == 64 ? 5 : 4; }
-constexpr int short_sums_bytes(int rows) { return rows == 64 ? 64 * kHalfOutputs * 4 : 0; }
-constexpr int short_bytes(int rows, int passes) {
-  return short_stages(rows, passes) * short_stage_bytes(rows, passes) + short_sums_bytes(rows) + 128;
+// alone: a block has one tile, and the sums of all its warps lie where its stages were; else those of 64 rows lie behind.
+constexpr int short_bytes(int rows, int passes, int groups, bool alone, int stages) {
+  const int ring = stages * short_stage_bytes(rows, passes, groups), sums = 8 * groups * 4 * (alone ? 128 : rows == 64 ? 64 : 0);
+  return (!alone ? ring + sums : ring > sums ? ring : sums) + stages * 16;
 }
+// So many stages, of those that a tile has, as fit a block of so many bytes.
+constexpr int short_stages(int rows, int passes, int groups, bool alone, int of_tile, int bytes) {
+  int stages = 2;
+  while (stages < of_tile && short_bytes(rows, passes, groups, alone, stages + 1) <= bytes) ++stages;
+  return stages;
+}
+inline constexpr int kSlimGroups = 14;   // of a block's outputs, where more blocks have them sooner,
+inline constexpr int kBroadGroups = 28;  // and of two blocks of 128 rows, which share the weights
 
 struct Halves {
   uint16_t* data;
@@ -106,6 +114,7 @@ struct HalfGemmParams {
   VisionHeads heads;  // kHeads
   // kText: out, as ProductParams has it; a row's columns in `splits` parts of their own, [splits][rows][out_stride].
   int32_t group_step, group_first, splits;
+  int32_t ring;   // core_short: stages that are on their way
   Rounded gated;  // kGated: gelu of the even groups times the odd ones, as cores
   // kBest: rows of logits, of which only the best are kept (order_of_logit), and all of them where `out` is not null.
   uint64_t* best;
@@ -210,6 +219,12 @@ struct VisionAttendParams {
   X(core_gated_256, HalfGemmParams)   \
   X(core_gated_pairs, HalfGemmParams) \
   X(core_gated_128, HalfGemmParams)   \
+  X(core_slim_64, HalfGemmParams)     \
+  X(core_split_64_4, HalfGemmParams)  \
+  X(core_split_64_8, HalfGemmParams)  \
+  X(core_split_128_4, HalfGemmParams) \
+  X(core_slim_128, HalfGemmParams)    \
+  X(core_broad_128, HalfGemmParams)   \
   X(core_gated_64, HalfGemmParams)
 
 }  // namespace carat::cuda

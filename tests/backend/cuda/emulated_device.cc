@@ -14,6 +14,7 @@
 #include "backend/cuda/attention.cu"
 #include "backend/cuda/bandwidth.cu"
 #include "backend/cuda/core_short.cu"
+#include "backend/cuda/core_split.cu"
 #include "backend/cuda/decode.cu"
 #include "backend/cuda/decode_one.cu"
 #include "backend/cuda/dense.cu"

@@ -272,7 +272,7 @@ template <int kCount>
 void fewer_registers() {}
 template <int kCount>
 void more_registers() {}
-template <class ToFloat>
+template <int kColumns = 144, class ToFloat>
 void emulated_warpgroup_mma(float* d, const uint8_t* a, const uint8_t* b, int group_bytes, bool from_zero,
                             ToFloat to_float) {
   const int lane = emulated_lane(), row = static_cast<int>(threadIdx.x / 32 % 4) * 16 + lane / 4;
@@ -286,7 +286,7 @@ void emulated_warpgroup_mma(float* d, const uint8_t* a, const uint8_t* b, int gr
   float rows[2][16], column[16];
   values(a, row, rows[0]);
   values(a, row + 8, rows[1]);
-  for (int i = 0; i < 36; ++i) {
+  for (int i = 0; i < kColumns / 4; ++i) {
     values(b, i / 2 * 8 + lane % 4 * 2 + i % 2, column);
     for (int half = 0; half < 2; ++half) {
       float& sum = d[i / 2 * 4 + half * 2 + i % 2];
@@ -301,6 +301,16 @@ CARAT_DEVICE void warpgroup_mma_f16(float* d, const uint8_t* a, const uint8_t* b
 CARAT_DEVICE void warpgroup_mma_bf16(float* d, const uint8_t* a, const uint8_t* b, int group_bytes, bool from_zero) {
   emulated_warpgroup_mma(d, a, b, group_bytes, from_zero,
                          [](uint16_t bits) { return bits_to_float(static_cast<uint32_t>(bits) << 16); });
+}
+CARAT_DEVICE void warpgroup_mma_bf16_112(float* d, const uint8_t* a, const uint8_t* b, int group_bytes,
+                                         bool from_zero) {
+  emulated_warpgroup_mma<112>(d, a, b, group_bytes, from_zero,
+                              [](uint16_t bits) { return bits_to_float(static_cast<uint32_t>(bits) << 16); });
+}
+CARAT_DEVICE void warpgroup_mma_bf16_224(float* d, const uint8_t* a, const uint8_t* b, int group_bytes,
+                                         bool from_zero) {
+  emulated_warpgroup_mma<224>(d, a, b, group_bytes, from_zero,
+                              [](uint16_t bits) { return bits_to_float(static_cast<uint32_t>(bits) << 16); });
 }
 CARAT_DEVICE void warpgroup_keep_64(float*) {}
 CARAT_DEVICE void warpgroup_keep_72(float*) {}
@@ -439,6 +449,7 @@ T* cluster_place(T* at, int rank) {
   return reinterpret_cast<T*>(emulator::cluster_place(at, rank));
 }
 CARAT_DEVICE void cluster_store(float* at, int rank, float value) { *cluster_place(at, rank) = value; }
+CARAT_DEVICE float cluster_load(const float* at, int rank) { return *cluster_place(const_cast<float*>(at), rank); }
 CARAT_DEVICE void cluster_copy(void* shared, const void* global, uint32_t bytes, uint64_t* arrival, int ranks) {
   for (int rank = 0; rank < 16; ++rank) {
     if ((ranks >> rank & 1) == 0) continue;

@@ -374,6 +374,31 @@ TEST(CudaTurnedHeadsTest, AreNearTheCpus) {
   expect_turned_heads(*ready(create_backend({"cuda", 0, Precision::kExact}, model.config, model.weights)), model);
 }
 
+// Products of 16-bit weights with as many rows as one block has, or as two blocks of 128 share: columns that blocks of a cluster
+// share out, gate and up in tiles of 112 and of 224 outputs.
+void expect_rows_near_the_cpu(Backend& device, const RandomModel& model, const std::vector<int32_t>& counts) {
+  const auto cpu = ready(create_backend({"cpu/portable", 2, Precision::kExact}, model.config, model.weights));
+  for (const int32_t count : counts) {
+    ASSERT_TRUE(device.reserve_kv({40, 40, count}).ok());
+    ASSERT_TRUE(cpu->reserve_kv({40, 40, count}).ok());
+    const auto tokens = random_tokens(static_cast<size_t>(count), 2);
+    EXPECT_TRUE(test::rows_within(logits(device, model.config, tokens, {count}),
+                                  logits(*cpu, model.config, tokens, {count}), 512, 5e-3))
+        << count << " rows";
+  }
+}
+TEST(EmulatedCoreRowsTest, AreNearTheCpus) {
+  const RandomModel model = random_model(DType::kBF16, 1, 640);
+  expect_rows_near_the_cpu(*ready(cuda::create_backend_on(test::emulated_device(), {}, model.config, model.weights)),
+                           model, {40, 100, 150});
+}
+TEST(CudaCoreRowsTest, AreNearTheCpus) {
+  if (const auto device = cuda::describe_device(); !device.ok()) GTEST_SKIP() << device.error().message;
+  const RandomModel model = random_model(DType::kBF16, 1, 1664);
+  expect_rows_near_the_cpu(*ready(create_backend({"cuda", 0, Precision::kExact}, model.config, model.weights)), model,
+                           {40, 64, 100, 129, 256});
+}
+
 // The best of rows of logits is found where they are computed, whether they are kept or not.
 void expect_the_best_of_each_row(Backend& backend, const ModelConfig& config, const std::vector<int32_t>& counts) {
   ASSERT_TRUE(backend.reserve_kv({40, 40, 300, 100}).ok());

@@ -255,6 +255,29 @@ CARAT_WARPGROUP_MMA(f16)
 CARAT_WARPGROUP_MMA(bf16)
 #undef CARAT_WARPGROUP_MMA
 #undef CARAT_D_NAMES
+// The same for 224 and for 112 rows of b.
+CARAT_DEVICE void warpgroup_mma_bf16_224(float* d, const uint8_t* a, const uint8_t* b, int group_bytes, bool from_zero) {
+  const uint64_t of_a = core_descriptor(a, group_bytes), of_b = core_descriptor(b, group_bytes);
+  asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, %114, 0;\n"
+               "wgmma.mma_async.sync.aligned.m64n224k16.f32.bf16.bf16 {"
+               "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,"
+               "%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,"
+               "%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111},"
+               " %112, %113, p, 1, 1, 0, 0;\n}"
+               : CARAT_D8(0), CARAT_D8(8), CARAT_D8(16), CARAT_D8(24), CARAT_D8(32), CARAT_D8(40), CARAT_D8(48), CARAT_D8(56),
+                 CARAT_D8(64), CARAT_D8(72), CARAT_D8(80), CARAT_D8(88), CARAT_D8(96), CARAT_D8(104)
+               : "l"(of_a), "l"(of_b), "r"(static_cast<int>(from_zero)));
+}
+CARAT_DEVICE void warpgroup_mma_bf16_112(float* d, const uint8_t* a, const uint8_t* b, int group_bytes, bool from_zero) {
+  const uint64_t of_a = core_descriptor(a, group_bytes), of_b = core_descriptor(b, group_bytes);
+  asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, %58, 0;\n"
+               "wgmma.mma_async.sync.aligned.m64n112k16.f32.bf16.bf16 {"
+               "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,"
+               "%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55},"
+               " %56, %57, p, 1, 1, 0, 0;\n}"
+               : CARAT_D8(0), CARAT_D8(8), CARAT_D8(16), CARAT_D8(24), CARAT_D8(32), CARAT_D8(40), CARAT_D8(48)
+               : "l"(of_a), "l"(of_b), "r"(static_cast<int>(from_zero)));
+}
 // The same for 64 or 72 rows of b, and a in registers: those of mma for the warp's 16 rows. Cores: where b lies, known once for many.
 struct Cores {
   uint64_t descriptor;
@@ -291,6 +314,8 @@ template <int kCount>
 CARAT_DEVICE void more_registers() {}
 CARAT_DEVICE void warpgroup_mma_f16(float*, const uint8_t*, const uint8_t*, int, bool) {}
 CARAT_DEVICE void warpgroup_mma_bf16(float*, const uint8_t*, const uint8_t*, int, bool) {}
+CARAT_DEVICE void warpgroup_mma_bf16_112(float*, const uint8_t*, const uint8_t*, int, bool) {}
+CARAT_DEVICE void warpgroup_mma_bf16_224(float*, const uint8_t*, const uint8_t*, int, bool) {}
 struct Cores {};
 CARAT_DEVICE Cores cores_at(const uint8_t*, int) { return {}; }
 CARAT_DEVICE Cores cores_after(Cores, int) { return {}; }
@@ -373,6 +398,13 @@ CARAT_DEVICE void cluster_store(float* at, int rank, float value) {
   asm volatile("{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\nst.shared::cluster.f32 [there], %2;\n}" ::"r"(address),
                "r"(rank), "f"(value)
                : "memory");
+}
+// What lies at that place in that block's.
+CARAT_DEVICE float cluster_load(const float* at, int rank) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(at));
+  float value;
+  asm volatile("{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %1, %2;\nld.shared::cluster.f32 %0, [there];\n}" : "=f"(value) : "r"(address), "r"(rank) : "memory");
+  return value;
 }
 // bulk_copy to the same place in all of them, which says so to each block's arrival. `ranks`: a bit each.
 CARAT_DEVICE void cluster_copy(void* shared, const void* global, uint32_t bytes, uint64_t* arrival, int ranks) {
@@ -500,6 +532,7 @@ inline constexpr bool kClusters = false;
 CARAT_DEVICE int cluster_rank() { return 0; }
 CARAT_DEVICE void cluster_barrier() {}
 CARAT_DEVICE void cluster_store(float* at, int, float value) { *at = value; }
+CARAT_DEVICE float cluster_load(const float* at, int) { return *at; }
 CARAT_DEVICE void cluster_copy(void* shared, const void* global, uint32_t bytes, uint64_t* arrival, int) {
   bulk_copy(shared, global, bytes, arrival);
 }

@@ -159,11 +159,11 @@ struct BestOfRows {
   }
 };
 
-// The sums of 16 rows x 144 outputs, as mma leaves them with a warp: acc[4 j + e], j of 8 outputs.
-template <HalfKind kKind>
+// The sums of 16 rows x kGroups of 8 outputs, as mma leaves them with a warp: acc[4 j + e], j of 8 outputs.
+template <HalfKind kKind, int kGroups = kHalfGroups>
 CARAT_DEVICE void half_epilogue(const HalfGemmParams& p, const float* acc, int row0, int output_tile, int lane, int split = 0,
                                 BestOfRows* best = nullptr) {
-  const int g = lane >> 2, t = lane & 3, first = output_tile * kHalfOutputs;
+  const int g = lane >> 2, t = lane & 3, first = output_tile * kGroups * 8;
   if constexpr (kKind == HalfKind::kHeads) {
     CARAT_UNROLL for (int half = 0; half < 2; ++half) {
       const int which = output_tile * 2 + half;
@@ -185,7 +185,7 @@ CARAT_DEVICE void half_epilogue(const HalfGemmParams& p, const float* acc, int r
     auto* own = reinterpret_cast<uint16_t*>(p.gated.pieces) + core_at(p.gated, row0 + g, 2 * t);
     const int64_t chunk = core_at(p.gated, 0, 64), plane = core_plane(p.gated);
     const auto gates = [&](const auto& gelu, bool two) {
-      CARAT_UNROLL for (int j = 0; j < kHalfGroups / 2; ++j) {
+      CARAT_UNROLL for (int j = 0; j < kGroups / 2; ++j) {
         const int octet = first / 16 + j;
         if (16 * octet >= p.outputs) break;
         uint16_t* at = own + octet / 8 * chunk + octet % 8 * 64;
@@ -201,7 +201,7 @@ CARAT_DEVICE void half_epilogue(const HalfGemmParams& p, const float* acc, int r
       gates([](float x) { return gelu_near(x); }, true);
     }
   } else if constexpr (kKind == HalfKind::kBest) {
-    CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
+    CARAT_UNROLL for (int j = 0; j < kGroups; ++j) {
       const int output = first + 8 * j + 2 * t;
       CARAT_UNROLL for (int half = 0; half < 2; ++half) {
         const float *logit = acc + 4 * j + 2 * half;
@@ -209,21 +209,21 @@ CARAT_DEVICE void half_epilogue(const HalfGemmParams& p, const float* acc, int r
         if (output + 1 < p.outputs) best->meet(half, logit[1], output + 1);
       }
     }
-    if (p.out != nullptr) half_epilogue<HalfKind::kText>(p, acc, row0, output_tile, lane);
+    if (p.out != nullptr) half_epilogue<HalfKind::kText, kGroups>(p, acc, row0, output_tile, lane);
   } else if constexpr (kKind == HalfKind::kText) {
-    if (p.group_step == 1 && first + kHalfOutputs <= p.outputs && (p.out_stride & 1) == 0) {
+    if (p.group_step == 1 && first + 8 * kGroups <= p.outputs && (p.out_stride & 1) == 0) {
       CARAT_UNROLL for (int half = 0; half < 2; ++half) {
         const int row = row0 + g + 8 * half;
         if (row >= p.rows) continue;
         float* out = p.out + (static_cast<int64_t>(split) * p.rows + row) * p.out_stride + p.group_first * kTileRows + first + 2 * t;
-        CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
+        CARAT_UNROLL for (int j = 0; j < kGroups; ++j) {
           *reinterpret_cast<Floats2*>(out + 8 * j) = {acc[4 * j + 2 * half], acc[4 * j + 2 * half + 1]};
         }
       }
       return;
     }
-    CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
-      const int group = output_tile * kHalfGroups + j;
+    CARAT_UNROLL for (int j = 0; j < kGroups; ++j) {
+      const int group = output_tile * kGroups + j;
       if (group >= p.w_groups) continue;
       CARAT_UNROLL for (int half = 0; half < 2; ++half) {
         const int row = row0 + g + 8 * half;
@@ -242,13 +242,13 @@ CARAT_DEVICE void half_epilogue(const HalfGemmParams& p, const float* acc, int r
   } else if constexpr (kKind == HalfKind::kGelu || kKind == HalfKind::kGelu2 || kKind == HalfKind::kGeluRows) {
     // A kernel for each form: with all three in one the code would not fit the instruction cache.
     const Halves& h = p.to.halves;
-    Floats2 biases[kHalfGroups];  // all asked for at once
-    CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
+    Floats2 biases[kGroups];  // all asked for at once
+    CARAT_UNROLL for (int j = 0; j < kGroups; ++j) {
       biases[j] = {0.0f, 0.0f};
       if (first + 8 * j < p.outputs) biases[j] = load<Floats2>(p.bias + first + 8 * j + 2 * t);
     }
     uint16_t* own = h.data + (row0 + g) / 8 * 512 + (row0 + g) % 8 * 8 + 2 * t;  // and 512 further, eight rows below
-    CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
+    CARAT_UNROLL for (int j = 0; j < kGroups; ++j) {
       const int column = first + 8 * j + 2 * t;
       if (column >= p.outputs) continue;
       const Floats2 bias = biases[j];
@@ -271,15 +271,15 @@ CARAT_DEVICE void half_epilogue(const HalfGemmParams& p, const float* acc, int r
       const int row = row0 + g + 8 * half;
       if (row >= p.rows) continue;
       const int64_t at = static_cast<int64_t>(row) * p.out_stride + first + 2 * t;
-      Floats2 base[kHalfGroups], biases[kHalfGroups];  // all asked for at once
-      CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
+      Floats2 base[kGroups], biases[kGroups];  // all asked for at once
+      CARAT_UNROLL for (int j = 0; j < kGroups; ++j) {
         base[j] = biases[j] = {0.0f, 0.0f};
         if (p.bias != nullptr && first + 8 * j < p.outputs) biases[j] = load<Floats2>(p.bias + first + 8 * j + 2 * t);
         if constexpr (kKind == HalfKind::kAdd) {
           if (first + 8 * j < p.outputs) base[j] = load<Floats2>(p.base + at + 8 * j);
         }
       }
-      CARAT_UNROLL for (int j = 0; j < kHalfGroups; ++j) {
+      CARAT_UNROLL for (int j = 0; j < kGroups; ++j) {
         const int column = first + 8 * j + 2 * t;
         if (column >= p.outputs) continue;
         const Floats2 bias = biases[j];
