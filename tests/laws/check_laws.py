@@ -187,7 +187,7 @@ def law_output(tree):
 def law_device_code(tree):
     """A file is .cu if and only if it holds device code; device-only code lies in backend/cuda/device/*.cuh."""
     for path, text in tree.sources():
-        device = re.search(r"__(global|device)__|\bCARAT_KERNEL\(|\bCARAT_DEVICE\b", text) is not None
+        device = re.search(r"__(global|device)__|\bCARAT_KERNEL(_OF_CLUSTERS_BESIDE|_OF_CLUSTERS)?\(|\bCARAT_DEVICE\b", text) is not None
         suffix = pathlib.PurePath(path).suffix
         if suffix == ".cu" and not device:
             yield f"{path}:1: a .cu file without device code: name it .cc"

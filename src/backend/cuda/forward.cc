@@ -47,10 +47,14 @@ Status Forward::find_kernels() {
     CARAT_TRY(kernels_.few[type], device_.find("few_" + name));
     CARAT_TRY(kernels_.few_deep[type], device_.find("few_deep_" + name));
     CARAT_TRY(kernels_.few_shared[type], device_.find("few_shared_" + name));
+    CARAT_TRY(kernels_.few_head[type], device_.find("few_head_" + name));
     CARAT_TRY(kernels_.some[type], device_.find("some_" + name));
     CARAT_TRY(kernels_.gemm[type], device_.find("gemm_" + name));
     CARAT_TRY(kernels_.head_row[type], device_.find("head_row_" + name));
-    if (!tile_format(static_cast<TileType>(type)).quantised()) continue;
+    if (!tile_format(static_cast<TileType>(type)).quantised()) {
+      CARAT_TRY(kernels_.few_gated[type], device_.find("few_gated_" + name));
+      continue;
+    }
     CARAT_TRY(kernels_.dense[type], device_.find("dense_" + name));
     CARAT_TRY(kernels_.exact_gemm[type], device_.find("exact_gemm_" + name));
     CARAT_TRY(kernels_.exact_gated[type], device_.find("exact_gated_" + name));
@@ -284,7 +288,7 @@ Status Forward::head(const Wanted& wanted, Results& results, bool computed) {
       if (by_cores(weights_.head, p.out)) {
         core_product({weights_.head}, p.out, keep ? at<float>(logits_) : nullptr, config_.vocabulary, count, 1, nullptr,
                      best_);
-      } else {
+      } else if (!few_head_product(p.out, keep ? at<float>(logits_) : nullptr, count)) {
         product({weights_.head}, p.out, at<float>(logits_), config_.vocabulary, count);
         launch(kernels_.find_best, BestParams{at<float>(logits_), best_, config_.vocabulary}, 32, n, 1, 256, 0, true);
       }
@@ -327,7 +331,7 @@ void Forward::embed(int64_t rows) {
   embed.image_row = kImageRow;
   embed.scale = config_.embedding_scale;
   embed.epsilon = config_.norm_epsilon;
-  launch(kernels_.embed_rows, embed, static_cast<uint32_t>(rows), 1, 1, kRowThreads, kRowThreads * sizeof(float));
+  launch(kernels_.embed_rows, embed, static_cast<uint32_t>(rows), 1, 1, kRowThreads, kRowThreads * sizeof(float), true);
 }
 
 void Forward::take_stage_times(bool one_launch) {

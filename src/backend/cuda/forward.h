@@ -105,8 +105,8 @@ class Forward {
     CARAT_CUDA_CORE_KERNELS(CARAT_KERNEL_HANDLE)
     CARAT_CUDA_MANY_KERNELS(CARAT_KERNEL_HANDLE)
 #undef CARAT_KERNEL_HANDLE
-    std::array<Device::Kernel, kTileTypes> few{}, few_deep{}, few_shared{}, some{}, gemm{}, head_row{}, exact_gemm{},
-        exact_gated{}, dense{};
+    std::array<Device::Kernel, kTileTypes> few{}, few_deep{}, few_shared{}, few_head{}, few_gated{}, some{}, gemm{},
+        head_row{}, exact_gemm{}, exact_gated{}, dense{};
   };
 
   Status find_kernels();
@@ -145,6 +145,8 @@ class Forward {
   FewShape few_shape(const TileMatrix& matrix, bool gated, bool integers) const;
   void few_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
                    const Rounded* gated);
+  // Logits of few rows and the best of each; false: they do not fit.
+  bool few_head_product(const Rounded& x, float* logits, int64_t rows);
   // Quantised weights times rows in tiles for warpgroups, and the same. `sums`: of what is gated.
   void exact_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
                      const Rounded* gated, bool sums);
@@ -192,6 +194,8 @@ class Forward {
     how.shared_bytes = shared_bytes;
     device_.launch(kernel, how, &params, sizeof params);
   }
+  // Of a block of which a multiprocessor holds two: each takes 1 KB beside its own.
+  size_t half_shared_bytes() const { return (shared_bytes_ - 1024) / 2; }
   template <class T>
   T* at(size_t offset) const {
     return reinterpret_cast<T*>(buffers_.data() + offset);

@@ -118,8 +118,13 @@ void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& att
     const Device::Kernel kernel = together == 1   ? kernels_.attend_one_1
                                   : together == 2 ? kernels_.attend_one_2
                                                   : kernels_.attend_one_4;
-    launch(kernel, OneParams{p, heads}, singles, H / together, parts, kOneThreads,
-           static_cast<size_t>(one_shared_bytes(static_cast<int>(together))), true);
+    if (wide_ && (p.splits != 0 || splits == 1) && singles * H * parts * kAttendBlocks <= 2 * multiprocessors_) {
+      launch(kernels_.attend_few, OneParams{p, heads}, singles * kAttendBlocks, H, parts, kOneThreads, kAttendFewBytes,
+             true);
+    } else {
+      launch(kernel, OneParams{p, heads}, singles, H / together, parts, kOneThreads,
+             static_cast<size_t>(one_shared_bytes(static_cast<int>(together))), true);
+    }
     if (p.splits != 0) launch(kernels_.combine_splits, p, singles, H, 1, 256, 0, true);
     if (p.round == 0) round_step({p.out, attended}, has_minima(layer.attn_out.matrix), static_cast<int64_t>(singles));
     return;

@@ -36,9 +36,8 @@ bool by_cores(const TileMatrix& matrix, const Rounded& x) {
 
 // Of few rows: how many groups of 8 outputs a block has, and how many chunks of them at a time.
 Forward::FewShape Forward::few_shape(const TileMatrix& matrix, bool gated, bool integers) const {
-  constexpr int32_t kDeepChunks = 24;            // more than so many at a time
-  constexpr size_t kMultiprocessorBytes = 1024;  // that a block takes beside its own
-  const size_t half = (shared_bytes_ - kMultiprocessorBytes) / 2;
+  constexpr int32_t kDeepChunks = 24;  // more than so many at a time
+  const size_t half = half_shared_bytes();
   FewShape shape;
   const auto bytes = [&](int32_t chunks) {
     return static_cast<size_t>(few_shared_bytes(matrix.type, shape.groups, chunks));
@@ -85,10 +84,42 @@ void Forward::few_product(const ProductPart& part, const Rounded& x, float* out,
     p.gate = 1;
     p.gated = *gated;
   }
+  // Gate and up of floats are more than all multiprocessors hold.
+  if (gated != nullptr && gated->integers == 0 && !is_quantised(part.matrix) &&
+      static_cast<uint32_t>(div_ceil(part.matrix.groups, p.groups)) > 2 * multiprocessors_ &&
+      part.matrix.chunks <= kFewThreads / 32) {
+    const auto bytes = static_cast<size_t>(few_turns_bytes(part.matrix.type, p.groups, part.matrix.chunks));
+    if (bytes <= shared_bytes_) {
+      p.round = kTurnStages;
+      const uint32_t warps = std::max(shape.warps, static_cast<uint32_t>(p.groups));  // a thread for a row and a column
+      return launch(kernels_.few_gated[static_cast<size_t>(part.matrix.type)], p, multiprocessors_, 1, 1, warps * 32,
+                    bytes, true);
+    }
+  }
   const auto& kernels = shape.deep ? kernels_.few_deep : kernels_.few;
   launch(kernels[static_cast<size_t>(part.matrix.type)], p,
          static_cast<uint32_t>(div_ceil(part.matrix.groups, shape.groups)), 1, 1, shape.warps * 32, shape.shared_bytes,
          true);
+}
+
+bool Forward::few_head_product(const Rounded& x, float* logits, int64_t rows) {
+  const TileMatrix& matrix = weights_.head;
+  if (x.fragments != kColumnsForm || matrix.chunks > kFewThreads / 32) return false;
+  auto p = placed<FewParams>({matrix}, logits, config_.vocabulary, rows);
+  p.matrix = matrix;
+  p.x = x;
+  p.round = kTurnStages;
+  const auto bytes = [&](int32_t groups) {
+    return static_cast<size_t>(few_turns_bytes(matrix.type, groups, matrix.chunks));
+  };
+  for (p.groups = kFewMostGroups; bytes(p.groups) > half_shared_bytes(); p.groups /= 2) {
+    if (p.groups == 2) return false;
+  }
+  const auto turns = static_cast<uint32_t>(div_ceil(matrix.groups, p.groups));
+  launch(kernels_.few_head[static_cast<size_t>(matrix.type)], FewHeadParams{p, best_},
+         std::min(turns, 2 * multiprocessors_), 1, 1,
+         static_cast<uint32_t>(std::max(kFewLeastThreads / 32, matrix.chunks)) * 32, bytes(p.groups), true);
+  return true;
 }
 
 int32_t Forward::some_groups(const TileMatrix& matrix, int64_t rows, bool gated) const {

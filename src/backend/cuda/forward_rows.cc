@@ -20,6 +20,11 @@ void Forward::close_step(const CloseParams& params, bool sums, int64_t rows) {
                   static_cast<uint32_t>(div_ceil<int64_t>(rows, 8)), 1, 1, kManyThreads,
                   static_cast<size_t>(many_bytes(params.out.chunks)), true);
   }
+  if (params.out.fragments == kColumnsForm && params.out.chunks <= kWideCloseFewChunks && params.width % 4 == 0) {
+    return launch(params.out.chunks <= kCloseFewChunks ? kernels_.close_few_10 : kernels_.close_few_20, params,
+                  static_cast<uint32_t>(rows), 1, 1, static_cast<uint32_t>(params.out.chunks + 1) * 32,
+                  static_cast<size_t>(close_few_bytes(params.out.chunks)), true);
+  }
   const bool narrow = params.width <= kCloseThreads * kCloseValues;
   launch(narrow ? kernels_.close_rows : kernels_.close_wide_rows, params, static_cast<uint32_t>(rows), 1, 1,
          kCloseThreads, static_cast<size_t>(close_shared_bytes(params.width)), true);

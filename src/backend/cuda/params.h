@@ -52,6 +52,13 @@ constexpr int few_shared_bytes(TileType type, int groups, int chunks) {
   return chunks * (groups * tile_format(type).tile_bytes() + 8 * (groups * kTileRows + 4) * 4) + 16;
 }
 
+// The same by blocks that stay: what one has on its way of its groups' weights, and all of its shared memory.
+inline constexpr int kTurnStages = 2;
+constexpr int few_turns_bytes(TileType type, int groups, int chunks) {
+  return chunks * (kTurnStages * groups * tile_format(type).tile_bytes() + 2 * 8 * (groups * kTileRows + 4) * 4) +
+         kTurnStages * 8;
+}
+
 // Of many columns, by three blocks that share them (a cluster): groups of 8 outputs of all three, their threads, and what a block
 // has: its part of the chunks' weights, and the sums of all segments of its own groups.
 inline constexpr int kShares = 3, kSharedGroups = 4, kSharedThreads = 288, kSharedPitch = 12;
@@ -79,6 +86,9 @@ constexpr int some_shared_bytes(TileType type, int groups, int warps) {
 
 // A block of close_rows; widths up to kCloseValues or kWideCloseValues a thread.
 inline constexpr int kCloseThreads = 384, kCloseValues = 4, kWideCloseValues = 14;
+// The same for products of up to eight rows: a warp for each 128 columns, and one.
+inline constexpr int kCloseFewChunks = 10, kWideCloseFewChunks = 20;
+constexpr int close_few_bytes(int chunks) { return 2 * chunks * kTileColumns * 4; }
 constexpr int close_shared_bytes(int width) { return (kRowThreads + width) * 4; }
 
 // Activations as products read them, rounded to 15 bits in two planes: q = 128 high + low, low in 0..127.
@@ -199,6 +209,10 @@ struct OneParams {
   HeadsParams heads;
 };
 constexpr int one_shared_bytes(int group) { return (group * (9 * kOneHead + kSplit + 8) + 8) * 4 + 2 * kOneHead * 2; }
+// The same of few rows: blocks of a split, and what one has of shared memory.
+inline constexpr int kAttendBlocks = 4;
+inline constexpr int kAttendFewBytes =
+    (kOneHead + 4 * kKeysPerPage + kSplit + 8 * kOneHead / 4 + 4) * 4 + 2 * kOneHead * 2;
 struct GatedParams {
   const float* products;  // [T][2 F], in groups of 8: gate, up, gate, up ...
   Rounded out;            // [T][F]
@@ -221,9 +235,15 @@ struct FewParams {
   int32_t group_step, group_first;
   int32_t rows;    // T, up to 8
   int32_t groups;  // of a block, an even number
-  int32_t round;   // chunks that it has at a time
+  int32_t round;   // chunks that it has at a time; of blocks that stay: turns on their way
   int32_t gate;    // 1: all of them; groups are gate, up, gate, up ... and become `gated`
   Rounded gated;
+};
+
+// `few`: with no place where logits go, only the best are found.
+struct FewHeadParams {
+  FewParams few;
+  uint64_t* best;  // [T], order_of_logit
 };
 
 struct SomeParams {
@@ -238,6 +258,14 @@ struct SomeParams {
       gate;  // 1: groups are gate, up, gate, up ... and become `gated`; a block has a multiple of 8, and all chunks at once
   Rounded gated;
 };
+
+// What a step is told, from the host's memory: multiples of 16 bytes.
+struct TakeParams {
+  const uint8_t* from;
+  uint8_t* to;
+  int32_t bytes;
+};
+inline constexpr int kTakeThreads = 512, kTakeBytes = 16 * kTakeThreads * 2;  // at most
 
 struct CopyPagesParams {
   uint8_t* base;         // of one layer's K and V
@@ -517,12 +545,15 @@ inline constexpr const char* kTileTypeNames[] = {
 #undef CARAT_TYPE_NAME
 };
 
-// Every kernel but gemm_TYPE (ProductParams), some_TYPE (SomeParams), few_TYPE, few_deep_TYPE and few_shared_TYPE (FewParams) and head_row_TYPE (DecodeParams):
+// Every kernel but gemm_TYPE (ProductParams), some_TYPE (SomeParams), few_TYPE, few_deep_TYPE and few_shared_TYPE (FewParams), few_head_TYPE (FewHeadParams), few_gated_TYPE (FewParams, floats only) and head_row_TYPE (DecodeParams):
 // name and parameters.
 #define CARAT_CUDA_KERNELS(X)           \
+  X(take_step, TakeParams)              \
   X(embed_rows, EmbedParams)            \
   X(close_rows, CloseParams)            \
   X(close_wide_rows, CloseParams)       \
+  X(close_few_10, CloseParams)          \
+  X(close_few_20, CloseParams)          \
   X(last_rows, LastParams)              \
   X(round_rows, RoundParams)            \
   X(gate_rows, GatedParams)             \
@@ -533,6 +564,7 @@ inline constexpr const char* kTileTypeNames[] = {
   X(attend_one_1, OneParams)            \
   X(attend_one_2, OneParams)            \
   X(attend_one_4, OneParams)            \
+  X(attend_few, OneParams)              \
   X(combine_splits, AttentionParams)    \
   X(attend_tiles, AttentionParams)      \
   X(attend_fast_64, AttentionParams)    \

@@ -22,9 +22,25 @@ struct EmbedRow {
   }
 };
 
+// What the host says of a step, where copying it would make both wait: it is asked for before the step before has ended.
+CARAT_KERNEL(take_step, TakeParams, kTakeThreads, 1) {
+  next_may_begin();
+  Words4 v[kTakeBytes / 16 / kTakeThreads];
+  const auto at = [&](int i) { return (thread_index() + i * kTakeThreads) * 16; };
+  CARAT_UNROLL for (int i = 0; i < kTakeBytes / 16 / kTakeThreads; ++i) {
+    v[i] = {};
+    if (at(i) < p.bytes) v[i] = load<Words4>(p.from + at(i));
+  }
+  previous_wait();
+  CARAT_UNROLL for (int i = 0; i < kTakeBytes / 16 / kTakeThreads; ++i) {
+    if (at(i) < p.bytes) *reinterpret_cast<Words4*>(p.to + at(i)) = v[i];
+  }
+}
+
 // embed: a token's row, or an image's; the angles of its position; the first layer's input.
 CARAT_KERNEL(embed_rows, EmbedParams, kRowThreads, 1) {
   next_may_begin();
+  previous_wait();
   auto* scratch = reinterpret_cast<float*>(shared_memory());
   const int row = static_cast<int>(blockIdx.x);
   const RowInfo info = p.rows[row];

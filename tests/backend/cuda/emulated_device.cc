@@ -8,11 +8,13 @@
 #include "backend/cuda/emulator.h"
 //
 #include "backend/cuda/attend_fast.cu"
+#include "backend/cuda/attend_few.cu"
 #include "backend/cuda/attend_one.cu"
 #include "backend/cuda/attend_tiles.cu"
 #include "backend/cuda/attend_wide.cu"
 #include "backend/cuda/attention.cu"
 #include "backend/cuda/bandwidth.cu"
+#include "backend/cuda/close_few.cu"
 #include "backend/cuda/core_short.cu"
 #include "backend/cuda/core_split.cu"
 #include "backend/cuda/decode.cu"
@@ -21,6 +23,7 @@
 #include "backend/cuda/draw.cu"
 #include "backend/cuda/exact_gemm.cu"
 #include "backend/cuda/few.cu"
+#include "backend/cuda/few_turns.cu"
 #include "backend/cuda/gemm.cu"
 #include "backend/cuda/gemm_floats.cu"
 #include "backend/cuda/half_gemm.cu"
@@ -61,16 +64,20 @@ const std::map<std::string, Function, std::less<>>& kernels() {
   {"few_" #type, call<&cuda::few_##type, cuda::FewParams>()},                   \
       {"few_deep_" #type, call<&cuda::few_deep_##type, cuda::FewParams>()},     \
       {"few_shared_" #type, call<&cuda::few_shared_##type, cuda::FewParams>()}, \
+      {"few_head_" #type, call<&cuda::few_head_##type, cuda::FewHeadParams>()}, \
       {"some_" #type, call<&cuda::some_##type, cuda::SomeParams>()},            \
       {"gemm_" #type, call<&cuda::gemm_##type, cuda::ProductParams>()},         \
       {"head_row_" #type, call<&cuda::head_row_##type, cuda::DecodeParams>()},
               CARAT_CUDA_TYPES(CARAT_ENTRIES)
 #undef CARAT_ENTRIES
+#define CARAT_ENTRIES(type) {"few_gated_" #type, call<&cuda::few_gated_##type, cuda::FewParams>()},
+                  CARAT_ENTRIES(F32) CARAT_ENTRIES(F16) CARAT_ENTRIES(BF16)
+#undef CARAT_ENTRIES
 #define CARAT_ENTRIES(type)                                                       \
   {"dense_" #type, call<&cuda::dense_##type, cuda::DenseParams>()},               \
       {"exact_gemm_" #type, call<&cuda::exact_gemm_##type, cuda::ExactParams>()}, \
       {"exact_gated_" #type, call<&cuda::exact_gated_##type, cuda::ExactParams>()},
-                  CARAT_CUDA_QUANTISED_TYPES(CARAT_ENTRIES)
+                      CARAT_CUDA_QUANTISED_TYPES(CARAT_ENTRIES)
 #undef CARAT_ENTRIES
   };
   return table;

@@ -41,9 +41,11 @@ extern carat::cuda::emulator::Index threadIdx, blockIdx, blockDim, gridDim;
 #define CARAT_KERNEL(name, Params, threads, blocks) static void name(const Params p)
 #define CARAT_KERNEL_BESIDE(name, Params, registers) static void name(const Params p)
 #define CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, size) \
-  static void name(const Params p);                           \
-  template <>                                                 \
-  inline constexpr unsigned kClusterOf<&name> = size;         \
+  CARAT_KERNEL_OF_CLUSTERS_BESIDE(name, Params, threads, size, 1)
+#define CARAT_KERNEL_OF_CLUSTERS_BESIDE(name, Params, threads, size, blocks) \
+  static void name(const Params p);                                          \
+  template <>                                                                \
+  inline constexpr unsigned kClusterOf<&name> = size;                        \
   static void name(const Params p)
 #define CARAT_UNROLL
 #define CARAT_UNROLL_8
@@ -448,7 +450,12 @@ template <class T>
 T* cluster_place(T* at, int rank) {
   return reinterpret_cast<T*>(emulator::cluster_place(at, rank));
 }
-CARAT_DEVICE void cluster_store(float* at, int rank, float value) { *cluster_place(at, rank) = value; }
+CARAT_DEVICE void cluster_come() {}
+CARAT_DEVICE void cluster_meet() { emulator::cluster_barrier(); }
+template <class T>
+void cluster_store(T* at, int rank, T value) {
+  *cluster_place(at, rank) = value;
+}
 CARAT_DEVICE float cluster_load(const float* at, int rank) { return *cluster_place(const_cast<float*>(at), rank); }
 CARAT_DEVICE void cluster_copy(void* shared, const void* global, uint32_t bytes, uint64_t* arrival, int ranks) {
   for (int rank = 0; rank < 16; ++rank) {

@@ -378,10 +378,12 @@ CARAT_DEVICE void bulk_copy(void* shared, const void* global, uint32_t bytes, ui
                "l"(global), "r"(bytes), "r"(address)
                : "memory");
 }
-// Blocks of a cluster, from sm_90 on: CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, blocks of a cluster).
+// Blocks of a cluster, from sm_90 on: CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, blocks of a cluster); _BESIDE: so many of them
+// a multiprocessor.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-#define CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, size) \
-  extern "C" __global__ void __cluster_dims__(size, 1, 1) __launch_bounds__(threads, 1) name(const __grid_constant__ Params p)
+#define CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, size) CARAT_KERNEL_OF_CLUSTERS_BESIDE(name, Params, threads, size, 1)
+#define CARAT_KERNEL_OF_CLUSTERS_BESIDE(name, Params, threads, size, blocks) \
+  extern "C" __global__ void __cluster_dims__(size, 1, 1) __launch_bounds__(threads, blocks) name(const __grid_constant__ Params p)
 inline constexpr bool kClusters = true;
 CARAT_DEVICE int cluster_rank() {
   int rank;
@@ -392,12 +394,24 @@ CARAT_DEVICE int cluster_rank() {
 CARAT_DEVICE void cluster_barrier() {
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
+// The same in two, of which the first promises nothing: to know that all blocks have begun.
+CARAT_DEVICE void cluster_come() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
+CARAT_DEVICE void cluster_meet() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 // To the place in that block's shared memory that `at` is in this one's.
-CARAT_DEVICE void cluster_store(float* at, int rank, float value) {
+CARAT_DEVICE uint32_t cluster_place(const void* at, int rank) {
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(at));
-  asm volatile("{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\nst.shared::cluster.f32 [there], %2;\n}" ::"r"(address),
-               "r"(rank), "f"(value)
-               : "memory");
+  uint32_t there;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
+  return there;
+}
+CARAT_DEVICE void cluster_store(int* at, int rank, int value) {
+  asm volatile("st.shared::cluster.s32 [%0], %1;" ::"r"(cluster_place(at, rank)), "r"(value) : "memory");
+}
+CARAT_DEVICE void cluster_store(uint64_t* at, int rank, uint64_t value) {
+  asm volatile("st.shared::cluster.u64 [%0], %1;" ::"r"(cluster_place(at, rank)), "l"(value) : "memory");
+}
+CARAT_DEVICE void cluster_store(float* at, int rank, float value) {
+  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(cluster_place(at, rank)), "f"(value) : "memory");
 }
 // What lies at that place in that block's.
 CARAT_DEVICE float cluster_load(const float* at, int rank) {
@@ -528,10 +542,16 @@ CARAT_DEVICE T load(const void* p) {
 }
 #if !defined(CARAT_KERNEL_OF_CLUSTERS)  // a block alone
 #define CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, size) CARAT_KERNEL(name, Params, threads, 1)
+#define CARAT_KERNEL_OF_CLUSTERS_BESIDE(name, Params, threads, size, blocks) CARAT_KERNEL(name, Params, threads, blocks)
 inline constexpr bool kClusters = false;
 CARAT_DEVICE int cluster_rank() { return 0; }
 CARAT_DEVICE void cluster_barrier() {}
-CARAT_DEVICE void cluster_store(float* at, int, float value) { *at = value; }
+CARAT_DEVICE void cluster_come() {}
+CARAT_DEVICE void cluster_meet() {}
+template <class T>
+CARAT_DEVICE void cluster_store(T* at, int, const T& value) {
+  *at = value;
+}
 CARAT_DEVICE float cluster_load(const float* at, int) { return *at; }
 CARAT_DEVICE void cluster_copy(void* shared, const void* global, uint32_t bytes, uint64_t* arrival, int) {
   bulk_copy(shared, global, bytes, arrival);
