@@ -39,8 +39,8 @@ CARAT_KERNEL(take_step, TakeParams, kTakeThreads, 1) {
 
 // embed: a token's row, or an image's; the angles of its position; the first layer's input.
 CARAT_KERNEL(embed_rows, EmbedParams, kRowThreads, 1) {
-  next_may_begin();
   previous_wait();
+  next_may_begin();  // what follows reads the step's data before it waits: they are there now
   auto* scratch = reinterpret_cast<float*>(shared_memory());
   const int row = static_cast<int>(blockIdx.x);
   const RowInfo info = p.rows[row];
