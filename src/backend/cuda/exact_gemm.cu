@@ -120,11 +120,12 @@ CARAT_DEVICE void exact_round(const ExactParams& p, int row_tile, int block, int
   int q[kValues];
   CARAT_UNROLL for (int j = 0; j < kExactRowGroups; ++j) {
     const auto inverse = load<Floats2>(inverses + 8 * j + 2 * t);
-    CARAT_UNROLL for (int e = 0; e < 2; ++e) {  // what is no number becomes 0
-      const int of = q[2 * j + e] = round_to_int(value[2 * j + e] * (e == 0 ? inverse.x : inverse.y));
+    CARAT_UNROLL for (int e = 0; e < 2; ++e) {
+      const HalvesOfInteger of = halves_of(value[2 * j + e] * (e == 0 ? inverse.x : inverse.y));
       const int at = j * 512 + exact_at(2 * t + e, 0, quarter * 8 + g);
-      *reinterpret_cast<uint16_t*>(scratch + at) = int_to_half(of & ~127);
-      *reinterpret_cast<uint16_t*>(scratch + kPlane + at) = int_to_half(of & 127);
+      q[2 * j + e] = of.q;
+      *reinterpret_cast<uint16_t*>(scratch + at) = static_cast<uint16_t>(of.halves);
+      *reinterpret_cast<uint16_t*>(scratch + kPlane + at) = static_cast<uint16_t>(of.halves >> 16);
     }
   }
   if (p.sums != 0) {

@@ -71,6 +71,8 @@ CARAT_DEVICE float div_rn(float a, float b) { return a / b; }
 CARAT_DEVICE float sqrt_rn(float a) { return std::sqrt(a); }
 CARAT_DEVICE float div_moderate(float a, float b) { return a / b; }
 CARAT_DEVICE float sqrt_moderate(float a) { return std::sqrt(a); }
+CARAT_DEVICE float no_less(float value, float bound) { return value < bound || bound != bound ? bound : value; }
+CARAT_DEVICE float no_more(float value, float bound) { return value > bound || bound != bound ? bound : value; }
 CARAT_DEVICE int round_to_int(float a) {
   return std::isnan(a) ? 0 : static_cast<int>(std::nearbyint(std::fmin(std::fmax(a, -2147483648.0f), 2147483520.0f)));
 }

@@ -82,6 +82,16 @@ CARAT_DEVICE uint16_t int_to_half(int value) {  // to nearest even
   asm("cvt.rn.f16.s32 %0, %1;" : "=h"(half) : "r"(value));
   return half;
 }
+CARAT_DEVICE float no_less(float value, float bound) {  // a value that is NaN stays it
+  float y;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(value), "f"(bound));
+  return y;
+}
+CARAT_DEVICE float no_more(float value, float bound) {
+  float y;
+  asm("min.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(value), "f"(bound));
+  return y;
+}
 CARAT_DEVICE int shift_add_7(int a, int b) {  // 128 a + b, away from the pipe of the fma
   int sum;
   asm("{\n.reg .s32 t;\nshl.b32 t, %1, 7;\nadd.s32 %0, t, %2;\n}" : "=r"(sum) : "r"(a), "r"(b));

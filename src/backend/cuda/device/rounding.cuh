@@ -26,6 +26,18 @@ CARAT_DEVICE BlockScale scale_of_block(uint32_t largest) {
                                                                : zero ? 0.0f
                                                                       : div_rn(magnitude, 16383.0f)};
 }
+// A value of 15 bits, rounded, and as two halves: 128 times its high plane, and above it the low one. Of what is no number, anything:
+// its block's scale is NaN.
+struct HalvesOfInteger {
+  int q;
+  uint32_t halves;
+};
+CARAT_DEVICE HalvesOfInteger halves_of(float value) {
+  constexpr float kToHundreds = 1610612736.0f;  // 1.5 * 2^30: rounds to multiples of 128
+  const float shifted = value + kToInteger, q = shifted - kToInteger;
+  const float high = ((q - 63.5f) + kToHundreds) - kToHundreds;
+  return {static_cast<int>(float_bits(shifted) - 0x4b400000u), pack_halves(high, q - high)};
+}
 CARAT_DEVICE RoundedBlock round_value(float value) {
   const BlockScale scale = scale_of_block(warp_max(float_bits(value) & 0x7fffffffu));
   const int q = round_to_int(value * scale.inverse);  // what is no number becomes 0
