@@ -58,6 +58,11 @@ struct ManyRoundParams {
   RoundParams round;
   int32_t rows, sums;
 };
+// prepare_heads, where heads have kOneHead columns.
+struct ManyHeadsParams {
+  HeadsParams heads;
+  int32_t rows;
+};
 
 // dense_TYPE: a matrix's tiles as those of BF16.
 inline constexpr int kDenseThreads = 256;
@@ -78,6 +83,7 @@ constexpr int attend_wide_bytes(int pieces) {
   X(close_many_20, ManyCloseParams) \
   X(round_many_10, ManyRoundParams) \
   X(round_many_20, ManyRoundParams) \
+  X(prepare_many, ManyHeadsParams)  \
   X(attend_wide_1, AttentionParams) \
   X(attend_wide_2, AttentionParams)
 

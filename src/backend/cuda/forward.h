@@ -244,7 +244,7 @@ class Forward {
   const RowInfo* rows_ = nullptr;
   RowInfo row_info_{};  // of a step of one row
   int32_t pages_of_row_[2] = {};
-  const int32_t *pages_[2] = {}, *page_begin_[2] = {}, *page_count_[2] = {};
+  const int32_t *pages_[2] = {}, *page_begin_[2] = {}, *page_count_[2] = {}, *places_[2] = {};
   const int32_t *wanted_ = nullptr, *pairs_ = nullptr;
   // What attends: rows by themselves, and tiles of neighbours (pairs of a first row and how many).
   const int32_t *single_rows_ = nullptr, *tiles_ = nullptr;

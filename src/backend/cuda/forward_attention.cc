@@ -77,6 +77,7 @@ HeadsParams Forward::heads_params(const CudaLayer& layer, size_t index) {
   heads.pages = pages_[kind];
   heads.begin = page_begin_[kind];
   heads.count = page_count_[kind];
+  heads.places = places_[kind];
   heads.heads = config_.heads;
   heads.kv_heads = config_.kv_heads;
   heads.head_size = config_.head_size;
@@ -129,9 +130,15 @@ void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& att
     if (p.round == 0) round_step({p.out, attended}, has_minima(layer.attn_out.matrix), static_cast<int64_t>(singles));
     return;
   }
-  if (!prepared)
-    launch(kernels_.prepare_heads, heads, static_cast<uint32_t>(single_count_ + tiled_rows_), 1, 1,
+  const auto rows = static_cast<uint32_t>(single_count_ + tiled_rows_);
+  if (!prepared && E == kOneHead) {
+    const ManyHeadsParams many{heads, static_cast<int32_t>(rows)};
+    const uint32_t all = rows * static_cast<uint32_t>(config_.heads + 2 * config_.kv_heads);
+    launch(kernels_.prepare_many, many, div_ceil(all, kManyThreads / 32u), 1, 1, kManyThreads, 0, true);
+  } else if (!prepared) {
+    launch(kernels_.prepare_heads, heads, rows, 1, 1,
            static_cast<uint32_t>(std::min(16, config_.heads + config_.kv_heads)) * 32, 0, true);
+  }
   if (tile_count_ != 0) {
     p.items = tiles_;
     if (wide_ && attention_pieces_ != 0 && E == 256) {

@@ -20,7 +20,8 @@ Status Forward::upload_step(const Step& step, std::span<const int32_t> tokens, c
   }
   DeviceLayout layout;
   const size_t rows_at = layout.add<RowInfo>(T);
-  size_t pages_at[2], begin_at[2], count_at[2];
+  size_t pages_at[2], begin_at[2], count_at[2], places_at[2];
+  for (size_t& at : places_at) at = layout.add<int32_t>(T);
   for (size_t kind = 0; kind < 2; ++kind) {
     pages_at[kind] = layout.add<int32_t>(page_words[kind]);
     begin_at[kind] = layout.add<int32_t>(S);
@@ -69,6 +70,10 @@ Status Forward::upload_step(const Step& step, std::span<const int32_t> tokens, c
       const int32_t position = seq.past + r - seq.begin;
       const int32_t until = step.rows[static_cast<size_t>(r)].sees_until;
       rows[r] = {tokens[static_cast<size_t>(r)], position, static_cast<int32_t>(s), until};
+      for (size_t kind = 0; kind < 2; ++kind) {
+        const int32_t page = pages[kind][static_cast<size_t>(position / kKeysPerPage) % pages[kind].size()];
+        reinterpret_cast<int32_t*>(to + places_at[kind])[r] = page * kKeysPerPage + position % kKeysPerPage;
+      }
     }
   }
   auto* wanted = reinterpret_cast<int32_t*>(to + wanted_at);
@@ -105,6 +110,7 @@ Status Forward::upload_step(const Step& step, std::span<const int32_t> tokens, c
     pages_[kind] = reinterpret_cast<const int32_t*>(base + pages_at[kind]);
     page_begin_[kind] = reinterpret_cast<const int32_t*>(base + begin_at[kind]);
     page_count_[kind] = reinterpret_cast<const int32_t*>(base + count_at[kind]);
+    places_[kind] = reinterpret_cast<const int32_t*>(base + places_at[kind]);
   }
   wanted_ = reinterpret_cast<const int32_t*>(base + wanted_at);
   pairs_ = reinterpret_cast<const int32_t*>(base + pairs_at);

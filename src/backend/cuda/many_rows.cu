@@ -1,6 +1,7 @@
 // Rows between products, where there are many: a warp for each, its values in registers and all asked for at once, eight rows a
 // block, whose 16-bit results leave as whole cores of 8 rows x 16 bytes. The sums are those of rows.cu, bit for bit.
 //   A lane has columns 4 lane .. of each chunk: sixteen bytes, and four of the 128 partial sums of a norm.
+#include "backend/cuda/device/rope.cuh"
 #include "backend/cuda/device/rounding.cuh"
 
 namespace carat::cuda {
@@ -10,6 +11,11 @@ inline constexpr int kManyCore = 144;  // bytes of a core in shared memory: neig
 // The warp's row of a core of 64 columns `half` of a chunk, in the block's shared memory: [128 columns][2 of 64 columns][plane][8 cores].
 CARAT_DEVICE uint8_t* many_at(uint8_t* shared, int chunk, int half, int plane, int core) {
   return shared + (((chunk * 2 + half) * 2 + plane) * 8 + core) * kManyCore + warp_index() * 16;
+}
+
+CARAT_DEVICE void load_four(const float* from, float* to) {
+  const Words4 v = load<Words4>(from);
+  to[0] = bits_to_float(v.x), to[1] = bits_to_float(v.y), to[2] = bits_to_float(v.z), to[3] = bits_to_float(v.w);
 }
 
 // The lane's columns of a row, zeros where there are none. `columns`: a multiple of 4.
@@ -49,16 +55,15 @@ CARAT_DEVICE void many_integers(const Rounded& out, int row, const float (*value
     CARAT_UNROLL for (int k = 0; k < 8 && first + k < kChunks; ++k) {
       const float inverse = from_lane(scale.inverse, (lane & 24) + k);
       if (first + k >= out.chunks) continue;
-      int q[4];
-      CARAT_UNROLL for (int e = 0; e < 4; ++e) q[e] = round_to_int(value[first + k][e] * inverse);
+      HalvesOfInteger q[4];
+      CARAT_UNROLL for (int e = 0; e < 4; ++e) q[e] = halves_of(value[first + k][e] * inverse);
       CARAT_UNROLL for (int odd = 0; odd < 2; ++odd) {  // neighbours of a core are every other column
-        const uint32_t high = int_to_half(q[odd] & ~127) | static_cast<uint32_t>(int_to_half(q[odd + 2] & ~127)) << 16;
-        const uint32_t low = int_to_half(q[odd] & 127) | static_cast<uint32_t>(int_to_half(q[odd + 2] & 127)) << 16;
-        *reinterpret_cast<uint32_t*>(many_at(shared, first + k, half, 0, core + odd) + byte) = high;
-        *reinterpret_cast<uint32_t*>(many_at(shared, first + k, half, 1, core + odd) + byte) = low;
+        const uint32_t a = q[odd].halves, b = q[odd + 2].halves;
+        *reinterpret_cast<uint32_t*>(many_at(shared, first + k, half, 0, core + odd) + byte) = choose_bytes(a, b, 0x5410);
+        *reinterpret_cast<uint32_t*>(many_at(shared, first + k, half, 1, core + odd) + byte) = choose_bytes(a, b, 0x7632);
       }
       if (!sums) continue;
-      int sum = q[0] + q[1] + q[2] + q[3];  // of 16 columns
+      int sum = q[0].q + q[1].q + q[2].q + q[3].q;  // of 16 columns
       CARAT_UNROLL for (int width = 1; width < 4; width *= 2) sum += from_lane_xor(sum, width);
       if (own % 4 == 0) *exact_sum(exact_tile(out, first + k, row), block, own / 4, row % kExactRows) = static_cast<float>(sum);
     }
@@ -184,5 +189,64 @@ CARAT_DEVICE void round_many(const ManyRoundParams& of) {
 }
 CARAT_KERNEL(round_many_10, ManyRoundParams, kManyThreads, 2) { round_many<10>(p); }
 CARAT_KERNEL(round_many_20, ManyRoundParams, kManyThreads, 1) { round_many<20>(p); }
+
+// prepare_heads for heads of 256: a warp for each query, key and value of a row. A lane has columns 4 lane .. and those half a head
+// further, which turn with them, so it has partial sums 4 lane .. of the 128, too.
+CARAT_KERNEL(prepare_many, ManyHeadsParams, kManyThreads, 4) {
+  constexpr int E = kOneHead, kHalf = E / 2;
+  next_may_begin();
+  const HeadsParams& h = p.heads;
+  const int lane = lane_index(), all = h.heads + 2 * h.kv_heads;
+  const int unit = static_cast<int>(blockIdx.x) * (kManyThreads / 32) + warp_index(), row = unit / all, head = unit % all;
+  if (row >= p.rows) return;
+  const bool is_query = head < h.heads, is_value = head >= h.heads + h.kv_heads;
+  const float* weights = (is_query ? h.q_norm : h.k_norm) + 4 * lane;
+  float* x = h.qkv + (static_cast<int64_t>(row) * all + head) * E + 4 * lane;
+  const int64_t angle = static_cast<int64_t>(row) * kHalf + 4 * lane;
+  const int place = h.places[row];
+  float value[2][4], norm[2][4], cosine[4], sine[4];
+  CARAT_UNROLL for (int half = 0; half < 2; ++half) load_four(weights + half * kHalf, norm[half]);
+  previous_wait();
+  CARAT_UNROLL for (int half = 0; half < 2; ++half) load_four(x + half * kHalf, value[half]);
+  load_four(h.cosines + angle, cosine);
+  load_four(h.sines + angle, sine);
+  if (!is_value) {
+    float partial[4];
+    CARAT_UNROLL for (int e = 0; e < 4; ++e) partial[e] = fma_rn(value[1][e], value[1][e], fma_rn(value[0][e], value[0][e], 0.0f));
+    // Halves of lanes first; each half goes on with half of the sums.
+    const bool upper = (lane & 16) != 0, odd = (lane & 8) != 0;
+    float two[2];
+    CARAT_UNROLL for (int e = 0; e < 2; ++e) {
+      two[e] = (upper ? partial[e + 2] : partial[e]) + from_lane_xor(upper ? partial[e] : partial[e + 2], 16);
+    }
+    float sum = (odd ? two[1] : two[0]) + from_lane_xor(odd ? two[0] : two[1], 8);
+    for (int width = 4; width > 0; width /= 2) sum = sum + from_lane_xor(sum, width);
+    sum = sum + from_lane_xor(sum, 16);
+    sum = sum + from_lane_xor(sum, 8);
+    const float inverse = inverse_rms(sum, E, h.epsilon);
+    CARAT_UNROLL for (int e = 0; e < 4; ++e) {
+      const float a = (value[0][e] * inverse) * norm[0][e], b = (value[1][e] * inverse) * norm[1][e];
+      value[0][e] = fma_rn(a, cosine[e], -(b * sine[e]));
+      value[1][e] = fma_rn(b, cosine[e], a * sine[e]);
+    }
+  }
+  if (is_query) {
+    CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+      uint32_t words[4];
+      CARAT_UNROLL for (int e = 0; e < 4; ++e) words[e] = float_bits(value[half][e] * h.query_scale);
+      *reinterpret_cast<Words4*>(x + half * kHalf) = {words[0], words[1], words[2], words[3]};
+    }
+    return;
+  }
+  const int kv_head = is_value ? head - h.heads - h.kv_heads : head - h.heads, slot = place % kKeysPerPage;
+  uint16_t* page = (is_value ? h.v_cache : h.k_cache) + (static_cast<int64_t>(place / kKeysPerPage) * h.kv_heads + kv_head) * kKeysPerPage * E;
+  CARAT_UNROLL for (int half = 0; half < 2; ++half) {
+    const int column = half * kHalf + 4 * lane;
+    uint16_t* to = page + (is_value ? slot * E + column : (column / 8 * kKeysPerPage + slot) * 8 + column % 8);
+    uint32_t halves[2];
+    CARAT_UNROLL for (int e = 0; e < 2; ++e) halves[e] = pack_halves(clamp_to_half(value[half][2 * e]), clamp_to_half(value[half][2 * e + 1]));
+    *reinterpret_cast<uint64_t*>(to) = static_cast<uint64_t>(halves[1]) << 32 | halves[0];
+  }
+}
 
 }  // namespace carat::cuda
