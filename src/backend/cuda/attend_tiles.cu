@@ -1,29 +1,27 @@
 // Attention of many rows of one sequence (device/attention.cuh has the definition): a block for 32 pairs of a position and
 // a query head that read the same keys. A split of 256 keys at a time, as two products on registers: scores, where each of
-// the eight warps has 32 keys, and values, where each has 32 columns. A lane holds 8 rows x 4 keys or columns, so that
-// twelve loads feed 128 fma; keys and values are widened once, in the warp's own place in shared memory.
+// the four warps has 64 keys, and values, where each has 64 columns. A lane holds 8 rows x 8 keys or columns; keys and
+// values are widened once, in the warp's own place in shared memory.
+//   What bounds it: a quarter of a multiprocessor reads one even and one odd register a clock, so that an fma of three registers takes
+// two, unless one of them is that of the fma before (multiply) and the other two are of different kinds; so rows, keys and columns are
+// loaded by four neighbours, and the assembler has registers to choose from. And shared memory gives a lane 16 bytes every fourth
+// clock: 8 x 8 products a lane need 16 of those for 256 fma, as much as they take themselves; 8 x 4 needed 24.
 #include "backend/cuda/device/attention.cuh"
+#include "backend/cuda/tiles_params.h"
 
 namespace carat::cuda {
 
-inline constexpr int kTileWarps = 8;
-inline constexpr int kSlab = 16;                          // columns of keys, or values, that are staged at a time
-inline constexpr int kKeyStride = kSlab + 4;              // floats: rows of a stage fall on different banks
-inline constexpr int kValueStride = 32 + 4;
-inline constexpr int kStageFloats = 32 * kKeyStride;      // of 32 keys x 16 columns; 16 values x 32 columns take less
-inline constexpr int kWeightStride = kSplit + 4;
+inline constexpr int kLaneRows = 8, kLaneKeys = kTilesKeys / 8;  // of a lane
+inline constexpr int kTileWarps = kTilesThreads / 32;
+inline constexpr int kWarpRows = kQueryRows / kTileWarps;  // that a warp makes weights of
+inline constexpr int kSlab = 16;                           // columns of keys, or values, that are staged at a time
+inline constexpr int kStageStride = kTilesKeys + 4;        // floats of a row of a stage
+inline constexpr int kSlabLoads = kLaneKeys / 2;           // of 16 bytes of a slab, by a lane
 
-struct AttendLayout {
-  int weights, stages, state, floats;
-};
-CARAT_DEVICE AttendLayout attend_layout(int head_size) {
-  AttendLayout l{};
-  l.weights = kQueryRows * (head_size + 4);
-  l.stages = l.weights + kQueryRows * kWeightStride;
-  l.state = l.stages + kTileWarps * 2 * kStageFloats;
-  l.floats = l.state + 8 * kQueryRows;
-  return l;
-}
+// A lane's keys are lane_key() + 8 j, its columns 4 lane_key() + j and those 32 further, its rows row_of(i): two times four neighbours.
+CARAT_DEVICE int lane_key() { return lane_index() >> 1 & 7; }
+CARAT_DEVICE int lane_row() { return (lane_index() & 1) | (lane_index() >> 3 & 2); }
+CARAT_DEVICE int row_of(int i) { return i / 4 * 16 + 4 * lane_row() + i % 4; }
 
 CARAT_DEVICE void widen(float* to, const Words4& v) {
   const uint32_t words[4] = {v.x, v.y, v.z, v.w};
@@ -36,6 +34,14 @@ CARAT_DEVICE void widen(float* to, const Words4& v) {
   at[0] = {out[0], out[1], out[2], out[3]};
   at[1] = {out[4], out[5], out[6], out[7]};
 }
+// The same to places that are kStageStride apart.
+CARAT_DEVICE void widen_across(float* to, const Words4& v) {
+  const uint32_t words[4] = {v.x, v.y, v.z, v.w};
+  CARAT_UNROLL for (int i = 0; i < 4; ++i) {
+    to[2 * i * kStageStride] = half_to_float(static_cast<uint16_t>(words[i]));
+    to[(2 * i + 1) * kStageStride] = half_to_float(static_cast<uint16_t>(words[i] >> 16));
+  }
+}
 CARAT_DEVICE void load_floats(const float* from, float* to) {
   const Words4 v = load<Words4>(from);
   to[0] = bits_to_float(v.x), to[1] = bits_to_float(v.y), to[2] = bits_to_float(v.z), to[3] = bits_to_float(v.w);
@@ -45,161 +51,340 @@ CARAT_DEVICE void store_floats(float* to, const float* from) {
   *reinterpret_cast<Words4*>(to) = {float_bits(from[0]), float_bits(from[1]), float_bits(from[2]), float_bits(from[3])};
 }
 
-// What a block knows of its rows between splits, [kQueryRows] each.
-struct TileState {
-  float *largest, *sum, *old_factor, *new_factor;
-  int32_t *first, *until, *mode;  // mode: -1 has seen nothing yet, 0 sees nothing of this split, 1 its first, 2 to be put to those before
-};
-
-// Scores of the warp's 32 keys into weights[row][key]. `there`: whether the lane's key is one that some row sees.
-CARAT_DEVICE void tile_scores(const uint16_t* keys, bool there, const float* query, int E, float* stage, float* weights) {
-  const int lane = lane_index(), row0 = lane >> 3, key0 = lane & 7;
-  const int stride = E + 4, slabs = E / kSlab, quarter = slabs / 4;
-  float total[8][4], chain[8][4];
-  CARAT_UNROLL for (int i = 0; i < 8; ++i) {
-    CARAT_UNROLL for (int j = 0; j < 4; ++j) total[i][j] = -0.0f, chain[i][j] = 0.0f;
-  }
-  Words4 next[2] = {};
-  CARAT_UNROLL for (int h = 0; h < 2; ++h) {
-    if (there) next[h] = load<Words4>(keys + (h * kKeysPerPage + lane) * 8);
-  }
-  int left = quarter;
-  for (int slab = 0; slab < slabs; ++slab) {
-    float* at = stage + (slab & 1) * kStageFloats;
-    CARAT_UNROLL for (int h = 0; h < 2; ++h) widen(at + lane * kKeyStride + 8 * h, next[h]);
-    warp_barrier();
-    if (slab + 1 < slabs) {
-      CARAT_UNROLL for (int h = 0; h < 2; ++h) {
-        if (there) next[h] = load<Words4>(keys + ((2 * slab + 2 + h) * kKeysPerPage + lane) * 8);
-      }
+// Every product of a lane's rows and keys (or columns) to its sum, so that two neighbours have a row or a key in common.
+CARAT_DEVICE void multiply(const float* row, const float* key, float (*sum)[kLaneRows]) {
+  CARAT_UNROLL for (int i = 0; i < kLaneRows; ++i) {
+    CARAT_UNROLL for (int n = 0; n < kLaneKeys; ++n) {
+      const int j = i % 2 == 0 ? n : kLaneKeys - 1 - n;
+      sum[j][i] = fma_rn(row[i], key[j], sum[j][i]);
     }
-    CARAT_UNROLL_1 for (int e = 0; e < kSlab; e += 4) {
-      float k[4][4];
-      CARAT_UNROLL for (int j = 0; j < 4; ++j) load_floats(at + (8 * j + key0) * kKeyStride + e, k[j]);
-      CARAT_UNROLL for (int i = 0; i < 8; ++i) {
-        float q[4];
-        load_floats(query + (4 * i + row0) * stride + slab * kSlab + e, q);
-        CARAT_UNROLL for (int d = 0; d < 4; ++d) {
-          CARAT_UNROLL for (int j = 0; j < 4; ++j) chain[i][j] = fma_rn(k[j][d], q[d], chain[i][j]);
-        }
-      }
-    }
-    if (--left == 0) {  // the end of a quarter of the head
-      left = quarter;
-      CARAT_UNROLL for (int i = 0; i < 8; ++i) {
-        CARAT_UNROLL for (int j = 0; j < 4; ++j) {
-          total[i][j] = total[i][j] + chain[i][j];
-          chain[i][j] = 0.0f;
-        }
-      }
-    }
-  }
-  CARAT_UNROLL for (int i = 0; i < 8; ++i) {
-    CARAT_UNROLL for (int j = 0; j < 4; ++j) weights[(4 * i + row0) * kWeightStride + 8 * j + key0] = total[i][j];
   }
 }
 
-// Scores of a row to weights, by a warp; what it is multiplied with when it is put to the splits before.
-CARAT_DEVICE void tile_softmax(const TileState& s, int row, int begin, float* weights) {
+// What a block knows of its rows between splits; in shared memory, so that no registers hold it through the loops.
+struct TileState {
+  float largest[kQueryRows], sum[kQueryRows], old_factor[kQueryRows], new_factor[kQueryRows];
+  int32_t first[kQueryRows], until[kQueryRows];
+  int32_t mode
+      [kQueryRows];  // -1 has seen nothing yet, 0 sees nothing of this split, 1 its first, 2 to be put to those before
+  int32_t row[kQueryRows],
+      head[kQueryRows];  // of the step and of the model; of those that are not there, the first one's
+  int32_t pages[2][4];   // of this split and the next
+};
+static_assert(sizeof(TileState) <= kTilesState * 4);
+
+// The tile's keys [lo, hi) of a split, and the pages where they lie.
+struct TileKeys {
+  int begin, lo, hi;
+  const int32_t* pages;
+};
+
+// Scores of a tile's keys of a split into weights[key][row], by the block. Where they are of few warps, the head's quarters are
+// shared out, too: `parts` warps for the same keys, whose sums are put together in order.
+CARAT_DEVICE void tile_scores(const TileKeys& keys, const uint16_t* k_cache, int page_stride, const float* query, int E,
+                              float* stage, float* weights) {
+  const int begin = keys.lo / kTilesKeys, count = (keys.hi + kTilesKeys - 1) / kTilesKeys - begin;
+  const int parts = 4 * count <= kTileWarps ? 4 : 2 * count <= kTileWarps ? 2 : 1, quarters = 4 / parts;
+  const int lane = lane_index(), warp = warp_index(), part = warp % parts, own = begin + warp / parts;
+  const bool busy = own < begin + count;
+  const int at = lane_key() * kTilesStride + 4 * lane_row();
+  float* home = weights + at + own * kTilesKeys * kTilesStride;
+  float* place =
+      part == 0 ? home
+                : weights + at + (own + count) % kTileWarps * kTilesKeys * kTilesStride;  // of keys that no row sees
+  float chain[kLaneKeys][kLaneRows];
+  const auto begin_sums = [&](float* to) {
+    CARAT_UNROLL for (int j = 0; j < kLaneKeys; ++j) {
+      CARAT_UNROLL for (int i = 0; i < kLaneRows; i += 4) store_floats(to + 8 * j * kTilesStride + 4 * i, chain[j] + i);
+    }
+  };
+  const auto add_to_sums = [&](float* to) {
+    CARAT_UNROLL for (int j = 0; j < kLaneKeys; ++j) {
+      CARAT_UNROLL for (int i = 0; i < kLaneRows; i += 4) {
+        float sum[4];
+        load_floats(to + 8 * j * kTilesStride + 4 * i, sum);
+        CARAT_UNROLL for (int e = 0; e < 4; ++e) sum[e] = sum[e] + chain[j][i + e];
+        store_floats(to + 8 * j * kTilesStride + 4 * i, sum);
+      }
+    }
+  };
+  if (busy) {
+    const float* q_at = query + part * quarters * (E / 4) * kQueryRows + 4 * lane_row();
+    const float* k_at = stage + 4 * lane_key();
+    float* widened = stage + 4 * (lane & 7) + lane / 8;  // so that keys of lane_key() + 8 j are neighbours
+    const int lo = keys.lo - own * kTilesKeys - lane, hi = keys.hi - own * kTilesKeys - lane;
+    const uint16_t* from = k_cache + static_cast<int64_t>(keys.pages[own * kTilesKeys / kKeysPerPage]) * page_stride +
+                           (part * quarters * (E / 4) * kKeysPerPage + (own * kTilesKeys % kKeysPerPage + lane) * 8);
+    Words4 next[kSlabLoads] = {};
+    int left = quarters * (E / 4 / kSlab), other = 0;
+    const auto fetch = [&] {
+      CARAT_UNROLL for (int k = 0; k < kSlabLoads; ++k) {
+        const int which = k / 2 * 32;
+        if (which >= lo && which < hi && left > 0) next[k] = load<Words4>(from + (k % 2 * kKeysPerPage + which) * 8);
+      }
+      from += 2 * kKeysPerPage * 8;
+    };
+    // A slab is widened while the one before is multiplied, and asked for while that one is.
+    const auto widen_next = [&](int stage_at) {
+      CARAT_UNROLL for (int k = 0; k < kSlabLoads; ++k)
+          widen_across(widened + stage_at + k % 2 * 8 * kStageStride + k / 2 * 32, next[k]);
+      --left;
+      fetch();
+    };
+    fetch();
+    widen_next(0);
+    CARAT_UNROLL_1 for (int quarter = 0; quarter < quarters; ++quarter) {
+      if (quarter == 1) begin_sums(place);
+      if (quarter > 1) add_to_sums(place);
+      CARAT_UNROLL for (int j = 0; j < kLaneKeys; ++j) {
+        CARAT_UNROLL for (int i = 0; i < kLaneRows; ++i) chain[j][i] = 0.0f;
+      }
+      CARAT_UNROLL_1 for (int slab = 0; slab < E / 4 / kSlab; ++slab) {
+        warp_barrier();
+        CARAT_UNROLL for (int e = 0; e < kSlab; ++e) {
+          float k[kLaneKeys], q[kLaneRows];
+          CARAT_UNROLL for (int j = 0; j < kLaneKeys; j += 4)
+              load_floats(k_at + other + e * kStageStride + 8 * j, k + j);
+          CARAT_UNROLL for (int i = 0; i < kLaneRows; i += 4) load_floats(q_at + e * kQueryRows + 4 * i, q + i);
+          multiply(q, k, chain);
+          if (e == kSlab / 2 - 1) widen_next(kTilesStage - other);
+        }
+        q_at += kSlab * kQueryRows, other = kTilesStage - other;
+      }
+    }
+  }
+  CARAT_UNROLL_1 for (int turn = 0; turn < parts; ++turn) {
+    if (busy && part == turn) {
+      if (part != 0 && parts == 2) {
+        CARAT_UNROLL for (int j = 0; j < kLaneKeys; ++j) {
+          CARAT_UNROLL for (int i = 0; i < kLaneRows; i += 4) {
+            const int which = 8 * j * kTilesStride + 4 * i;
+            float first[4], then[4];
+            load_floats(home + which, first);
+            load_floats(place + which, then);
+            CARAT_UNROLL for (int e = 0; e < 4; ++e) first[e] = first[e] + then[e];
+            store_floats(home + which, first);
+          }
+        }
+      }
+      if (part == 0 && quarters == 1) {
+        begin_sums(home);
+      } else {
+        add_to_sums(home);
+      }
+    }
+    block_barrier();
+  }
+}
+
+// Scores of four rows to weights, by a warp; what they are multiplied with when they are put to the splits before.
+CARAT_DEVICE void tile_softmax(TileState& s, int row0, const TileKeys& keys, float* weights) {
+  constexpr int kRows = 4;
   const int lane = lane_index();
-  const int lo = most(s.first[row], begin) - begin, hi = least(s.until[row] + 1, begin + kSplit) - begin;
-  float score[kSplit / 32];
-  uint32_t top = 0;
-  CARAT_UNROLL for (int k = 0; k < kSplit / 32; ++k) {
-    const int key = lane + 32 * k;
-    score[k] = key >= lo && key < hi ? weights[key] : -bits_to_float(0x7f800000u);
-    const uint32_t order = order_of_score(score[k]);
-    top = order > top ? order : top;
+  const float nothing = -bits_to_float(0x7f800000u);
+  float largest[kRows], sum[kRows];
+  int lo[kRows], hi[kRows], all_lo = 0, all_hi = kSplit;  // what each row sees, what all of them do
+  CARAT_UNROLL for (int r = 0; r < kRows; ++r) {
+    lo[r] = most(s.first[row0 + r], keys.begin) - keys.begin;
+    hi[r] = least(s.until[row0 + r] + 1, keys.begin + kSplit) - keys.begin;
+    all_lo = most(all_lo, lo[r]), all_hi = least(all_hi, hi[r]);
+    largest[r] = nothing;
+    sum[r] = 0.0f;
   }
-  const float largest = score_of_order(warp_max(top));
-  float sum = 0.0f;
-  CARAT_UNROLL for (int k = 0; k < kSplit / 32; ++k) {
-    const int key = lane + 32 * k;
-    const float weight = key >= lo && key < hi ? exp_exact(score[k] - largest) : 0.0f;
-    weights[key] = weight;
-    sum = sum + weight;
+  const int first = keys.lo & ~31, end = keys.hi;
+  CARAT_UNROLL_1 for (int key0 = first; key0 < end; key0 += 32) {
+    const int key = key0 + lane;
+    const bool all = key0 >= all_lo && key0 + 32 <= all_hi;
+    float score[kRows];
+    load_floats(weights + key * kTilesStride, score);
+    CARAT_UNROLL for (int r = 0; r < kRows; ++r) {
+      largest[r] = no_less(all || (key >= lo[r] && key < hi[r]) ? score[r] : nothing, largest[r]);
+    }
   }
-  sum = warp_halves(sum);
-  if (lane != 0) return;
-  if (hi <= lo) {
-    s.mode[row] = least(s.mode[row], 0);
-  } else if (s.mode[row] < 0) {  // nothing before
+  CARAT_UNROLL for (int r = 0; r < kRows; ++r) largest[r] = score_of_order(warp_max(order_of_score(largest[r])));
+  CARAT_UNROLL_1 for (int key0 = first; key0 < end; key0 += 32) {
+    const int key = key0 + lane;
+    const bool all = key0 >= all_lo && key0 + 32 <= all_hi;
+    float weight[kRows];
+    load_floats(weights + key * kTilesStride, weight);
+    CARAT_UNROLL for (int r = 0; r < kRows; ++r) {
+      weight[r] = exp_exact(weight[r] - largest[r]);
+      weight[r] = all || (key >= lo[r] && key < hi[r]) ? weight[r] : 0.0f;
+      sum[r] = sum[r] + weight[r];
+    }
+    store_floats(weights + key * kTilesStride, weight);
+  }
+  CARAT_UNROLL for (int width = 16; width > 0; width /= 2) {
+    CARAT_UNROLL for (int r = 0; r < kRows; ++r) sum[r] = sum[r] + from_lane_xor(sum[r], width);
+  }
+  // A lane for each row.
+  const int own = lane & 3, row = row0 + own;
+  const auto of = [&](const float* of_rows) {
+    return own == 0 ? of_rows[0] : own == 1 ? of_rows[1] : own == 2 ? of_rows[2] : of_rows[3];
+  };
+  const float own_largest = of(largest), own_sum = of(sum);
+  const int own_lo = most(s.first[row], keys.begin), own_hi = least(s.until[row] + 1, keys.begin + kSplit);
+  const int mode = s.mode[row];
+  const float old_largest = s.largest[row], old_sum = s.sum[row];
+  const Rescale r = rescale(old_largest, own_largest);
+  if (lane >= kRows) return;
+  if (own_hi <= own_lo) {
+    s.mode[row] = least(mode, 0);
+  } else if (mode < 0) {  // nothing before
     s.mode[row] = 1;
-    s.largest[row] = largest;
-    s.sum[row] = sum;
+    s.largest[row] = own_largest;
+    s.sum[row] = own_sum;
   } else {
-    const Rescale r = rescale(s.largest[row], largest);
     s.mode[row] = 2;
     s.largest[row] = r.largest;
-    s.sum[row] = fma_rn(s.sum[row], r.old_factor, sum * r.new_factor);
+    s.sum[row] = fma_rn(old_sum, r.old_factor, own_sum * r.new_factor);
     s.old_factor[row] = r.old_factor;
     s.new_factor[row] = r.new_factor;
   }
 }
 
-// The tile's keys [lo, hi) of a split, and where they lie.
-struct TileKeys {
-  const int32_t* pages;
-  int page_count, kv_heads, kv_head, begin, lo, hi;
-
-  CARAT_METHOD int64_t page(int key) const {
-    return static_cast<int64_t>(page_of(pages, page_count, begin + key)) * kv_heads + kv_head;
+// Weighted values of the warp's columns, into total. `values`: of the first page, at the warp's columns.
+CARAT_DEVICE void tile_values(const TileKeys& keys, const uint16_t* values, int page_stride, int E, float* stage,
+                              const float* weights, float (*total)[kLaneRows]) {
+  const int lane = lane_index();
+  CARAT_UNROLL for (int j = 0; j < kLaneKeys; ++j) {
+    CARAT_UNROLL for (int i = 0; i < kLaneRows; ++i) total[j][i] = 0.0f;
   }
-};
-
-// Weighted values of the warp's 32 columns, into total.
-CARAT_DEVICE void tile_values(const TileKeys& keys, const uint16_t* v_cache, int E, int column, float* stage,
-                              const float* weights, float (*total)[4]) {
-  const int lane = lane_index(), row0 = lane >> 3, column0 = 4 * (lane & 7);
-  CARAT_UNROLL for (int i = 0; i < 8; ++i) {
-    CARAT_UNROLL for (int j = 0; j < 4; ++j) total[i][j] = 0.0f;
-  }
-  const int first = keys.lo / 32 * 2, end = (keys.hi + 31) / 32 * 2;  // slabs of 16 keys
-  Words4 next[2];
-  const auto fetch = [&](int slab) {
-    const uint16_t* values = v_cache + (keys.page(slab * kSlab) * kKeysPerPage + slab * kSlab % kKeysPerPage) * E + column;
-    CARAT_UNROLL for (int h = 0; h < 2; ++h) {
-      const int key = 8 * h + lane / 4;
+  constexpr int kLanes = kTilesKeys / 8, kStep = 32 / kLanes;  // lanes of a key's columns, keys of a load
+  const int own = lane / kLanes * E + lane % kLanes * 8;
+  float* widened = stage + lane / kLanes * kStageStride + lane % kLanes * 8;
+  const float* v_at = stage + 4 * lane_key();
+  const float* w_at = weights + 4 * lane_row();
+  Words4 next[kSlabLoads];
+  const auto fetch = [&](int key0) {
+    const uint16_t* from = values + static_cast<int64_t>(keys.pages[key0 / kKeysPerPage & 3]) * page_stride +
+                           (key0 % kKeysPerPage * E + own);
+    const int lo = keys.lo - lane / kLanes, hi = keys.hi - lane / kLanes;
+    CARAT_UNROLL for (int h = 0; h < kSlabLoads; ++h) {
       next[h] = {0, 0, 0, 0};
-      if (slab * kSlab + key >= keys.lo && slab * kSlab + key < keys.hi) {
-        next[h] = load<Words4>(values + key * E + lane % 4 * 8);
-      }
+      if (key0 + kStep * h >= lo && key0 + kStep * h < hi) next[h] = load<Words4>(from + kStep * h * E);
     }
   };
-  fetch(first);
-  float chain[8][4];
-  for (int slab = first; slab < end; ++slab) {
-    float* at = stage + (slab & 1) * kStageFloats;
-    CARAT_UNROLL for (int h = 0; h < 2; ++h) widen(at + (8 * h + lane / 4) * kValueStride + lane % 4 * 8, next[h]);
-    warp_barrier();
-    if (slab + 1 < end) fetch(slab + 1);
-    if (slab % 2 == 0) {
-      CARAT_UNROLL for (int i = 0; i < 8; ++i) {
-        CARAT_UNROLL for (int j = 0; j < 4; ++j) chain[i][j] = 0.0f;
+  const auto widen_next = [&](int stage_at, int key_after) {
+    CARAT_UNROLL for (int h = 0; h < kSlabLoads; ++h) widen(widened + stage_at + kStep * h * kStageStride, next[h]);
+    fetch(key_after);
+  };
+  const int end = keys.hi;
+  int key0 = keys.lo / 32 * 32;
+  fetch(key0);
+  widen_next(0, key0 + kSlab);
+  CARAT_UNROLL_1 for (; key0 < end; key0 += 32) {
+    float chain[kLaneKeys][kLaneRows];
+    CARAT_UNROLL for (int j = 0; j < kLaneKeys; ++j) {
+      CARAT_UNROLL for (int i = 0; i < kLaneRows; ++i) chain[j][i] = 0.0f;
+    }
+    CARAT_UNROLL_1 for (int slab = 0; slab < 2; ++slab) {
+      const int at = slab * kTilesStage;
+      warp_barrier();
+      const float* w_of = w_at + (key0 + slab * kSlab) * kTilesStride;
+      CARAT_UNROLL for (int k = 0; k < kSlab; ++k) {
+        float v[kLaneKeys], w[kLaneRows];
+        CARAT_UNROLL for (int j = 0; j < kLaneKeys; j += 4) load_floats(v_at + at + k * kStageStride + 8 * j, v + j);
+        CARAT_UNROLL for (int i = 0; i < kLaneRows; i += 4) load_floats(w_of + k * kTilesStride + 4 * i, w + i);
+        multiply(w, v, chain);
+        if (k == kSlab / 2 - 1) widen_next(kTilesStage - at, key0 + kSlab * (slab + 2));
       }
     }
-    CARAT_UNROLL_1 for (int k = 0; k < kSlab; k += 4) {
-      float v[4][4];
-      CARAT_UNROLL for (int d = 0; d < 4; ++d) load_floats(at + (k + d) * kValueStride + column0, v[d]);
-      CARAT_UNROLL for (int i = 0; i < 8; ++i) {
-        float w[4];
-        load_floats(weights + (4 * i + row0) * kWeightStride + slab * kSlab + k, w);
-        CARAT_UNROLL for (int d = 0; d < 4; ++d) {
-          CARAT_UNROLL for (int j = 0; j < 4; ++j) chain[i][j] = fma_rn(w[d], v[d][j], chain[i][j]);
-        }
-      }
-    }
-    if (slab % 2 == 1) {
-      CARAT_UNROLL for (int i = 0; i < 8; ++i) {
-        CARAT_UNROLL for (int j = 0; j < 4; ++j) total[i][j] = total[i][j] + chain[i][j];
-      }
+    CARAT_UNROLL for (int j = 0; j < kLaneKeys; ++j) {
+      CARAT_UNROLL for (int i = 0; i < kLaneRows; ++i) total[j][i] = total[j][i] + chain[j][i];
     }
   }
   warp_barrier();
 }
 
+// Those of the split to those before, in `out` (at the lane's columns); in the last split what they come to.
+CARAT_DEVICE void tile_add(const TileState& s, const AttentionParams& p, bool last, float (*total)[kLaneRows],
+                           float* out) {
+  const auto of_row = [&](int r) { return out + (static_cast<int64_t>(s.row[r]) * p.heads + s.head[r]) * p.head_size; };
+  float old[kLaneRows][kLaneKeys];
+  CARAT_UNROLL for (int i = 0; i < kLaneRows; ++i) {
+    const int r = row_of(i), mode = s.mode[r];
+    if (mode != 2 && !(last && mode == 0)) continue;
+    CARAT_UNROLL for (int j = 0; j < kLaneKeys; j += 4) load_floats(of_row(r) + 8 * j, old[i] + j);
+  }
+  keep_order();  // loads before stores: a load behind a store waits for it
+  const bool stored = !last || p.round == 0;
+  CARAT_UNROLL for (int i = 0; i < kLaneRows; ++i) {
+    const int r = row_of(i), mode = s.mode[r];
+    if (mode < 0 || (mode == 0 && !last)) continue;
+    CARAT_UNROLL for (int j = 0; j < kLaneKeys; ++j) {
+      total[j][i] = mode == 1   ? total[j][i]
+                    : mode == 0 ? old[i][j]
+                                : fma_rn(old[i][j], s.old_factor[r], total[j][i] * s.new_factor[r]);
+      if (last) total[j][i] = div_rn(total[j][i], s.sum[r]);
+    }
+    if (!stored) continue;
+    CARAT_UNROLL for (int j = 0; j < kLaneKeys; j += 4) {
+      const float value[4] = {total[j][i], total[j + 1][i], total[j + 2][i], total[j + 3][i]};
+      store_floats(of_row(r) + 8 * j, value);
+    }
+  }
+}
+
+// What 32 columns come to, rounded as products of many rows read it: eight lanes have a block of 8 rows each.
+CARAT_DEVICE void tile_round(const TileState& s, const AttentionParams& p, int column,
+                             const float (*value)[kLaneRows]) {
+  const Rounded& to = p.rounded;
+  const int own = lane_key();
+  uint32_t largest = 0;  // of the row whose factors this lane finds
+  CARAT_UNROLL for (int i = 0; i < kLaneRows; ++i) {
+    uint32_t of_row = 0;
+    CARAT_UNROLL for (int j = 0; j < 4; ++j) {
+      const uint32_t magnitude = float_bits(value[j][i]) & 0x7fffffffu;
+      of_row = magnitude > of_row ? magnitude : of_row;
+    }
+    CARAT_UNROLL for (int width = 2; width < 16; width *= 2) {
+      const uint32_t other = from_lane_xor(of_row, width);
+      of_row = other > of_row ? other : of_row;
+    }
+    largest = own == i ? of_row : largest;
+  }
+  const BlockScale scale = scale_of_block(largest);
+  CARAT_UNROLL for (int i = 0; i < kLaneRows; ++i) {
+    const int r = row_of(i), row = s.row[r], block = (s.head[r] * p.head_size + column) / 32;
+    const float inverse = from_lane(scale.inverse, (lane_index() & 17) + 2 * i);
+    HalvesOfInteger q[4];
+    CARAT_UNROLL for (int j = 0; j < 4; ++j) q[j] = halves_of(value[j][i] * inverse);
+    int sum = 0;  // of 16 columns
+    if (p.round == 2) {
+      sum = q[0].q + q[1].q + q[2].q + q[3].q;
+      CARAT_UNROLL for (int width = 2; width < 8; width *= 2) sum += from_lane_xor(sum, width);
+    }
+    if (s.mode[r] < 0) continue;
+    uint8_t* tile = exact_tile(to, block / kTileBlocks, row);
+    const int k = block % kTileBlocks, of_tile = row % kExactRows;
+    uint8_t* at = tile + exact_at(of_tile, k, 4 * own);
+    CARAT_UNROLL for (int odd = 0; odd < 2; ++odd) {  // neighbours of a core are every other column
+      const uint32_t a = q[odd].halves, b = q[odd + 2].halves;
+      *reinterpret_cast<uint32_t*>(at + odd * 128) = choose_bytes(a, b, 0x5410);
+      *reinterpret_cast<uint32_t*>(at + odd * 128 + kExactPlane) = choose_bytes(a, b, 0x7632);
+    }
+    if (own == i) {
+      *exact_scale(tile, k, of_tile) = scale.scale;
+      if (block == 0) to.factors[row] = 1.0f;
+    }
+    if (p.round == 2 && own % 4 == 0) *exact_sum(tile, k, own / 4, of_tile) = static_cast<float>(sum);
+  }
+}
+
+// Values of a split, put to those before.
+CARAT_DEVICE void tile_split_values(const TileState& s, const AttentionParams& p, const TileKeys& keys,
+                                    const uint16_t* values, int page_stride, bool last, int column, float* stage,
+                                    const float* weights) {
+  float total[kLaneKeys][kLaneRows];
+  tile_values(keys, values, page_stride, p.head_size, stage, weights, total);
+  tile_add(s, p, last, total, p.out + column + 4 * lane_key());
+  if (!last || p.round == 0) return;
+  CARAT_UNROLL for (int j = 0; j < kLaneKeys; j += 4) tile_round(s, p, column + 8 * j, total + j);
+}
+
 // blockIdx: item (first row, rows: at most kQueryRows / heads of a kv head), kv head.
-CARAT_KERNEL(attend_tiles, AttentionParams, kTileWarps * 32, 2) {
+CARAT_KERNEL(attend_tiles, AttentionParams, kTilesThreads, 2) {
   next_may_begin();
   previous_wait();
   const int E = p.head_size, group = p.heads / p.kv_heads;
@@ -207,85 +392,70 @@ CARAT_KERNEL(attend_tiles, AttentionParams, kTileWarps * 32, 2) {
   const int first_row = p.items[2 * blockIdx.x], count = p.items[2 * blockIdx.x + 1];
   const int thread = thread_index(), lane = lane_index(), warp = warp_index();
   auto* shared = reinterpret_cast<float*>(shared_memory());
-  const AttendLayout l = attend_layout(E);
-  float* weights = shared + l.weights;
-  float* stage = shared + l.stages + warp * 2 * kStageFloats;
-  float* state = shared + l.state;
-  TileState s{};
-  s.largest = state;
-  s.sum = state + kQueryRows;
-  s.old_factor = state + 2 * kQueryRows;
-  s.new_factor = state + 3 * kQueryRows;
-  s.first = reinterpret_cast<int32_t*>(state + 4 * kQueryRows);
-  s.until = reinterpret_cast<int32_t*>(state + 5 * kQueryRows);
-  s.mode = reinterpret_cast<int32_t*>(state + 6 * kQueryRows);
+  float* weights = shared + 256 * kQueryRows;  // behind queries, [E][kQueryRows]
+  float* stage = weights + kSplit * kTilesStride + warp * 2 * kTilesStage;
+  auto& s = *reinterpret_cast<TileState*>(weights + kSplit * kTilesStride + kTileWarps * 2 * kTilesStage);
 
   // Row r of the tile: position r / group, head r % group. Those that are not there see nothing.
   const int used = count * group;
-  if (thread < kQueryRows) {
-    const RowInfo info = p.rows[first_row + least(thread / group, count - 1)];
-    s.first[thread] = first_key(p, info.position);
-    s.until[thread] = thread < used ? info.sees_until : -1;
-    s.mode[thread] = -1;
-  }
-  for (int i = thread; i < kQueryRows * E / 4; i += kTileWarps * 32) {
-    const int r = i / (E / 4), e = i % (E / 4) * 4;
-    Words4 v{0, 0, 0, 0};
-    if (r < used) {
-      const int64_t row = first_row + r / group;
-      v = load<Words4>(p.qkv + (row * (p.heads + 2 * p.kv_heads) + kv_head * group + r % group) * E + e);
-    }
-    *reinterpret_cast<Words4*>(shared + r * (E + 4) + e) = v;
-  }
   const RowInfo info = p.rows[first_row];
-  const auto until = static_cast<int>(
-      warp_max(static_cast<uint32_t>(p.rows[first_row + least(lane, count - 1)].sees_until)));
-  const int first = first_key(p, info.position);
-  TileKeys keys{p.pages + p.begin[info.seq], p.count[info.seq], p.kv_heads, kv_head, 0, 0, 0};
-  const int row0 = lane >> 3, column = warp * 32, own = column + 4 * (lane & 7);
-  const auto out_of = [&](int r) {
-    return p.out + (static_cast<int64_t>(first_row + r / group) * p.heads + kv_head * group + r % group) * E + own;
+  const auto until =
+      static_cast<int>(warp_max(static_cast<uint32_t>(p.rows[first_row + least(lane, count - 1)].sees_until)));
+  const int first = first_key(p, info.position), last_split = until / kSplit;
+  const int32_t* pages = p.pages + p.begin[info.seq];
+  const int page_count = p.count[info.seq];
+  const auto page_of_lane = [&](int split) {
+    return page_of(pages, page_count, split * kSplit + (lane & 3) * kKeysPerPage);
   };
+  if (thread < 4) s.pages[(first / kSplit) & 1][thread] = page_of_lane(first / kSplit);
+  if (thread < kQueryRows) {
+    const RowInfo own = p.rows[first_row + least(thread / group, count - 1)];
+    s.first[thread] = first_key(p, own.position);
+    s.until[thread] = thread < used ? own.sees_until : -1;
+    s.mode[thread] = -1;
+    s.row[thread] = first_row + (thread < used ? thread / group : 0);
+    s.head[thread] = kv_head * group + (thread < used ? thread % group : 0);
+    s.largest[thread] = 0.0f;
+    s.sum[thread] = 0.0f;
+  }
+  // A lane has a row; a warp eight columns of them.
+  const float* of_lane = p.qkv + (static_cast<int64_t>(first_row + lane / group) * (p.heads + 2 * p.kv_heads) +
+                                  kv_head * group + lane % group) *
+                                     E;
+  constexpr int kOctets = 32 / kTileWarps;
+  Words4 query[kOctets][2] = {};
+  CARAT_UNROLL for (int k = 0; k < kOctets; ++k) {
+    const int e = (k * kTileWarps + warp) * 8;
+    CARAT_UNROLL for (int h = 0; h < 2; ++h) {
+      if (lane < used && e < E) query[k][h] = load<Words4>(of_lane + e + 4 * h);
+    }
+  }
+  CARAT_UNROLL for (int k = 0; k < kOctets; ++k) {
+    CARAT_UNROLL for (int h = 0; h < 2; ++h) {
+      float* to = shared + ((k * kTileWarps + warp) * 8 + 4 * h) * kQueryRows + lane;
+      const Words4 v = query[k][h];
+      to[0] = bits_to_float(v.x), to[kQueryRows] = bits_to_float(v.y);
+      to[2 * kQueryRows] = bits_to_float(v.z), to[3 * kQueryRows] = bits_to_float(v.w);
+    }
+  }
+  const int column = warp * kTilesKeys;
+  const int page_stride = p.kv_heads * kKeysPerPage * E;
+  const uint16_t* k_cache = p.k_cache + static_cast<int64_t>(kv_head) * kKeysPerPage * E;
+  const uint16_t* v_cache = p.v_cache + static_cast<int64_t>(kv_head) * kKeysPerPage * E + column;
   block_barrier();
 
-  for (int split = first / kSplit; split <= until / kSplit; ++split) {
-    keys.begin = split * kSplit;
-    keys.lo = most(first, keys.begin) - keys.begin;
-    keys.hi = least(until + 1, keys.begin + kSplit) - keys.begin;
-    if (warp * 32 < keys.hi && warp * 32 + 32 > keys.lo) {
-      const uint16_t* of = p.k_cache + keys.page(warp * 32) * kKeysPerPage * E + warp * 32 % kKeysPerPage * 8;
-      const int key = warp * 32 + lane;
-      tile_scores(of, key >= keys.lo && key < keys.hi, shared, E, stage, weights + warp * 32);
-    }
-    block_barrier();
-    for (int r = warp * 4; r < warp * 4 + 4; ++r) tile_softmax(s, r, keys.begin, weights + r * kWeightStride);
+  for (int split = first / kSplit; split <= last_split; ++split) {
+    const int begin = split * kSplit;
+    const TileKeys keys{begin, most(first - begin, 0), least(until + 1 - begin, kSplit), s.pages[split & 1]};
+    if (thread < 4 && split < last_split) s.pages[(split + 1) & 1][thread] = page_of_lane(split + 1);
+    tile_scores(keys, k_cache, page_stride, shared, E, stage, weights);
+    CARAT_UNROLL_1 for (int r = warp * kWarpRows; r < warp * kWarpRows + kWarpRows; r += 4)
+        tile_softmax(s, r, keys, weights + r);
     block_barrier();
     if (column < E) {
-      float total[8][4];
-      tile_values(keys, p.v_cache, E, column, stage, weights, total);
-      CARAT_UNROLL for (int i = 0; i < 8; ++i) {
-        const int r = 4 * i + row0, mode = s.mode[r];
-        if (mode <= 0) continue;
-        float* out = out_of(r);
-        float value[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-        if (mode == 2) load_floats(out, value);
-        CARAT_UNROLL for (int j = 0; j < 4; ++j) {
-          value[j] = mode == 1 ? total[i][j] : fma_rn(value[j], s.old_factor[r], total[i][j] * s.new_factor[r]);
-        }
-        store_floats(out, value);
-      }
+      tile_split_values(s, p, keys, v_cache, page_stride, split == last_split, column, stage, weights);
     }
     block_barrier();
-  }
-  if (column >= E) return;
-  CARAT_UNROLL for (int i = 0; i < 8; ++i) {
-    const int r = 4 * i + row0;
-    if (r >= used) continue;
-    float* out = out_of(r);
-    float value[4];
-    load_floats(out, value);
-    CARAT_UNROLL for (int j = 0; j < 4; ++j) value[j] = div_rn(value[j], s.sum[r]);
-    store_floats(out, value);
   }
 }
 

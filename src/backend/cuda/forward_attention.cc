@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "backend/cuda/forward.h"
+#include "backend/cuda/tiles_params.h"
 #include "base/checked.h"
 
 namespace carat::cuda {
@@ -150,8 +151,12 @@ void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& att
       launch(kernel, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1, kFastThreads,
              static_cast<size_t>(attend_fast_bytes(config_.head_size, attention_pieces_)), true);
     } else {
+      // Blocks that come in one by one are not spread as they are planned: a long one beside a short one.
+      const bool rounds = single_count_ == 0 && attended.fragments == kExactForm && attended.floats == 0 &&
+                          attended.columns % kTileColumns == 0;
+      p.round = !rounds ? 0 : has_minima(layer.attn_out.matrix) ? 2 : 1;
       launch(kernels_.attend_tiles, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1,
-             256, (kQueryRows * (E + 4 + kSplit + 4 + 8) + 16 * 32 * 20) * sizeof(float), true);
+             kTilesThreads, attend_tiles_shared(), !layer.global);
     }
   }
   if (single_count_ != 0) {
