@@ -38,16 +38,6 @@ CARAT_DEVICE void turn_head(const float* x, const float* weight, const float* co
   }
 }
 
-// Where the keys and values of rows go: of row r of two, its page and the place in it.
-struct KeyPlace {
-  int64_t page;
-  int slot;
-};
-CARAT_DEVICE KeyPlace key_place(const HeadsParams& p, int row) {
-  const RowInfo info = p.rows[row];
-  return {page_of(p.pages + p.begin[info.seq], p.count[info.seq], info.position), info.position % kKeysPerPage};
-}
-
 // A head of 256 of 16 rows, as mma leaves it with a warp: sums[4 j + e], column 8 j + 2 (lane % 4) + e % 2 of row row0 + lane / 4 + 8 (e / 2). What
 // turn_head does, the same sums in the same order.
 CARAT_DEVICE void leave_head(const HeadsParams& p, int head, int row0, int rows, const float* sums) {
@@ -61,11 +51,10 @@ CARAT_DEVICE void leave_head(const HeadsParams& p, int head, int row0, int rows,
     const int row = row0 + g + 8 * side;
     const bool there = row < rows;
     const float* x = sums + 2 * side;
-    KeyPlace to{0, 0};
-    if (!query && there) to = key_place(p, row);
-    const int64_t base = (to.page * p.kv_heads + own) * kKeysPerPage * E;
+    const int place = !query && there ? p.places[row] : 0, slot = place % kKeysPerPage;
+    const int64_t base = (static_cast<int64_t>(place / kKeysPerPage) * p.kv_heads + own) * kKeysPerPage * E;
     if (value) {
-      auto* at = p.v_cache + base + to.slot * E + 2 * t;
+      auto* at = p.v_cache + base + slot * E + 2 * t;
       CARAT_UNROLL for (int j = 0; j < 2 * kOctets; ++j) {
         const uint32_t pair = pack_halves(clamp_to_half(x[4 * j]), clamp_to_half(x[4 * j + 1]));
         if (there) *reinterpret_cast<uint32_t*>(at + 8 * j) = pair;
@@ -89,7 +78,7 @@ CARAT_DEVICE void leave_head(const HeadsParams& p, int head, int row0, int rows,
     if (!there) continue;
     const int64_t angle = static_cast<int64_t>(row) * (E / 2) + 2 * t;
     float* queries = p.qkv + static_cast<int64_t>(row) * width + head * E + 2 * t;
-    uint16_t* keys = p.k_cache + base + to.slot * 8 + 2 * t;
+    uint16_t* keys = p.k_cache + base + slot * 8 + 2 * t;
     constexpr int kSome = 8;  // asked for at once
     CARAT_UNROLL for (int first = 0; first < kOctets; first += kSome) {
       Floats2 low[kSome], high[kSome], cosine[kSome], sine[kSome];
