@@ -71,6 +71,7 @@ CARAT_DEVICE void core_split(const HalfGemmParams& p) {
 CARAT_SPLIT_KERNEL(core_split_64_4, 64, 4)
 CARAT_SPLIT_KERNEL(core_split_64_8, 64, 8)
 CARAT_SPLIT_KERNEL(core_split_128_4, 128, 4)
+CARAT_SPLIT_KERNEL(core_split_128_6, 128, 6)
 #undef CARAT_SPLIT_KERNEL
 
 }  // namespace carat::cuda

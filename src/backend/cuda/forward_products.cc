@@ -250,9 +250,11 @@ int32_t Forward::split_shares(const TileMatrix& matrix, int64_t rows) const {
   if (!wide_ || rows > kWideRows) return 0;
   const int64_t tiles =
       div_ceil<int64_t>(rows, rows <= kFewCoreRows ? kFewCoreRows : kShortRows) * div_ceil(matrix.groups, kHalfGroups);
-  // Few columns leave little to share out; of many, clusters of eight for two tiles of rows would find no room all at once.
+  // Few columns leave little to share out. Of an H100's multiprocessors fifteen clusters of eight or seven run at once, and
+  // more than sixteen of six; one tile of 128 rows would leave most of them idle.
   constexpr int32_t kManyChunks = 12;
-  const int32_t shares = matrix.chunks <= kManyChunks ? 4 : rows <= kFewCoreRows ? 8 : 0;
+  const int32_t of_many = rows <= kFewCoreRows ? 8 : rows <= kShortRows ? 0 : 6;
+  const int32_t shares = matrix.chunks <= kManyChunks ? 4 : of_many;
   if (shares == 0) return 0;
   return tiles * shares <= int64_t{multiprocessors_} && 2 * matrix.chunks >= shares ? shares : 0;
 }
@@ -266,9 +268,10 @@ void Forward::split_product(const ProductPart& part, const Rounded& x, float* ou
   };
   p.ring = 2;
   while (p.ring < div_ceil(p.stages, shares) && bytes(p.ring + 1) <= shared_bytes_) ++p.ring;
-  const Device::Kernel kernel = of_block == kShortRows ? kernels_.core_split_128_4
-                                : shares == 8          ? kernels_.core_split_64_8
-                                                       : kernels_.core_split_64_4;
+  const Device::Kernel kernel = shares == 8              ? kernels_.core_split_64_8
+                                : shares == 6            ? kernels_.core_split_128_6
+                                : of_block == kShortRows ? kernels_.core_split_128_4
+                                                         : kernels_.core_split_64_4;
   const bool unpacked = part.matrix.data == at<uint8_t>(products_);
   launch(kernel, p, static_cast<uint32_t>(p.row_tiles * p.output_tiles * shares), 1, 1, kWideThreads, bytes(p.ring),
          !unpacked);

@@ -223,6 +223,7 @@ struct VisionAttendParams {
   X(core_split_64_4, HalfGemmParams)  \
   X(core_split_64_8, HalfGemmParams)  \
   X(core_split_128_4, HalfGemmParams) \
+  X(core_split_128_6, HalfGemmParams) \
   X(core_slim_128, HalfGemmParams)    \
   X(core_broad_128, HalfGemmParams)   \
   X(core_gated_64, HalfGemmParams)

@@ -408,7 +408,7 @@ void expect_rows_near_the_cpu(Backend& device, const RandomModel& model, const s
   }
 }
 TEST(EmulatedCoreRowsTest, AreNearTheCpus) {
-  const RandomModel model = random_model(DType::kBF16, 1, 640);
+  const RandomModel model = random_model(DType::kBF16, 1, 1664);
   expect_rows_near_the_cpu(*ready(cuda::create_backend_on(test::emulated_device(), {}, model.config, model.weights)),
                            model, {40, 100, 150});
 }
