@@ -203,10 +203,10 @@ CARAT_KERNEL(prepare_many, ManyHeadsParams, kManyThreads, 4) {
   const float* weights = (is_query ? h.q_norm : h.k_norm) + 4 * lane;
   float* x = h.qkv + (static_cast<int64_t>(row) * all + head) * E + 4 * lane;
   const int64_t angle = static_cast<int64_t>(row) * kHalf + 4 * lane;
-  const int place = h.places[row];
   float value[2][4], norm[2][4], cosine[4], sine[4];
   CARAT_UNROLL for (int half = 0; half < 2; ++half) load_four(weights + half * kHalf, norm[half]);
   previous_wait();
+  const int place = h.places[row];
   CARAT_UNROLL for (int half = 0; half < 2; ++half) load_four(x + half * kHalf, value[half]);
   load_four(h.cosines + angle, cosine);
   load_four(h.sines + angle, sine);
