@@ -177,7 +177,7 @@ CARAT_DEVICE void attend_wide(const AttentionParams& p) {
       team_barrier(2, 128);  // nobody multiplies what lies there
       CARAT_UNROLL for (int i = 0; i < kSums; ++i) others[i * 32] = out[i];
       CARAT_UNROLL for (int half = 0; half < 2; ++half) other_rows[half * 32] = largest[half], other_rows[(2 + half) * 32] = sum[half];
-      team_arrive(1, 256);
+      team_barrier(1, 256);  // all may read them
       return;
     }
     team_barrier(1, 256);
