@@ -50,7 +50,8 @@ constexpr int short_stage_bytes(int rows, int passes, int groups) {
 }
 // alone: a block has one tile, and the sums of all its warps lie where its stages were; else those of 64 rows lie behind.
 constexpr int short_bytes(int rows, int passes, int groups, bool alone, int stages) {
-  const int ring = stages * short_stage_bytes(rows, passes, groups), sums = 8 * groups * 4 * (alone ? 128 : rows == 64 ? 64 : 0);
+  const int threads = alone ? 128 : rows == 64 ? 64 : 0;
+  const int ring = stages * short_stage_bytes(rows, passes, groups), sums = 8 * groups * 4 * threads;
   return (!alone ? ring + sums : ring > sums ? ring : sums) + stages * 16;
 }
 // So many stages, of those that a tile has, as fit a block of so many bytes.

@@ -199,7 +199,8 @@ struct AttentionParams {
   float* partials;       // [items][H][splits][E + 2]: a split's largest score, sum and values
   int32_t heads, kv_heads, head_size, window, global;
   int32_t splits;  // of the partials; 0: every block combines its row's splits itself
-  int32_t round;   // but attend_fast: 1: what they compute becomes `rounded`, not `out`; attend_tiles (kExactForm): 2: with sums
+  // Of all but attend_fast: 1: what they compute becomes `rounded`, not `out`; attend_tiles (kExactForm): 2: with sums.
+  int32_t round;
   Rounded rounded;
 };
 
