@@ -59,6 +59,7 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p, const Leave& leave = 0) {
           const HalfStage from = half_stage(p, at, row_group, group);
           uint8_t* to = shared + slot * kStage;
           if (piece < kGroups) bulk_copy(to + kX + piece * 1024, from.w, 1024, full + slot);
+          warp_barrier();  // copies take their operands from registers that all lanes share
           if (piece == kGroups) cluster_copy(to + rank * kOwnX, from.x + rank * kOwnX, kOwnX, full + slot, (1 << kPair) - 1);
           if (++slot == kStages) slot = 0, phase ^= 1;
         }
