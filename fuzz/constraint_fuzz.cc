@@ -23,7 +23,7 @@ Grammars& grammars() {
     for (int byte = 0; byte < 256; ++byte) bytes.push_back(static_cast<char>(byte));
     std::vector<std::string_view> texts;
     for (size_t byte = 0; byte < 256; ++byte) texts.push_back(std::string_view(bytes).substr(byte, 1));
-    texts.push_back({});
+    texts.emplace_back();
     const std::vector<int32_t> ends = {kEnd};
     // A sanitizer is slow, and the time is not what is looked for here.
     return *Grammars::create({texts, ends, nullptr}, {.compile_ms = 5000});
@@ -93,10 +93,10 @@ std::vector<std::string> fuzz_seeds() {
       "\x02start: \"a\" b* | /[x-z]+/\nb: \"(\" b \")\" | \"c\"\n",
       "\x03root ::= \"a\" item{2,3} [a-z]+ # words\nitem ::= [^\\x41\"] | \".\"\n",
       "\x04{\"type\":\"array\",\"items\":{\"const\":1}}",
-      "\x05{\"format\":{\"type\":\"triggered_tags\",\"triggers\":[\"<f\"],\"tags\":[{\"begin\":\"<f>\",\"content\":{"
-      "\"type\":\"any_text\"},\"end\":\"</f>\"}]}}",
-      "\x05{\"structures\":[{\"begin\":\"<f>\",\"schema\":{\"type\":\"integer\"},\"end\":\"</"
-      "f>\"}],\"triggers\":[\"<f\"]}",
+      ("\x05{\"format\":{\"type\":\"triggered_tags\",\"triggers\":[\"<f\"],\"tags\":[{\"begin\":\"<f>\",\"content\":{"
+       "\"type\":\"any_text\"},\"end\":\"</f>\"}]}}"),
+      ("\x05{\"structures\":[{\"begin\":\"<f>\",\"schema\":{\"type\":\"integer\"},\"end\":\"</"
+       "f>\"}],\"triggers\":[\"<f\"]}"),
       "\x06[f(a='x\\n', b={\"c\": [1, True, None]}), now()]",
       "\x06Well.\n```tool_code\nprint(f(a=\"\"\"x\"\"\"))\n```\n",
       "\x07[{\"name\": \"f\", \"parameters\": {\"a\": 1}}]",

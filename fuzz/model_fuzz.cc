@@ -98,7 +98,7 @@ std::vector<std::string> fuzz_seeds() {
          "rope_scaling":{"full_attention":{"rope_type":"linear","factor":8.0}}})",
       R"({"do_sample":false,"eos_token_id":1,"temperature":0.7,"top_k":64,"min_p":0.1,"repetition_penalty":1.1,
          "max_new_tokens":20,"num_beams":1,"stop_strings":["a"],"suppress_tokens":[]})",
-      R"({"added_tokens":[{"id":262144,"content":"<image_soft_token>","special":true},)"
-      R"({"id":262145,"content":"<|im_end|>","special":true}],"model":{"vocab":{"a":1,"b":262150}}})",
+      (R"({"added_tokens":[{"id":262144,"content":"<image_soft_token>","special":true},)"
+       R"({"id":262145,"content":"<|im_end|>","special":true}],"model":{"vocab":{"a":1,"b":262150}}})"),
       R"({{ bos_token }}{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n'}}{# c #}{%- endfor -%})"};
 }

@@ -120,8 +120,8 @@ std::vector<std::string> fuzz_seeds() {
   };
   return {
       "GET /api/version HTTP/1.1\r\nHost: localhost\r\nX: a b\r\n\r\n",
-      "POST /a%20b?c HTTP/1.1\r\nHost: [::1]:80\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
-      "3;x=y\r\n{\"a\r\n3\r\n\":1\r\n1\r\n}\r\n0\r\nT: v\r\n\r\n",
+      ("POST /a%20b?c HTTP/1.1\r\nHost: [::1]:80\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+       "3;x=y\r\n{\"a\r\n3\r\n\":1\r\n1\r\n}\r\n0\r\nT: v\r\n\r\n"),
       post(R"({"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"x"},{"type":"image_url",)"
            R"("image_url":{"url":"data:image/png;base64,AAAA"}}]},{"role":"assistant","content":null,"tool_calls":)"
            R"([{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool",)"

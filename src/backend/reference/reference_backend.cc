@@ -256,9 +256,9 @@ MemoryNeed reference_memory_need(const ModelConfig& config, const Weights& weigh
   const uint64_t layer_page =
       uint64_t{2} * sizeof(float) * kPageTokens * static_cast<uint64_t>(config.kv_heads * config.head_size);
   for (const bool global : config.is_global) (global ? need.global_page : need.local_page) += layer_page;
-  const auto row = static_cast<uint64_t>(4 * config.width + 2 * config.ffn_width +
-                                         3 * (config.heads + 2 * config.kv_heads) * config.head_size);
-  need.activations = static_cast<uint64_t>(max_rows) * row * sizeof(float);
+  const int64_t row = int64_t{4} * config.width + int64_t{2} * config.ffn_width +
+                      int64_t{3} * (config.heads + 2 * config.kv_heads) * config.head_size;
+  need.activations = static_cast<uint64_t>(max_rows * row) * sizeof(float);
   need.logits_row = 2 * sizeof(float) * static_cast<uint64_t>(config.vocabulary);
   return need;
 }
