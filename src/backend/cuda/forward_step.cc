@@ -98,10 +98,10 @@ Status Forward::upload_step(const Step& step, std::span<const int32_t> tokens, c
     for (size_t kind = 0; kind < 2; ++kind) pages_of_row_[kind] = reinterpret_cast<int32_t*>(to + count_at[kind])[0];
   }
   const TakeParams take{to, step_memory_.data(), static_cast<int32_t>(round_up<size_t>(layout.bytes(), 16))};
-  if (one && std::ranges::equal(behind, uploaded_)) {
-  } else if (take.bytes <= kTakeBytes) {
+  const bool known = one && std::ranges::equal(behind, uploaded_);
+  if (!known && take.bytes <= kTakeBytes) {
     launch(kernels_.take_step, take, 1, 1, 1, kTakeThreads, 0, true);
-  } else {
+  } else if (!known) {
     device_.upload(step_memory_.data(), to, layout.bytes());
   }
   uploaded_.assign(behind.begin(), behind.end());
