@@ -42,14 +42,6 @@ CARAT_DEVICE void widen_across(float* to, const Words4& v) {
     to[(2 * i + 1) * kStageStride] = half_to_float(static_cast<uint16_t>(words[i] >> 16));
   }
 }
-CARAT_DEVICE void load_floats(const float* from, float* to) {
-  const Words4 v = load<Words4>(from);
-  to[0] = bits_to_float(v.x), to[1] = bits_to_float(v.y), to[2] = bits_to_float(v.z), to[3] = bits_to_float(v.w);
-}
-
-CARAT_DEVICE void store_floats(float* to, const float* from) {
-  *reinterpret_cast<Words4*>(to) = {float_bits(from[0]), float_bits(from[1]), float_bits(from[2]), float_bits(from[3])};
-}
 
 // Every product of a lane's rows and keys (or columns) to its sum, so that two neighbours have a row or a key in common.
 CARAT_DEVICE void multiply(const float* row, const float* key, float (*sum)[kLaneRows]) {
@@ -95,16 +87,16 @@ CARAT_DEVICE void tile_scores(const TileKeys& keys, const uint16_t* k_cache, int
   float chain[kLaneKeys][kLaneRows];
   const auto begin_sums = [&](float* to) {
     CARAT_UNROLL for (int j = 0; j < kLaneKeys; ++j) {
-      CARAT_UNROLL for (int i = 0; i < kLaneRows; i += 4) store_floats(to + 8 * j * kTilesStride + 4 * i, chain[j] + i);
+      CARAT_UNROLL for (int i = 0; i < kLaneRows; i += 4) store_four(to + 8 * j * kTilesStride + 4 * i, chain[j] + i);
     }
   };
   const auto add_to_sums = [&](float* to) {
     CARAT_UNROLL for (int j = 0; j < kLaneKeys; ++j) {
       CARAT_UNROLL for (int i = 0; i < kLaneRows; i += 4) {
         float sum[4];
-        load_floats(to + 8 * j * kTilesStride + 4 * i, sum);
+        load_four(to + 8 * j * kTilesStride + 4 * i, sum);
         CARAT_UNROLL for (int e = 0; e < 4; ++e) sum[e] = sum[e] + chain[j][i + e];
-        store_floats(to + 8 * j * kTilesStride + 4 * i, sum);
+        store_four(to + 8 * j * kTilesStride + 4 * i, sum);
       }
     }
   };
@@ -144,8 +136,8 @@ CARAT_DEVICE void tile_scores(const TileKeys& keys, const uint16_t* k_cache, int
         CARAT_UNROLL for (int e = 0; e < kSlab; ++e) {
           float k[kLaneKeys], q[kLaneRows];
           CARAT_UNROLL for (int j = 0; j < kLaneKeys; j += 4)
-              load_floats(k_at + other + e * kStageStride + 8 * j, k + j);
-          CARAT_UNROLL for (int i = 0; i < kLaneRows; i += 4) load_floats(q_at + e * kQueryRows + 4 * i, q + i);
+              load_four(k_at + other + e * kStageStride + 8 * j, k + j);
+          CARAT_UNROLL for (int i = 0; i < kLaneRows; i += 4) load_four(q_at + e * kQueryRows + 4 * i, q + i);
           multiply(q, k, chain);
           if (e == kSlab / 2 - 1) widen_next(kTilesStage - other);
         }
@@ -160,10 +152,10 @@ CARAT_DEVICE void tile_scores(const TileKeys& keys, const uint16_t* k_cache, int
           CARAT_UNROLL for (int i = 0; i < kLaneRows; i += 4) {
             const int which = 8 * j * kTilesStride + 4 * i;
             float first[4], then[4];
-            load_floats(home + which, first);
-            load_floats(place + which, then);
+            load_four(home + which, first);
+            load_four(place + which, then);
             CARAT_UNROLL for (int e = 0; e < 4; ++e) first[e] = first[e] + then[e];
-            store_floats(home + which, first);
+            store_four(home + which, first);
           }
         }
       }
@@ -196,7 +188,7 @@ CARAT_DEVICE void tile_softmax(TileState& s, int row0, const TileKeys& keys, flo
     const int key = key0 + lane;
     const bool all = key0 >= all_lo && key0 + 32 <= all_hi;
     float score[kRows];
-    load_floats(weights + key * kTilesStride, score);
+    load_four(weights + key * kTilesStride, score);
     CARAT_UNROLL for (int r = 0; r < kRows; ++r) {
       largest[r] = no_less(all || (key >= lo[r] && key < hi[r]) ? score[r] : nothing, largest[r]);
     }
@@ -206,13 +198,13 @@ CARAT_DEVICE void tile_softmax(TileState& s, int row0, const TileKeys& keys, flo
     const int key = key0 + lane;
     const bool all = key0 >= all_lo && key0 + 32 <= all_hi;
     float weight[kRows];
-    load_floats(weights + key * kTilesStride, weight);
+    load_four(weights + key * kTilesStride, weight);
     CARAT_UNROLL for (int r = 0; r < kRows; ++r) {
       weight[r] = exp_exact(weight[r] - largest[r]);
       weight[r] = all || (key >= lo[r] && key < hi[r]) ? weight[r] : 0.0f;
       sum[r] = sum[r] + weight[r];
     }
-    store_floats(weights + key * kTilesStride, weight);
+    store_four(weights + key * kTilesStride, weight);
   }
   CARAT_UNROLL for (int width = 16; width > 0; width /= 2) {
     CARAT_UNROLL for (int r = 0; r < kRows; ++r) sum[r] = sum[r] + from_lane_xor(sum[r], width);
@@ -284,8 +276,8 @@ CARAT_DEVICE void tile_values(const TileKeys& keys, const uint16_t* values, int 
       const float* w_of = w_at + (key0 + slab * kSlab) * kTilesStride;
       CARAT_UNROLL for (int k = 0; k < kSlab; ++k) {
         float v[kLaneKeys], w[kLaneRows];
-        CARAT_UNROLL for (int j = 0; j < kLaneKeys; j += 4) load_floats(v_at + at + k * kStageStride + 8 * j, v + j);
-        CARAT_UNROLL for (int i = 0; i < kLaneRows; i += 4) load_floats(w_of + k * kTilesStride + 4 * i, w + i);
+        CARAT_UNROLL for (int j = 0; j < kLaneKeys; j += 4) load_four(v_at + at + k * kStageStride + 8 * j, v + j);
+        CARAT_UNROLL for (int i = 0; i < kLaneRows; i += 4) load_four(w_of + k * kTilesStride + 4 * i, w + i);
         multiply(w, v, chain);
         if (k == kSlab / 2 - 1) widen_next(kTilesStage - at, key0 + kSlab * (slab + 2));
       }
@@ -305,7 +297,7 @@ CARAT_DEVICE void tile_add(const TileState& s, const AttentionParams& p, bool la
   CARAT_UNROLL for (int i = 0; i < kLaneRows; ++i) {
     const int r = row_of(i), mode = s.mode[r];
     if (mode != 2 && !(last && mode == 0)) continue;
-    CARAT_UNROLL for (int j = 0; j < kLaneKeys; j += 4) load_floats(of_row(r) + 8 * j, old[i] + j);
+    CARAT_UNROLL for (int j = 0; j < kLaneKeys; j += 4) load_four(of_row(r) + 8 * j, old[i] + j);
   }
   keep_order();  // loads before stores: a load behind a store waits for it
   const bool stored = !last || p.round == 0;
@@ -321,7 +313,7 @@ CARAT_DEVICE void tile_add(const TileState& s, const AttentionParams& p, bool la
     if (!stored) continue;
     CARAT_UNROLL for (int j = 0; j < kLaneKeys; j += 4) {
       const float value[4] = {total[j][i], total[j + 1][i], total[j + 2][i], total[j + 3][i]};
-      store_floats(of_row(r) + 8 * j, value);
+      store_four(of_row(r) + 8 * j, value);
     }
   }
 }

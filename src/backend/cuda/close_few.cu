@@ -14,33 +14,24 @@ CARAT_DEVICE float few_squares(const float* values, int chunks, int lane) {
   CARAT_UNROLL for (int m = 0; m < kChunks; ++m) {
     Words4 v{0, 0, 0, 0};
     if (m < chunks) v = load<Words4>(values + m * kTileColumns + 4 * lane);
-    const float four[4] = {bits_to_float(v.x), bits_to_float(v.y), bits_to_float(v.z), bits_to_float(v.w)};
+    float four[4];
+    four_of(v, four);
     CARAT_UNROLL for (int e = 0; e < 4; ++e) partial[e] = fma_rn(four[e], four[e], partial[e]);
   }
   CARAT_UNROLL for (int e = 0; e < 4; ++e) partial[e] = warp_halves(partial[e]);
   return (partial[0] + partial[2]) + (partial[1] + partial[3]);
 }
 
-CARAT_DEVICE void load_four(const float* from, bool there, float* to) {
+CARAT_DEVICE void load_if(bool there, const float* from, float* to) {
   Words4 v{0, 0, 0, 0};
   if (there) v = load<Words4>(from);
-  to[0] = bits_to_float(v.x), to[1] = bits_to_float(v.y), to[2] = bits_to_float(v.z), to[3] = bits_to_float(v.w);
+  four_of(v, to);
 }
-CARAT_DEVICE Words4 four_words(const float* v) { return {float_bits(v[0]), float_bits(v[1]), float_bits(v[2]), float_bits(v[3])}; }
 
 // A warp's chunk of a row to its place among columns (kColumnsForm).
 CARAT_DEVICE void put_integers(const Rounded& out, int chunk, int row, const float* value, int lane) {
   const int block = lane / 8, own = lane % 8;
-  uint32_t largest = 0;
-  CARAT_UNROLL for (int e = 0; e < 4; ++e) {
-    const uint32_t magnitude = float_bits(value[e]) & 0x7fffffffu;
-    largest = magnitude > largest ? magnitude : largest;
-  }
-  CARAT_UNROLL for (int width = 1; width < 8; width *= 2) {
-    const uint32_t other = from_lane_xor(largest, width);
-    largest = other > largest ? other : largest;
-  }
-  const BlockScale scale = scale_of_block(largest);
+  const BlockScale scale = scale_of_block(largest_of_block(value));
   int sum = 0;
   uint32_t high = 0, low = 0;
   CARAT_UNROLL for (int e = 0; e < 4; ++e) {
@@ -82,19 +73,19 @@ CARAT_DEVICE void close_few(const CloseParams& p) {
   const bool inside = warp < chunks, there = column < p.width;
   float value[4], h[4], post[4], next[4];
   next_may_begin();
-  load_four(p.post_norm + column, there, post);
-  load_four(p.next_norm + column, there && p.next_norm != nullptr, next);
+  load_if(there, p.post_norm + column, post);
+  load_if(there && p.next_norm != nullptr, p.next_norm + column, next);
   previous_wait();
   const int64_t at = static_cast<int64_t>(row) * p.width + column;
-  load_four(p.projected + at, there, value);
-  load_four(p.hidden + at, there, h);
-  if (inside) *reinterpret_cast<Words4*>(projected + column) = four_words(value);
+  load_if(there, p.projected + at, value);
+  load_if(there, p.hidden + at, h);
+  if (inside) store_four(projected + column, value);
   block_barrier();
   const float inverse = inverse_rms(few_squares<kChunks>(projected, chunks, lane), p.width, p.epsilon);
   CARAT_UNROLL for (int e = 0; e < 4; ++e) h[e] = h[e] + (value[e] * inverse) * post[e];
-  if (there) *reinterpret_cast<Words4*>(p.hidden + at) = four_words(h);
+  if (there) store_four(p.hidden + at, h);
   if (p.next_norm == nullptr) return;
-  if (inside) *reinterpret_cast<Words4*>(closed + column) = four_words(h);
+  if (inside) store_four(closed + column, h);
   block_barrier();
   if (inside && p.out.integers != 0) {
     CARAT_UNROLL for (int e = 0; e < 4; ++e) value[e] = h[e] * next[e];

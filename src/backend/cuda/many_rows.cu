@@ -13,11 +13,6 @@ CARAT_DEVICE uint8_t* many_at(uint8_t* shared, int chunk, int half, int plane, i
   return shared + (((chunk * 2 + half) * 2 + plane) * 8 + core) * kManyCore + warp_index() * 16;
 }
 
-CARAT_DEVICE void load_four(const float* from, float* to) {
-  const Words4 v = load<Words4>(from);
-  to[0] = bits_to_float(v.x), to[1] = bits_to_float(v.y), to[2] = bits_to_float(v.z), to[3] = bits_to_float(v.w);
-}
-
 // The lane's columns of a row, zeros where there are none. `columns`: a multiple of 4.
 template <int kChunks>
 CARAT_DEVICE void load_columns(const float* row, int columns, float (*to)[4]) {
@@ -25,7 +20,7 @@ CARAT_DEVICE void load_columns(const float* row, int columns, float (*to)[4]) {
   CARAT_UNROLL for (int m = 0; m < kChunks; ++m) {
     Words4 v{0, 0, 0, 0};
     if (m * kTileColumns + first < columns) v = load<Words4>(row + m * kTileColumns + first);
-    to[m][0] = bits_to_float(v.x), to[m][1] = bits_to_float(v.y), to[m][2] = bits_to_float(v.z), to[m][3] = bits_to_float(v.w);
+    four_of(v, to[m]);
   }
 }
 
@@ -39,15 +34,7 @@ CARAT_DEVICE void many_integers(const Rounded& out, int row, const float (*value
     // Lane k of eight finds the factors of the block in chunk first + k.
     uint32_t largest = 0;
     CARAT_UNROLL for (int k = 0; k < 8 && first + k < kChunks; ++k) {
-      uint32_t of_block = 0;
-      CARAT_UNROLL for (int e = 0; e < 4; ++e) {
-        const uint32_t magnitude = float_bits(value[first + k][e]) & 0x7fffffffu;
-        of_block = magnitude > of_block ? magnitude : of_block;
-      }
-      CARAT_UNROLL for (int width = 1; width < 8; width *= 2) {
-        const uint32_t other = from_lane_xor(of_block, width);
-        of_block = other > of_block ? other : of_block;
-      }
+      const uint32_t of_block = largest_of_block(value[first + k]);
       largest = own == k ? of_block : largest;
     }
     const BlockScale scale = scale_of_block(largest);

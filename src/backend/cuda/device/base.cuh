@@ -550,6 +550,14 @@ template <class T>
 CARAT_DEVICE T load(const void* p) {
   return *static_cast<const T*>(p);
 }
+// Four neighbours, at a multiple of 16 bytes.
+CARAT_DEVICE void four_of(const Words4& v, float* to) {
+  to[0] = bits_to_float(v.x), to[1] = bits_to_float(v.y), to[2] = bits_to_float(v.z), to[3] = bits_to_float(v.w);
+}
+CARAT_DEVICE void load_four(const float* from, float* to) { four_of(load<Words4>(from), to); }
+CARAT_DEVICE void store_four(float* to, const float* from) {
+  *reinterpret_cast<Words4*>(to) = {float_bits(from[0]), float_bits(from[1]), float_bits(from[2]), float_bits(from[3])};
+}
 #if !defined(CARAT_KERNEL_OF_CLUSTERS)  // a block alone
 #define CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, size) CARAT_KERNEL(name, Params, threads, 1)
 #define CARAT_KERNEL_OF_CLUSTERS_BESIDE(name, Params, threads, size, blocks) CARAT_KERNEL(name, Params, threads, blocks)

@@ -212,16 +212,7 @@ struct DecodeInput {
 template <bool kHalves>
 CARAT_DEVICE void round_chunk(uint8_t* record, const float* value) {
   const int lane = this_lane();
-  uint32_t largest = 0;
-  CARAT_UNROLL for (int i = 0; i < 4; ++i) {
-    const uint32_t bits = float_bits(value[i]) & 0x7fffffffu;
-    largest = bits > largest ? bits : largest;
-  }
-  CARAT_UNROLL for (int width = 1; width < 8; width *= 2) {
-    const uint32_t other = from_lane_xor(largest, width);
-    largest = other > largest ? other : largest;
-  }
-  const BlockScale scale = scale_of_block(largest);
+  const BlockScale scale = scale_of_block(largest_of_block(value));
   int q[4];
   CARAT_UNROLL for (int i = 0; i < 4; ++i) q[i] =
       round_to_int(value[i] * scale.inverse);  // 0 where the block is broken
@@ -252,9 +243,6 @@ struct FourFloats {
 CARAT_DEVICE FourFloats floats_at(const float* from) {
   const Words4 v = load<Words4>(from);
   return {{bits_to_float(v.x), bits_to_float(v.y), bits_to_float(v.z), bits_to_float(v.w)}};
-}
-CARAT_DEVICE void put_floats(float* to, const float* v) {
-  *reinterpret_cast<Words4*>(to) = {float_bits(v[0]), float_bits(v[1]), float_bits(v[2]), float_bits(v[3])};
 }
 
 // Every lane of a warp gets the sum of 128 partial ones, in halves.
@@ -394,10 +382,10 @@ struct Decode {
         if (heard_any) {
           const FourFloats value = floats_at(heard() + i);
           CARAT_UNROLL for (int k = 0; k < 4; ++k) h.of[k] = h.of[k] + (value.of[k] * inverse) * post.of[k];
-          put_floats(hidden() + i, h.of);
+          store_four(hidden() + i, h.of);
         }
       }
-      if (x.floats) put_floats(x.values() + i, next.of);  // the weight, until the factor is known
+      if (x.floats) store_four(x.values() + i, next.of);  // the weight, until the factor is known
       CARAT_UNROLL for (int k = 0; k < 4; ++k) h.of[k] = h.of[k] * next.of[k];
       if (x.integers) round_chunk<kHalves>(x.record(i / kTileColumns), h.of);
     }
@@ -408,7 +396,7 @@ struct Decode {
       const FourFloats h = floats_at(hidden() + i);
       FourFloats value = floats_at(x.values() + i);
       CARAT_UNROLL for (int k = 0; k < 4; ++k) value.of[k] = (h.of[k] * factor) * value.of[k];
-      put_floats(x.values() + i, value.of);
+      store_four(x.values() + i, value.of);
     }
   }
 };

@@ -67,7 +67,7 @@ CARAT_DEVICE void take_attended(const DecodeParams& p, const DecodeInput& x, uin
     const float value[4] = {bits_to_float(two[0].x), bits_to_float(two[0].z), bits_to_float(two[1].x),
                             bits_to_float(two[1].z)};
     if (x.integers) round_chunk<kHalves>(x.record(i / kTileColumns), value);
-    if (x.floats) put_floats(x.values() + i, value);
+    if (x.floats) store_four(x.values() + i, value);
   }
 }
 

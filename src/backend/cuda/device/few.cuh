@@ -1,4 +1,4 @@
-// What products of up to eight rows are made of (few.cu, few_closed.cu): two tiles of weights are the 16 rows of mma's A and 8 rows
+// What products of up to eight rows are made of (few.cu, few_turns.cu): two tiles of weights are the 16 rows of mma's A and 8 rows
 // of activations the columns of its B, so that eight rows cost half of what sixteen do.
 #pragma once
 

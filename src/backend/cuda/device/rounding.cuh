@@ -38,6 +38,19 @@ CARAT_DEVICE HalvesOfInteger halves_of(float value) {
   const float high = ((q - 63.5f) + kToHundreds) - kToHundreds;
   return {static_cast<int>(float_bits(shifted) - 0x4b400000u), pack_halves(high, q - high)};
 }
+// The largest magnitude of a block that eight lanes have, four columns each, as bits.
+CARAT_DEVICE uint32_t largest_of_block(const float* value) {
+  uint32_t largest = 0;
+  CARAT_UNROLL for (int e = 0; e < 4; ++e) {
+    const uint32_t magnitude = float_bits(value[e]) & 0x7fffffffu;
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  CARAT_UNROLL for (int width = 1; width < 8; width *= 2) {
+    const uint32_t other = from_lane_xor(largest, width);
+    largest = other > largest ? other : largest;
+  }
+  return largest;
+}
 CARAT_DEVICE RoundedBlock round_value(float value) {
   const BlockScale scale = scale_of_block(warp_max(float_bits(value) & 0x7fffffffu));
   const int q = round_to_int(value * scale.inverse);  // what is no number becomes 0
