@@ -1,6 +1,6 @@
 // Times a backend without a model's files: random weights of a real shape, decode, prefill and batches, and the time of
 // each stage. With check= it first compares tokens with another backend, bit for bit.
-//   backend_bench SHAPE TYPE BACKEND [threads=N,..] [precision=fast] [check=BACKEND] [prefill=2048,8192] [decode=0,4096] [batch=8,64] [stress=600]
+//   backend_bench SHAPE TYPE BACKEND [threads=N,..] [precision=fast] [chunk=2048] [check=BACKEND] [prefill=2048,8192] [decode=0,4096] [batch=8,64] [stress=600]
 #include "backend/backend.h"
 
 #include <fmt/format.h>
@@ -12,7 +12,9 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "formats/random_blocks.h"
@@ -113,18 +115,26 @@ class Runner {
     return {rows, seqs, outputs, {}, {}};
   }
   StepResult run(const Step& step) { return must(backend_.wait(must(backend_.submit(step)))); }
-  // As the engine does: the next step is planned and submitted while this one is computed.
-  // `most` steps, or as many as begin within `seconds`; returns how many.
+  // Every step that `next` has: each is planned and submitted while the one before is computed, as the engine does.
+  template <typename Next>
+  void run_each(Next next) {
+    std::optional<Backend::Ticket> before;
+    while (const std::optional<Step> step = next()) {
+      const auto ticket = must(backend_.submit(*step));
+      if (before) static_cast<void>(must(backend_.wait(*before)));
+      before = ticket;
+    }
+    if (before) static_cast<void>(must(backend_.wait(*before)));
+  }
+  // `most` steps of a row of every sequence, or as many as begin within `seconds`; returns how many.
   int run_in_turns(int most, double seconds) {
     const double begin = now();
-    int steps = 1;
-    auto before = must(backend_.submit(plan(1, true, true)));
-    for (; steps < most && now() - begin < seconds; ++steps) {
-      const auto next = must(backend_.submit(plan(1, true, true)));
-      static_cast<void>(must(backend_.wait(before)));
-      before = next;
-    }
-    static_cast<void>(must(backend_.wait(before)));
+    int steps = 0;
+    run_each([&]() -> std::optional<Step> {
+      if (steps == most || (steps > 0 && now() - begin >= seconds)) return std::nullopt;
+      ++steps;
+      return plan(1, true, true);
+    });
     return steps;
   }
 
@@ -172,29 +182,39 @@ void decode(Backend& backend, const ModelConfig& config, int32_t depth) {
   print_stages(backend, steps);
 }
 
-void prefill(Backend& backend, const ModelConfig& config, int32_t tokens) {
-  const int32_t rows = std::min(tokens, 2048);
+// In steps of `chunk` rows.
+void prefill(Backend& backend, const ModelConfig& config, int32_t tokens, int32_t chunk) {
+  const int32_t rows = std::min(tokens, chunk);
   double best = 1e9;
   for (int repeat = 0; repeat < 3; ++repeat) {
     Runner runner(backend, config, 1, tokens, rows);
     backend.stage_times();
     const double begin = now();
-    for (int32_t done = 0; done < tokens; done += rows) runner.run(runner.plan(rows, done + rows >= tokens, false));
+    int32_t done = 0;
+    runner.run_each([&]() -> std::optional<Step> {
+      if (done == tokens) return std::nullopt;
+      const int32_t count = std::min(rows, tokens - done);
+      done += count;
+      return runner.plan(count, done == tokens, false);
+    });
     best = std::min(best, now() - begin);
   }
-  fmt::print("prefill {}: {:.0f} tok/s\n", tokens, tokens / best);
+  fmt::print("prefill {} by {}: {:.0f} tok/s\n", tokens, rows, tokens / best);
   print_stages(backend, 1);
 }
 
 // Prompts come whole, as many as a step has rows for, as the scheduler plans them.
-void batch(Backend& backend, const ModelConfig& config, int32_t sequences) {
-  constexpr int32_t kPrompt = 128, kMostRows = 2048;
-  const int32_t together = std::min(sequences, kMostRows / kPrompt);
-  Runner runner(backend, config, sequences, 300, kMostRows);
+void batch(Backend& backend, const ModelConfig& config, int32_t sequences, int32_t chunk) {
+  constexpr int32_t kPrompt = 128;
+  const int32_t together = std::max(1, std::min(sequences, chunk / kPrompt));
+  Runner runner(backend, config, sequences, 300, std::max(together * kPrompt, sequences));
   const double start = now();
-  for (int32_t first = 0; first < sequences; first += together) {
-    runner.run(runner.plan_of(first, std::min(sequences, first + together), kPrompt, true, false));
-  }
+  int32_t last = 0;
+  runner.run_each([&]() -> std::optional<Step> {
+    if (last == sequences) return std::nullopt;
+    const int32_t first = std::exchange(last, std::min(sequences, last + together));
+    return runner.plan_of(first, last, kPrompt, true, false);
+  });
   const double begin = now();
   backend.stage_times();
   const int steps = runner.run_in_turns(127, std::numeric_limits<double>::infinity());
@@ -249,9 +269,8 @@ std::vector<int32_t> numbers(const char* text) {
 int main(int argc, char** argv) {
   if (argc < 4) {
     fmt::print(
-        "usage: backend_bench SHAPE TYPE BACKEND [threads=N,..] [precision=fast] [check=BACKEND] [prefill=N,..] "
-        "[decode=DEPTH,..] "
-        "[batch=N,..] [stress=SECONDS]\n");
+        "usage: backend_bench SHAPE TYPE BACKEND [threads=N,..] [precision=fast] [chunk=ROWS] [check=BACKEND] "
+        "[prefill=N,..] [decode=DEPTH,..] [batch=N,..] [stress=SECONDS]\n");
     return 2;
   }
   const auto shape = synth_shape(argv[1]);
@@ -268,6 +287,7 @@ int main(int argc, char** argv) {
     if (std::strcmp(argv[i], "precision=fast") == 0) precision = Precision::kFast;
   }
   bool same = true;
+  int32_t chunk = 2048;  // rows of a step of prompts, of what follows on the command line
   for (const int32_t count : threads) {
     begin = now();
     auto made = create_backend({argv[3], count, precision}, model.config, model.weights);
@@ -281,16 +301,17 @@ int main(int argc, char** argv) {
     for (int i = 4; i < argc; ++i) {
       const char* value = std::strchr(argv[i], '=') + 1;
       const std::string what(argv[i], static_cast<size_t>(value - 1 - argv[i]));
+      if (what == "chunk") chunk = std::max(1, std::atoi(value));
       if (what == "check") same = check(*backend, model, value) && same;
       if (what == "decode") {
         for (const int32_t n : numbers(value)) decode(*backend, model.config, n);
       }
       if (what == "stress") same = stress(*backend, model.config, std::atof(value)) && same;
       if (what == "prefill") {
-        for (const int32_t n : numbers(value)) prefill(*backend, model.config, n);
+        for (const int32_t n : numbers(value)) prefill(*backend, model.config, n, chunk);
       }
       if (what == "batch") {
-        for (const int32_t n : numbers(value)) batch(*backend, model.config, n);
+        for (const int32_t n : numbers(value)) batch(*backend, model.config, n, chunk);
       }
       std::fflush(stdout);
     }
