@@ -106,6 +106,9 @@ struct Concurrency {
 // Of the backend that the options mean on this machine.
 Concurrency usual_concurrency(const BackendOptions& options);
 
+// Rows of a step: those asked for, or, where that is 0, what suits the backend.
+int32_t step_rows(const BackendOptions& options, int32_t asked);
+
 // The memory that weights, caches and activations of such a backend are in, and how much of it is free.
 struct FreeMemory {
   std::string whose;  // "this machine", "NVIDIA H100 80GB HBM3"

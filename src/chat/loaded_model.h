@@ -16,8 +16,8 @@ namespace carat::chat {
 // Where and how a model runs.
 struct LoadOptions {
   BackendOptions backend;
-  int32_t chunk = 256;  // prompt tokens computed in one step
-  std::string memory;   // a hard budget, as people write it: 2G; empty: what the machine has
+  int32_t chunk = 0;   // prompt tokens computed in one step; 0: what suits the backend
+  std::string memory;  // a hard budget, as people write it: 2G; empty: what the machine has
   int32_t max_sequences = 1;
 };
 

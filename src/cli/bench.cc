@@ -236,15 +236,16 @@ Status bench(const BenchFlags& flags) {
     return Error{ErrorCode::kTooLong,
                  fmt::format("{} tokens are asked for; the model's context has {}", context, config.context_length)};
   }
-  CARAT_TRY(const MemoryNeed need, memory_need(flags.loading.backend, config, model.file.weights, flags.loading.chunk));
+  const int32_t chunk = step_rows(flags.loading.backend, flags.loading.chunk);
+  CARAT_TRY(const MemoryNeed need, memory_need(flags.loading.backend, config, model.file.weights, chunk));
   CARAT_TRY(const chat::MemoryBudget budget, chat::memory_budget(flags.loading.memory, flags.loading.backend));
-  EngineOptions sizes{.context = static_cast<int32_t>(context), .max_rows = flags.loading.chunk, .cache_pages = 1};
+  EngineOptions sizes{.context = static_cast<int32_t>(context), .max_rows = chunk, .cache_pages = 1};
   CARAT_TRY([[maybe_unused]] const chat::MemoryPlan planned,
             chat::plan_memory(need, config, sizes, sizes.context, budget));
   const auto load_start = std::chrono::steady_clock::now();
   CARAT_TRY(auto backend, create_backend(flags.loading.backend, config, model.file.weights));
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - load_start).count();
-  const KvPlan plan = plan_kv(config, {static_cast<int32_t>(context), flags.loading.chunk, 1, 1, 0});
+  const KvPlan plan = plan_kv(config, {static_cast<int32_t>(context), chunk, 1, 1, 0});
   CARAT_CHECK(backend->reserve_kv(plan));
 
   const BackendInfo info = backend->info();
@@ -256,7 +257,7 @@ Status bench(const BenchFlags& flags) {
     bandwidths.team->insist();
   }
   CARAT_CHECK(bandwidths.measure(size_t{512} << 20));
-  Sequence sequence(*backend, config, plan, flags.loading.chunk);
+  Sequence sequence(*backend, config, plan, chunk);
   std::vector<Measurement> measurements;
   for (int32_t depth : flags.depths) {
     for (int32_t prompt : flags.prompts) {

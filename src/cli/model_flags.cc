@@ -48,7 +48,9 @@ void add_model_flags(CLI::App& app, chat::LoadOptions& options) {
   app.add_option("--memory", options.memory, "A hard budget (2G): a smaller cache, then a smaller context, if need be")
       ->type_name("SIZE")
       ->group("Running");
-  add_number(app, "--chunk", options.chunk, 1, 8192, "Prompt tokens computed in one step")->group("Running");
+  add_number(app, "--chunk", options.chunk, 1, 8192,
+             "Prompt tokens computed in one step; by default what suits the backend")
+      ->group("Running");
 }
 
 }  // namespace carat::cli

@@ -296,7 +296,6 @@ void add_serve(CLI::App& app, Action& action) {
       "All interfaces are there on either port. SIGTERM finishes what is in progress; a second one stops at once.");
   add_flags(*command, *flags);
   add_model_flags(*command, flags->running);
-  flags->running.chunk = 0;  // what suits the backend
   for (CLI::Option* option : command->get_options([](const CLI::Option* o) { return o->get_expected_max() > 0; })) {
     option->check(kNotEmpty);
   }

@@ -248,7 +248,7 @@ Result<Lease> Models::load(const std::string& name, int32_t context) {
   engine.context =
       std::max({context, options_.context, options_.context == 0 ? kUsualContext : 0, served->defaults.context});
   engine.context = std::min(engine.context, config.context_length);
-  engine.max_rows = options_.chunk > 0 ? options_.chunk : usual.rows;
+  engine.max_rows = step_rows(options_.backend, options_.chunk);
   engine.max_sequences = options_.max_sequences > 0 ? options_.max_sequences : usual.sequences;
   const bool share = options_.whole_contexts > 0 || options_.max_sequences == 0;
   if (share) engine.whole_contexts = std::max(options_.whole_contexts, usual.whole_contexts);
