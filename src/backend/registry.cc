@@ -83,8 +83,9 @@ std::optional<Result<double>> device_read_bandwidth(const BackendOptions& option
 }
 
 Concurrency usual_concurrency(const BackendOptions& options) {
-  if (means_device(options)) return {.sequences = 256, .rows = 2048, .whole_contexts = 8};
-  return {};
+  if (!means_device(options)) return {};
+  const auto device = cuda::device_concurrency();
+  return device.ok() ? *device : Concurrency{};  // without one there will be no backend either
 }
 
 int32_t step_rows(const BackendOptions& options, int32_t asked) {

@@ -248,7 +248,8 @@ void add_flags(CLI::App& command, ServeFlags& flags) {
                   "Tokens of prompt and answer; the model's with a MODEL, else 4096; OLLAMA_CONTEXT_LENGTH")
       ->group(models);
   add_number(command, "--max-num-seqs", flags.max_sequences, 0, kMostSequences,
-             "Answers of a model at once, else 8, and 256 on a GPU; OLLAMA_NUM_PARALLEL")
+             "Answers of a model at once, else 8, and on a GPU 256 (16 where it shares a small machine's memory); "
+             "OLLAMA_NUM_PARALLEL")
       ->group(models);
   add_number(command, "--max-queue", flags.max_queue, 0, kMostWaiting,
              "Requests that may wait; more are answered 503; OLLAMA_MAX_QUEUE")

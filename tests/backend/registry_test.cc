@@ -30,7 +30,6 @@ TEST(WhereItRuns, SaysWhyItIsTheProcessorWhereNobodyAskedForIt) {
 
 TEST(StepRows, AreThoseThatSuitTheBackend) {
   EXPECT_EQ(step_rows({"cpu"}, 0), 256);
-  EXPECT_EQ(step_rows({"cuda"}, 0), 2048);
   EXPECT_EQ(step_rows({"cpu"}, 77), 77);
   EXPECT_EQ(step_rows({"cuda"}, 77), 77);
 }

@@ -20,6 +20,8 @@ Result<std::unique_ptr<VisionEncoder>> create_cuda_vision(const BackendOptions&,
 
 Result<uint64_t> cuda_vision_bytes(const BackendOptions&, const VisionTower&) { return describe_device().error(); }
 
+Result<Concurrency> device_concurrency() { return describe_device().error(); }
+
 Result<FreeMemory> device_free_memory() { return describe_device().error(); }
 
 Result<double> device_bandwidth() { return describe_device().error(); }

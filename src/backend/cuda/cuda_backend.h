@@ -20,7 +20,12 @@ Result<std::unique_ptr<Backend>> create_backend_on(std::unique_ptr<Device> devic
 Result<std::unique_ptr<Backend>> create_cuda_backend(const BackendOptions& options, const ModelConfig& config,
                                                      const Weights& weights);
 
-// Of the machine's device: bytes that are free, at most what the machine has where they share it; bytes a second.
+// How a server shares a device: one that shares a small machine's memory leaves most of it to whatever else runs there.
+struct DeviceFacts;
+Concurrency concurrency_of(const DeviceFacts& facts);
+
+// Of the machine's device: that; bytes that are free, at most what the machine has where they share it; bytes a second.
+Result<Concurrency> device_concurrency();
 Result<FreeMemory> device_free_memory();
 Result<double> device_bandwidth();
 

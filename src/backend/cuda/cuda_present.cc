@@ -22,11 +22,24 @@ Result<std::string> describe_device() {
   return fmt::format("{}, {} multiprocessors, sm_{}{}", facts.name, facts.multiprocessors, facts.major, facts.minor);
 }
 
-Result<FreeMemory> device_free_memory() {
+namespace {
+
+Result<DeviceFacts> facts_of_device() {
   // It stays open until the process ends: who asks wants to use it, and opening it takes a while.
   static const auto* const device = new Result<std::unique_ptr<Device>>(open_device());
   if (!device->ok()) return device->error();
-  const DeviceFacts facts = (**device)->facts();
+  return (**device)->facts();
+}
+
+}  // namespace
+
+Result<Concurrency> device_concurrency() {
+  CARAT_TRY(const DeviceFacts facts, facts_of_device());
+  return concurrency_of(facts);
+}
+
+Result<FreeMemory> device_free_memory() {
+  CARAT_TRY(const DeviceFacts facts, facts_of_device());
   FreeMemory free{facts.name, facts.free_bytes};
   if (facts.shares_memory) free.bytes = std::min(free.bytes, usable_memory_bytes());
   return free;

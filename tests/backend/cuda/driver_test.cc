@@ -37,6 +37,21 @@ std::unique_ptr<Backend> open(double patience = kPatience) {
 const std::vector<int32_t> kTokens{5, 6, 7}, kPage{0}, kLast{2};
 const SeqRows kSeq{0, 3, 0, kPage, kPage};
 
+TEST(Driver, SharesASmallMachinesMemory) {
+  cuda::DeviceFacts orin;
+  orin.memory_bytes = 7'900'000'000;
+  orin.shares_memory = true;
+  EXPECT_EQ(cuda::concurrency_of(orin).sequences, 16);
+  EXPECT_EQ(cuda::concurrency_of(orin).rows, 512);
+  cuda::DeviceFacts thor = orin;
+  thor.memory_bytes = uint64_t{122} << 30;
+  EXPECT_EQ(cuda::concurrency_of(thor).sequences, 256);
+  EXPECT_EQ(cuda::concurrency_of(thor).rows, 2048);
+  cuda::DeviceFacts card = orin;
+  card.shares_memory = false;  // nobody else's: the plan takes what there is
+  EXPECT_EQ(cuda::concurrency_of(card).sequences, 256);
+}
+
 TEST(Driver, RunsTheForwardAndLooksForKernelsWhereTheyAre) {
   const FakeDriver& driver = test::fake_driver();
   const auto backend = open();
