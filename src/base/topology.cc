@@ -18,6 +18,12 @@ uint64_t status_bytes(const char* key) {
   return static_cast<uint64_t>(leading_number(field_of("/proc/self/status", key)).value_or(0)) * 1024;
 }
 
+uint64_t within_cgroup(uint64_t bytes, const std::filesystem::path& root) {
+  const std::optional<CgroupMemory> cgroup = cgroup_memory(root);
+  if (!cgroup) return bytes;
+  return std::min(bytes, cgroup->limit_bytes - std::min(cgroup->limit_bytes, cgroup->used_bytes));
+}
+
 }  // namespace
 
 int usable_cores(const std::filesystem::path& root) {
@@ -28,10 +34,10 @@ int usable_cores(const std::filesystem::path& root) {
 
 uint64_t usable_memory_bytes(const std::filesystem::path& root) {
   const MachineMemory memory = read_memory(root);
-  const uint64_t available = memory.available_bytes + memory.swap_free_bytes;
-  const std::optional<CgroupMemory> cgroup = cgroup_memory(root);
-  if (!cgroup) return available;
-  return std::min(available, cgroup->limit_bytes - std::min(cgroup->limit_bytes, cgroup->used_bytes));
+  return within_cgroup(memory.available_bytes + memory.swap_free_bytes, root);
+}
+uint64_t usable_without_swap_bytes(const std::filesystem::path& root) {
+  return within_cgroup(read_memory(root).available_bytes, root);
 }
 
 uint64_t peak_resident_bytes() { return status_bytes("VmHWM:"); }

@@ -17,6 +17,9 @@ int usable_cores(const std::filesystem::path& root = "/");
 // gone from it), and swap on disks, but no more than its cgroup, or any above it, leaves. Not zram: a Jetson swaps to as
 // much of it as half its memory, and weights do not compress.
 uint64_t usable_memory_bytes(const std::filesystem::path& root = "/");
+// The same without swap: what a GPU that shares the memory can be given. What its driver calls free leaves out all that
+// files are cached in, a model that was just downloaded too.
+uint64_t usable_without_swap_bytes(const std::filesystem::path& root = "/");
 
 // Peak resident memory of this process in bytes (VmHWM), and the resident memory now (VmRSS).
 uint64_t peak_resident_bytes();

@@ -75,6 +75,7 @@ TEST_F(CgroupTest, UsableMemoryIsTheLeastOfMachineAndContainer) {
          {"sys/fs/cgroup/memory.max", "3000000\n"},
          {"sys/fs/cgroup/memory.current", "1000000\n"}});
   EXPECT_EQ(usable_memory_bytes(root_), 2000000u);
+  EXPECT_EQ(usable_without_swap_bytes(root_), 2000000u);
   write({{"sys/fs/cgroup/memory.current", "4000000\n"}});
   EXPECT_EQ(usable_memory_bytes(root_), 0u);
 }

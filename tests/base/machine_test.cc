@@ -147,6 +147,7 @@ TEST_F(MachineTest, ZramIsNoRoom) {
           "/swapfile file 1000000 0 -2\n"}});
   EXPECT_EQ(read_memory(root_).swap_free_bytes, uint64_t{1000000} * 1024);
   EXPECT_EQ(usable_memory_bytes(root_), uint64_t{6000000} * 1024);
+  EXPECT_EQ(usable_without_swap_bytes(root_), uint64_t{5000000} * 1024);
 }
 
 // Four little cores before two big ones, as an RK3399 numbers them.

@@ -24,7 +24,7 @@ Result<std::unique_ptr<Backend>> create_cuda_backend(const BackendOptions& optio
 struct DeviceFacts;
 Concurrency concurrency_of(const DeviceFacts& facts);
 
-// Of the machine's device: that; bytes that are free, at most what the machine has where they share it; bytes a second.
+// Of the machine's device: that; bytes that are free; bytes a second.
 Result<Concurrency> device_concurrency();
 Result<FreeMemory> device_free_memory();
 Result<double> device_bandwidth();

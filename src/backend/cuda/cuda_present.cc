@@ -1,13 +1,10 @@
 // The backend on this machine's device.
 #include <fmt/core.h>
 
-#include <algorithm>
-
 #include "backend/cuda/cuda_backend.h"
 #include "backend/cuda/cuda_vision.h"
 #include "backend/cuda/driver.h"
 #include "backend/cuda/forward.h"
-#include "base/topology.h"
 
 namespace carat::cuda {
 
@@ -40,9 +37,7 @@ Result<Concurrency> device_concurrency() {
 
 Result<FreeMemory> device_free_memory() {
   CARAT_TRY(const DeviceFacts facts, facts_of_device());
-  FreeMemory free{facts.name, facts.free_bytes};
-  if (facts.shares_memory) free.bytes = std::min(free.bytes, usable_memory_bytes());
-  return free;
+  return FreeMemory{facts.name, facts.free_bytes};
 }
 
 Result<double> device_bandwidth() {

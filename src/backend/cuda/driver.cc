@@ -15,6 +15,7 @@
 
 #include "backend/cuda/cubin_names.h"
 #include "backend/device_loss.h"
+#include "base/topology.h"
 
 namespace carat::cuda {
 namespace {
@@ -139,8 +140,8 @@ class DriverDevice final : public Device {
       api_.cuCtxSetCurrent(context_);
       api_.cuMemGetInfo_v2(&free, &total);
     }
-    facts.free_bytes = free;
     facts.memory_bytes = total;
+    facts.free_bytes = facts.shares_memory ? std::min<uint64_t>(total, usable_without_swap_bytes()) : free;
     return facts;
   }
   void enter() override { note(api_.cuCtxSetCurrent(context_), "entering the device"); }

@@ -84,7 +84,7 @@ const DriverApi kApi = {
           *value = attribute == kCuMajor                 ? state.major
                    : attribute == kCuMinor               ? state.minor
                    : attribute == kCuMultiprocessorCount ? 3
-                   : attribute == kCuIntegrated          ? 0
+                   : attribute == kCuIntegrated          ? int{state.integrated}
                                                          : 160 << 10;
           return 0;
         },
@@ -112,7 +112,8 @@ const DriverApi kApi = {
     .cuFuncSetAttribute = [](CuFunction*, int, int) { return 0; },
     .cuMemGetInfo_v2 =
         [](size_t* free, size_t* total) {
-          *free = *total = size_t{1} << 30;
+          *free = state.free_bytes;
+          *total = size_t{1} << 30;
           return 0;
         },
     .cuMemAlloc_v2 =

@@ -2,6 +2,7 @@
 // what goes wrong and when.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <span>
 #include <string>
@@ -22,6 +23,8 @@ struct FakeDriver {
   } failure = Failure::kStepFails;
   int allocations_until_none = -1;
   std::vector<std::string> calls_after_failure;  // of functions that free or destroy
+  bool integrated = false;                       // shares the machine's memory
+  size_t free_bytes = size_t{1} << 30;
   int modules_loaded = 0;
   bool function_missed = false;  // a kernel was looked for in a module that has it not
 };
