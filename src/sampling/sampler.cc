@@ -126,10 +126,10 @@ DrawNeeds draw_needs(const SamplingParams& params, int32_t most_top) {
     needs.from = DrawFrom::kBest;
   } else if (params.top_k > 0) {
     if (params.top_k <= most_top) needs = {DrawFrom::kTop, params.top_k};
-  } else if (params.typical_p < 1) {
+  } else if (params.typical_p < 1 || (params.top_p >= 1 && params.min_p >= 1)) {
+    // All of the row; min_p of 1 leaves what equals the best.
   } else if (params.top_p < 1) {
     needs = {DrawFrom::kNucleus, most_top, 0, 1};
-  } else if (params.min_p >= 1) {  // only what equals the best
   } else if (params.min_p > 0) {
     needs = {DrawFrom::kMinP, 0, log_positive(params.min_p)};
   } else {
