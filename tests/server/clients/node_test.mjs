@@ -18,7 +18,7 @@ for await (const chunk of await openai.chat.completions.create({model, messages,
 }
 assert.equal(text, whole.choices[0].message.content);
 assert.equal((await openai.models.list()).data[0].id, model);
-assert.equal((await openai.responses.create({model, input: 'Hello', max_output_tokens: 4})).status, 'incomplete');
+assert.equal((await openai.responses.create({model, input: 'Hello', max_output_tokens: 4, temperature: 0})).status, 'incomplete');
 await assert.rejects(openai.chat.completions.create({model: 'nope', messages}), {status: 404});
 await assert.rejects(openai.chat.completions.create({model, messages, top_p: 2}), {status: 400});
 const aborted = await openai.chat.completions.create({model, messages, stream: true});
