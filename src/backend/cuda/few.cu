@@ -61,21 +61,7 @@ CARAT_DEVICE void few(const FewParams& p) {
       const ColumnFragments<kType> x = next;
       if (kDeep && i + warps < count) next.load_of(p.x, first + i + warps, lane);
       float* to = part + (i * 8 + 2 * (lane & 3)) * pitch + (lane >> 2);
-      const uint8_t* at = weights + i * kTileBytes;
-      const int stride = count * kTileBytes;
-      int group = 0;
-      if constexpr (!kDeep) {
-        CARAT_UNROLL_1 for (; group + 4 <= p.groups; group += 4) {
-          put_segments<kType, 2>(at, stride, x, lane, to, pitch);
-          to += 32;
-          at += 4 * stride;
-        }
-      }
-      CARAT_UNROLL_1 for (; group < p.groups; group += 2) {
-        put_segments<kType, 1>(at, stride, x, lane, to, pitch);
-        to += 16;
-        at += 2 * stride;
-      }
+      put_groups<kType, !kDeep>(weights + i * kTileBytes, count * kTileBytes, p.groups, x, lane, to, pitch);
       if (!kDeep && i + warps < count) next.load_of(p.x, first + i + warps, lane);
     }
     block_barrier();

@@ -58,19 +58,7 @@ struct Turns {
     const int warp = warp_index(), lane = lane_index();
     if (warp < chunks) {
       float* to = part() + (warp * 8 + 2 * (lane & 3)) * pitch + (lane >> 2);
-      const uint8_t* at = weights + stage * stage_bytes + warp * kTileBytes;
-      const int tiles = chunks * kTileBytes;
-      int n = 0;
-      CARAT_UNROLL_1 for (; n + 4 <= p.groups; n += 4) {
-        put_segments<kType, 2>(at, tiles, x, lane, to, pitch);
-        to += 32;
-        at += 4 * tiles;
-      }
-      CARAT_UNROLL_1 for (; n < p.groups; n += 2) {
-        put_segments<kType, 1>(at, tiles, x, lane, to, pitch);
-        to += 16;
-        at += 2 * tiles;
-      }
+      put_groups<kType, true>(weights + stage * stage_bytes + warp * kTileBytes, chunks * kTileBytes, p.groups, x, lane, to, pitch);
     }
     block_barrier();
     fetch(group + p.round * stride, stage);

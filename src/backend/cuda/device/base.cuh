@@ -246,48 +246,33 @@ CARAT_DEVICE uint64_t core_descriptor(const uint8_t* shared, int group_bytes) {
 }
 #define CARAT_D8(i)                                                                                                   \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
-#define CARAT_WARPGROUP_MMA(type)                                                                                     \
-  CARAT_DEVICE void warpgroup_mma_##type(float* d, const uint8_t* a, const uint8_t* b, int group_bytes, bool from_zero) { \
+// For so many rows of b. names: of the operands that are sums; a_at, b_at, from_at: those behind them.
+#define CARAT_WARPGROUP_MMA(name, type, rows, names, a_at, b_at, from_at, ...)                                        \
+  CARAT_DEVICE void name(float* d, const uint8_t* a, const uint8_t* b, int group_bytes, bool from_zero) {             \
     const uint64_t of_a = core_descriptor(a, group_bytes), of_b = core_descriptor(b, group_bytes);                    \
-    asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, %74, 0;\n"                                                        \
-                 "wgmma.mma_async.sync.aligned.m64n144k16.f32." #type "." #type " {" CARAT_D_NAMES "},"               \
-                 " %72, %73, p, 1, 1, 0, 0;\n}"                                                                       \
-                 : CARAT_D8(0), CARAT_D8(8), CARAT_D8(16), CARAT_D8(24), CARAT_D8(32), CARAT_D8(40), CARAT_D8(48),     \
-                   CARAT_D8(56), CARAT_D8(64)                                                                         \
+    asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, " from_at ", 0;\n"                                                 \
+                 "wgmma.mma_async.sync.aligned.m64n" rows "k16.f32." type "." type " {" names "}, "                   \
+                 a_at ", " b_at ", p, 1, 1, 0, 0;\n}"                                                                 \
+                 : __VA_ARGS__                                                                                        \
                  : "l"(of_a), "l"(of_b), "r"(static_cast<int>(from_zero)));                                           \
   }
-#define CARAT_D_NAMES                                                                                                 \
-  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17," \
-  "%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35," \
-  "%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53," \
-  "%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71"
-CARAT_WARPGROUP_MMA(f16)
-CARAT_WARPGROUP_MMA(bf16)
+#define CARAT_NAMES_56 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55"
+#define CARAT_NAMES_72 CARAT_NAMES_56 ",%56,%57,%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71"
+#define CARAT_NAMES_112 CARAT_NAMES_72 ",%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111"
+#define CARAT_D56 CARAT_D8(0), CARAT_D8(8), CARAT_D8(16), CARAT_D8(24), CARAT_D8(32), CARAT_D8(40), CARAT_D8(48)
+#define CARAT_D72 CARAT_D56, CARAT_D8(56), CARAT_D8(64)
+#define CARAT_D112 CARAT_D72, CARAT_D8(72), CARAT_D8(80), CARAT_D8(88), CARAT_D8(96), CARAT_D8(104)
+CARAT_WARPGROUP_MMA(warpgroup_mma_f16, "f16", "144", CARAT_NAMES_72, "%72", "%73", "%74", CARAT_D72)
+CARAT_WARPGROUP_MMA(warpgroup_mma_bf16, "bf16", "144", CARAT_NAMES_72, "%72", "%73", "%74", CARAT_D72)
+CARAT_WARPGROUP_MMA(warpgroup_mma_bf16_224, "bf16", "224", CARAT_NAMES_112, "%112", "%113", "%114", CARAT_D112)
+CARAT_WARPGROUP_MMA(warpgroup_mma_bf16_112, "bf16", "112", CARAT_NAMES_56, "%56", "%57", "%58", CARAT_D56)
 #undef CARAT_WARPGROUP_MMA
-#undef CARAT_D_NAMES
-// The same for 224 and for 112 rows of b.
-CARAT_DEVICE void warpgroup_mma_bf16_224(float* d, const uint8_t* a, const uint8_t* b, int group_bytes, bool from_zero) {
-  const uint64_t of_a = core_descriptor(a, group_bytes), of_b = core_descriptor(b, group_bytes);
-  asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, %114, 0;\n"
-               "wgmma.mma_async.sync.aligned.m64n224k16.f32.bf16.bf16 {"
-               "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,"
-               "%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,"
-               "%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111},"
-               " %112, %113, p, 1, 1, 0, 0;\n}"
-               : CARAT_D8(0), CARAT_D8(8), CARAT_D8(16), CARAT_D8(24), CARAT_D8(32), CARAT_D8(40), CARAT_D8(48), CARAT_D8(56),
-                 CARAT_D8(64), CARAT_D8(72), CARAT_D8(80), CARAT_D8(88), CARAT_D8(96), CARAT_D8(104)
-               : "l"(of_a), "l"(of_b), "r"(static_cast<int>(from_zero)));
-}
-CARAT_DEVICE void warpgroup_mma_bf16_112(float* d, const uint8_t* a, const uint8_t* b, int group_bytes, bool from_zero) {
-  const uint64_t of_a = core_descriptor(a, group_bytes), of_b = core_descriptor(b, group_bytes);
-  asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, %58, 0;\n"
-               "wgmma.mma_async.sync.aligned.m64n112k16.f32.bf16.bf16 {"
-               "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,"
-               "%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55},"
-               " %56, %57, p, 1, 1, 0, 0;\n}"
-               : CARAT_D8(0), CARAT_D8(8), CARAT_D8(16), CARAT_D8(24), CARAT_D8(32), CARAT_D8(40), CARAT_D8(48)
-               : "l"(of_a), "l"(of_b), "r"(static_cast<int>(from_zero)));
-}
+#undef CARAT_NAMES_56
+#undef CARAT_NAMES_72
+#undef CARAT_NAMES_112
+#undef CARAT_D56
+#undef CARAT_D72
+#undef CARAT_D112
 // The same for 64 or 72 rows of b, and a in registers: those of mma for the warp's 16 rows. Cores: where b lies, known once for many.
 struct Cores {
   uint64_t descriptor;
@@ -425,9 +410,8 @@ CARAT_DEVICE void cluster_store(float* at, int rank, float value) {
 }
 // What lies at that place in that block's.
 CARAT_DEVICE float cluster_load(const float* at, int rank) {
-  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(at));
   float value;
-  asm volatile("{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %1, %2;\nld.shared::cluster.f32 %0, [there];\n}" : "=f"(value) : "r"(address), "r"(rank) : "memory");
+  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(value) : "r"(cluster_place(at, rank)) : "memory");
   return value;
 }
 // bulk_copy to the same place in all of them, which says so to each block's arrival. `ranks`: a bit each.

@@ -136,6 +136,24 @@ CARAT_DEVICE void put_segments(const uint8_t* tiles, int stride, const ColumnFra
   }
 }
 
+// Those of a chunk of all groups. kTwo: of two pairs at a time, as long as there are two.
+template <TileType kType, bool kTwo>
+CARAT_DEVICE void put_groups(const uint8_t* at, int stride, int groups, const ColumnFragments<kType>& x, int lane, float* to, int pitch) {
+  int group = 0;
+  if constexpr (kTwo) {
+    CARAT_UNROLL_1 for (; group + 4 <= groups; group += 4) {
+      put_segments<kType, 2>(at, stride, x, lane, to, pitch);
+      to += 4 * kTileRows;
+      at += 4 * stride;
+    }
+  }
+  CARAT_UNROLL_1 for (; group < groups; group += 2) {
+    put_segments<kType, 1>(at, stride, x, lane, to, pitch);
+    to += 2 * kTileRows;
+    at += 2 * stride;
+  }
+}
+
 CARAT_DEVICE void few_begin(uint64_t* arrival) {
   if constexpr (kBulkCopies) {
     if (thread_index() == 0) {
