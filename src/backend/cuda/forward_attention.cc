@@ -74,10 +74,6 @@ HeadsParams Forward::heads_params(const CudaLayer& layer, size_t index) {
   heads.sines = at<float>(rope_) + (2 * kind + 1) * angles;
   heads.k_cache = k_cache_[index];
   heads.v_cache = v_cache_[index];
-  heads.rows = rows_;
-  heads.pages = pages_[kind];
-  heads.begin = page_begin_[kind];
-  heads.count = page_count_[kind];
   heads.places = places_[kind];
   heads.heads = config_.heads;
   heads.kv_heads = config_.kv_heads;

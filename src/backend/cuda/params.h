@@ -181,8 +181,6 @@ struct HeadsParams {
   const float *q_norm, *k_norm;
   const float *cosines, *sines;
   uint16_t *k_cache, *v_cache;
-  const RowInfo* rows;
-  const int32_t *pages, *begin, *count;
   const int32_t* places;  // [T] of a row's key and value: page * kKeysPerPage and which of the page's
   int32_t heads, kv_heads, head_size;
   float query_scale, epsilon;

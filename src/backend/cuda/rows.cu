@@ -189,10 +189,8 @@ CARAT_KERNEL(prepare_heads, HeadsParams, 512, 1) {
   previous_wait();
   const int row = static_cast<int>(blockIdx.x);
   const int E = p.head_size;
-  const RowInfo info = p.rows[row];
   float* qkv = p.qkv + static_cast<int64_t>(row) * (p.heads + 2 * p.kv_heads) * E;
-  const int page = page_of(p.pages + p.begin[info.seq], p.count[info.seq], info.position);
-  const int slot = info.position % kKeysPerPage;
+  const int place = p.places[row], page = place / kKeysPerPage, slot = place % kKeysPerPage;
   for (int head = warp_index(); head < p.heads + p.kv_heads; head += block_threads() / 32) {
     float* x = qkv + head * E;
     const float* weight = head < p.heads ? p.q_norm : p.k_norm;
