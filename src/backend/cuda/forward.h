@@ -135,6 +135,8 @@ class Forward {
   bool goes_dense() const;
   // Its weights as BF16, where nothing else lies now.
   ProductPart dense_part(const ProductPart& part);
+  // Such weights are written by the kernel before: they cannot be asked for while it runs.
+  bool is_unpacked(const ProductPart& dense) const { return dense.matrix.data == at<uint8_t>(products_); }
   // Of few rows (Rounded::fragments is kColumnsForm).
   struct FewShape {
     bool deep = false, shared = false;  // shared: by three blocks

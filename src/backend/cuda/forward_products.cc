@@ -263,18 +263,14 @@ void Forward::split_product(const ProductPart& part, const Rounded& x, float* ou
   auto p = core_params(part, x, out, out_stride, rows);
   const int32_t shares = split_shares(part.matrix, rows), of_block = rows <= kFewCoreRows ? kFewCoreRows : kShortRows;
   p.row_tiles = static_cast<int32_t>(div_ceil<int64_t>(rows, of_block));
-  const auto bytes = [&](int32_t ring) {
-    return static_cast<size_t>(short_bytes(of_block, p.passes, kHalfGroups, true, ring));
-  };
-  p.ring = 2;
-  while (p.ring < div_ceil(p.stages, shares) && bytes(p.ring + 1) <= shared_bytes_) ++p.ring;
+  p.ring =
+      short_stages(of_block, p.passes, kHalfGroups, true, div_ceil(p.stages, shares), static_cast<int>(shared_bytes_));
   const Device::Kernel kernel = shares == 8              ? kernels_.core_split_64_8
                                 : shares == 6            ? kernels_.core_split_128_6
                                 : of_block == kShortRows ? kernels_.core_split_128_4
                                                          : kernels_.core_split_64_4;
-  const bool unpacked = part.matrix.data == at<uint8_t>(products_);
-  launch(kernel, p, static_cast<uint32_t>(p.row_tiles * p.output_tiles * shares), 1, 1, kWideThreads, bytes(p.ring),
-         !unpacked);
+  launch(kernel, p, static_cast<uint32_t>(p.row_tiles * p.output_tiles * shares), 1, 1, kWideThreads,
+         static_cast<size_t>(short_bytes(of_block, p.passes, kHalfGroups, true, p.ring)), !is_unpacked(part));
 }
 
 int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
@@ -321,8 +317,6 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
   const bool alone = blocks == tiles;
   p.ring =
       short_stages(of_block, p.passes, groups, alone, div_ceil(p.stages, p.splits), static_cast<int>(shared_bytes_));
-  // Its weights are asked for before the kernel before has ended: not those that it writes.
-  const bool unpacked = part.matrix.data == at<uint8_t>(products_);
   const auto gate = [&](Device::Kernel half, Device::Kernel slim) {
     return broad ? kernels_.core_broad_128 : groups == kHalfGroups ? half : slim;
   };
@@ -331,7 +325,7 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
           ? of(kernels_.core_text_128, gate(kernels_.core_gated_128, kernels_.core_slim_128), kernels_.core_best_128)
           : of(kernels_.core_text_64, gate(kernels_.core_gated_64, kernels_.core_slim_64), kernels_.core_best_64);
   launch(kernel, p, blocks, 1, 1, kWideThreads,
-         static_cast<size_t>(short_bytes(of_block, p.passes, groups, alone, p.ring)), !unpacked);
+         static_cast<size_t>(short_bytes(of_block, p.passes, groups, alone, p.ring)), !is_unpacked(part));
   return p.splits;
 }
 

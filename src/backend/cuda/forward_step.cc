@@ -99,12 +99,14 @@ Status Forward::upload_step(const Step& step, std::span<const int32_t> tokens, c
   }
   const TakeParams take{to, step_memory_.data(), static_cast<int32_t>(round_up<size_t>(layout.bytes(), 16))};
   const bool known = one && std::ranges::equal(behind, uploaded_);
-  if (!known && take.bytes <= kTakeBytes) {
-    launch(kernels_.take_step, take, 1, 1, 1, kTakeThreads, 0, true);
-  } else if (!known) {
-    device_.upload(step_memory_.data(), to, layout.bytes());
+  if (!known) {
+    if (take.bytes <= kTakeBytes) {
+      launch(kernels_.take_step, take, 1, 1, 1, kTakeThreads, 0, true);
+    } else {
+      device_.upload(step_memory_.data(), to, layout.bytes());
+    }
+    uploaded_.assign(behind.begin(), behind.end());
   }
-  uploaded_.assign(behind.begin(), behind.end());
   rows_ = reinterpret_cast<const RowInfo*>(base + rows_at);
   for (size_t kind = 0; kind < 2; ++kind) {
     pages_[kind] = reinterpret_cast<const int32_t*>(base + pages_at[kind]);
