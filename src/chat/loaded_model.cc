@@ -14,7 +14,7 @@ namespace {
 EngineOptions engine_options(const LoadOptions& options, int64_t context) {
   EngineOptions wanted;
   wanted.context = static_cast<int32_t>(context);
-  wanted.max_rows = step_rows(options.backend, options.chunk);
+  wanted.max_rows = options.chunk;
   wanted.max_sequences = options.max_sequences;
   return wanted;
 }
@@ -46,8 +46,8 @@ Status LoadedModel::ensure_loaded() {
   constexpr int32_t kSmallest = 512;  // a context that is of any use
   if (backend_) return {};
   const ModelFile& file = model_->file;
-  const int32_t rows = step_rows(options_.backend, options_.chunk);
-  CARAT_TRY(need_, memory_need(options_.backend, file.config, file.weights, rows));
+  options_.chunk = step_rows(options_.backend, options_.chunk);
+  CARAT_TRY(need_, memory_need(options_.backend, file.config, file.weights, options_.chunk));
   CARAT_TRY(budget_, memory_budget(options_.memory, options_.backend));
   const int32_t least = std::min(kSmallest, file.config.context_length);
   CARAT_TRY(plan_, plan_memory(need_, file.config, engine_options(options_, least), least, budget_));
