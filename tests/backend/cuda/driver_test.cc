@@ -167,7 +167,6 @@ TEST(Driver, WhatFilesAreCachedInIsFreeWhereMemoryIsShared) {
   driver.integrated = true;
   EXPECT_GT(free_bytes(), 1u << 20);
   EXPECT_LE(free_bytes(), 1u << 30);  // all of the device's
-  driver = {};
 }
 
 }  // namespace
