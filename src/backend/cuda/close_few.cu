@@ -1,4 +1,4 @@
-// Closes a few rows (residual, norms, rounding: close_rows of rows.cu, bit for bit) for products of up to eight rows, as quickly as one
+// Closes a few rows (residual, norms, rounding: close_rows of rows.cu, bit for bit) for products of up to 256 rows, as quickly as one
 // row can be: everything is asked for at once, every warp adds up the norm for itself, and what the second norm gives only the
 // product's result waits for.
 //   A block has a row; a warp 128 columns, a lane four neighbours of them: four of the 128 partial sums of a norm. One more warp finds
@@ -28,7 +28,7 @@ CARAT_DEVICE void load_if(bool there, const float* from, float* to) {
   four_of(v, to);
 }
 
-// A warp's chunk of a row to its place among columns (kColumnsForm).
+// A warp's chunk of a row to its place among columns (kColumnsForm) or fragments: four neighbours a lane.
 CARAT_DEVICE void put_integers(const Rounded& out, int chunk, int row, const float* value, int lane) {
   const int block = lane / 8, own = lane % 8;
   const BlockScale scale = scale_of_block(largest_of_block(value));
@@ -40,28 +40,49 @@ CARAT_DEVICE void put_integers(const Rounded& out, int chunk, int row, const flo
     low |= static_cast<uint32_t>(q & 127) << (8 * e);
     sum += q;
   }
-  const uint32_t other = from_lane_xor(own < 4 ? low : high, 4);  // columns 16 further, or 16 before
-  const uint64_t words = own < 4 ? static_cast<uint64_t>(other) << 32 | high : static_cast<uint64_t>(low) << 32 | other;
-  uint8_t* fragment = out.planes + static_cast<int64_t>(chunk) * (out.rows16 / 8) * 2048;
-  *reinterpret_cast<uint64_t*>(fragment + block * 512 + row * 64 + own % 4 * 16 + own / 4 * 8) = words;
+  if (out.fragments == kColumnsForm) {
+    const uint32_t other = from_lane_xor(own < 4 ? low : high, 4);  // columns 16 further, or 16 before
+    const uint64_t words = own < 4 ? static_cast<uint64_t>(other) << 32 | high : static_cast<uint64_t>(low) << 32 | other;
+    uint8_t* fragment = out.planes + (static_cast<int64_t>(chunk) * (out.rows16 / 8) + row / 8) * 2048;
+    *reinterpret_cast<uint64_t*>(fragment + block * 512 + row % 8 * 64 + own % 4 * 16 + own / 4 * 8) = words;
+  } else {
+    uint8_t* fragment = out.planes + (static_cast<int64_t>(chunk) * (out.rows16 / 16) + row / 16) * 4096;
+    auto* word = reinterpret_cast<uint32_t*>(fragment + block * 512 + row % 8 * 64 + own % 4 * 16 + row / 8 % 2 * 4 + own / 4 * 8);
+    word[0] = high;
+    word[512] = low;
+  }
   const int64_t at = (static_cast<int64_t>(chunk) * out.rows16 + row) * kTileBlocks + block;
   if (own == 0) out.scales[at] = scale.scale;
   CARAT_UNROLL for (int width = 1; width < 4; width *= 2) sum += from_lane_xor(sum, width);
   if (own % 4 == 0) out.sums[at * 2 + own / 4] = sum;
 }
+// The same in bf16, or to its place among cores.
 CARAT_DEVICE void put_pieces(const Rounded& out, int chunk, int row, const float* value, int lane) {
-  const int step = lane / 4, second = lane / 2 % 2, own = lane % 2;  // second: of the halves of 16 columns
-  uint32_t high[2], low[2];
+  const uint32_t high[2] = {pack_bf16(value[0], value[1]), pack_bf16(value[2], value[3])};
+  uint32_t low[2];
   CARAT_UNROLL for (int i = 0; i < 2; ++i) {
-    const uint32_t first[2] = {to_bf16(value[2 * i]), to_bf16(value[2 * i + 1])};
-    high[i] = first[0] | first[1] << 16;
-    low[i] = to_bf16(value[2 * i] - bits_to_float(first[0] << 16)) |
-             static_cast<uint32_t>(to_bf16(value[2 * i + 1] - bits_to_float(first[1] << 16))) << 16;
+    low[i] = pack_bf16(value[2 * i] - bits_to_float(high[i] << 16), value[2 * i + 1] - bits_to_float(high[i] & 0xffff0000u));
   }
-  const uint32_t other_high = from_lane_xor(second != 0 ? high[0] : high[1], 2), other_low = from_lane_xor(second != 0 ? low[0] : low[1], 2);
-  const Words4 words = second != 0 ? Words4{other_high, high[1], other_low, low[1]} : Words4{high[0], other_high, low[0], other_low};
-  uint8_t* fragment = out.pieces + static_cast<int64_t>(chunk) * (out.rows16 / 8) * 4096;
-  *reinterpret_cast<Words4*>(fragment + step * 512 + row * 64 + (2 * own + second) * 16) = words;
+  if (out.fragments == 2) {
+    auto* at = reinterpret_cast<uint16_t*>(out.pieces) + core_at(out, row, chunk * kTileColumns + 4 * lane);
+    *reinterpret_cast<uint64_t*>(at) = static_cast<uint64_t>(high[1]) << 32 | high[0];
+    if (out.core_planes == 2) *reinterpret_cast<uint64_t*>(at + core_plane(out)) = static_cast<uint64_t>(low[1]) << 32 | low[0];
+    return;
+  }
+  const int step = lane / 4, second = lane / 2 % 2, own = lane % 2;  // second: of the halves of 16 columns
+  if (out.fragments == kColumnsForm) {
+    const uint32_t other_high = from_lane_xor(second != 0 ? high[0] : high[1], 2), other_low = from_lane_xor(second != 0 ? low[0] : low[1], 2);
+    const Words4 words = second != 0 ? Words4{other_high, high[1], other_low, low[1]} : Words4{high[0], other_high, low[0], other_low};
+    uint8_t* fragment = out.pieces + (static_cast<int64_t>(chunk) * (out.rows16 / 8) + row / 8) * 4096;
+    *reinterpret_cast<Words4*>(fragment + step * 512 + row % 8 * 64 + (2 * own + second) * 16) = words;
+    return;
+  }
+  uint8_t* fragment = out.pieces + (static_cast<int64_t>(chunk) * (out.rows16 / 16) + row / 16) * 8192;
+  auto* word = reinterpret_cast<uint32_t*>(fragment + step * 1024 + row % 8 * 64 + 2 * own * 16 + row / 8 % 2 * 4 + second * 8);
+  CARAT_UNROLL for (int i = 0; i < 2; ++i) {
+    word[4 * i] = high[i];
+    word[4 * i + 128] = low[i];
+  }
 }
 
 template <int kChunks>

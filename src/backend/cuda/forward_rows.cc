@@ -20,7 +20,8 @@ void Forward::close_step(const CloseParams& params, bool sums, int64_t rows) {
                   static_cast<uint32_t>(div_ceil<int64_t>(rows, 8)), 1, 1, kManyThreads,
                   static_cast<size_t>(many_bytes(params.out.chunks)), true);
   }
-  if (params.out.fragments == kColumnsForm && params.out.chunks <= kWideCloseFewChunks && params.width % 4 == 0) {
+  const bool by_fours = params.out.fragments != 0 && params.out.fragments != kExactForm && params.width % 4 == 0;
+  if (by_fours && params.splits <= 1 && params.out.chunks <= kWideCloseFewChunks) {
     return launch(params.out.chunks <= kCloseFewChunks ? kernels_.close_few_10 : kernels_.close_few_20, params,
                   static_cast<uint32_t>(rows), 1, 1, static_cast<uint32_t>(params.out.chunks + 1) * 32,
                   static_cast<size_t>(close_few_bytes(params.out.chunks)), true);

@@ -86,7 +86,7 @@ constexpr int some_shared_bytes(TileType type, int groups, int warps) {
 
 // A block of close_rows; widths up to kCloseValues or kWideCloseValues a thread.
 inline constexpr int kCloseThreads = 384, kCloseValues = 4, kWideCloseValues = 14;
-// The same for products of up to eight rows: a warp for each 128 columns, and one.
+// The same where a product's sums are whole: a warp for each 128 columns, and one.
 inline constexpr int kCloseFewChunks = 10, kWideCloseFewChunks = 20;
 constexpr int close_few_bytes(int chunks) { return 2 * chunks * kTileColumns * 4; }
 constexpr int close_shared_bytes(int width) { return (kRowThreads + width) * 4; }
