@@ -287,7 +287,8 @@ int main(int argc, char** argv) {
     if (std::strcmp(argv[i], "precision=fast") == 0) precision = Precision::kFast;
   }
   bool same = true;
-  int32_t chunk = 2048;  // rows of a step of prompts, of what follows on the command line
+  int32_t chunk =
+      2048;  // rows of a step of prompts, of what follows on the command line; the stress has shorter ones, too
   for (const int32_t count : threads) {
     begin = now();
     auto made = create_backend({argv[3], count, precision}, model.config, model.weights);
@@ -306,7 +307,7 @@ int main(int argc, char** argv) {
       if (what == "decode") {
         for (const int32_t n : numbers(value)) decode(*backend, model.config, n);
       }
-      if (what == "stress") same = stress(*backend, model.config, std::atof(value)) && same;
+      if (what == "stress") same = stress(*backend, model.config, chunk, std::atof(value)) && same;
       if (what == "prefill") {
         for (const int32_t n : numbers(value)) prefill(*backend, model.config, n, chunk);
       }

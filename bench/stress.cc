@@ -1,5 +1,6 @@
 // Scenes of one or many sequences, short and deep, alone and in turns, with sequences that end early, two steps in flight, in pages
-// that are others each time. What they sample and some of their logits make a number, which is the first run's number again.
+// that are others each time, prompts in shorter or longer steps. What they sample and some of their logits make a number, which is
+// the first run's number again.
 #include "stress.h"
 
 #include <fmt/format.h>
@@ -35,7 +36,7 @@ constexpr Scene kScenes[] = {
     {"five and one alone", 5, 700, 30, true, false},
     {"sixteen, some leave", 16, 100, 30, true, true},
 };
-constexpr int32_t kMostRows = 2048, kSlots = 64, kGlobal = 640, kLocal = 1100;
+constexpr int32_t kShortRows = 2048, kSlots = 64, kGlobal = 640, kLocal = 1100;
 
 class Player {
  public:
@@ -44,8 +45,8 @@ class Player {
     drawn_.repetition_penalty = 1.1f;
   }
 
-  // The number of a scene; none where a step failed.
-  std::optional<uint64_t> play(const Scene& scene, unsigned order) {
+  // The number of a scene, whose prompts come in steps of at most `most_rows`; none where a step failed.
+  std::optional<uint64_t> play(const Scene& scene, int32_t most_rows, unsigned order) {
     hash_ = 0xcbf29ce484222325u;
     failed_ = false;
     std::mt19937 random(order);
@@ -56,7 +57,7 @@ class Player {
     std::shuffle(local.begin(), local.end(), random);
     const int32_t tokens = scene.prompt + 3 * scene.steps + 1;
     const int32_t pages = div_ceil(tokens, kPageTokens);
-    const int32_t at_once = std::max(1, std::min(scene.prompt, kMostRows / scene.sequences));
+    const int32_t at_once = std::max(1, std::min(scene.prompt, most_rows / scene.sequences));
     const int32_t ring = std::min(pages, div_ceil(config_.window + at_once, kPageTokens) + 1);
     sequences_.clear();
     for (int32_t s = 0; s < scene.sequences; ++s) {
@@ -155,16 +156,17 @@ class Player {
 
 }  // namespace
 
-bool stress(Backend& backend, const ModelConfig& config, double seconds) {
+bool stress(Backend& backend, const ModelConfig& config, int32_t long_rows, double seconds) {
   using Clock = std::chrono::steady_clock;
-  if (const Status reserved = backend.reserve_kv({kGlobal, kLocal, kMostRows, kSlots}); !reserved.ok()) {
+  const int32_t most_rows = std::max(kShortRows, long_rows);
+  if (const Status reserved = backend.reserve_kv({kGlobal, kLocal, most_rows, kSlots}); !reserved.ok()) {
     fmt::print("stress: {}\n", reserved.error().message);
     return false;
   }
   Player player(backend, config);
   std::vector<uint64_t> first;
   for (const Scene& scene : kScenes) {
-    const auto number = player.play(scene, 1);
+    const auto number = player.play(scene, kShortRows, 1);
     if (!number) return false;
     first.push_back(*number);
   }
@@ -175,7 +177,8 @@ bool stress(Backend& backend, const ModelConfig& config, double seconds) {
   double told = 0;
   while (passed() < seconds) {
     const size_t scene = random() % std::size(kScenes);
-    const auto number = player.play(kScenes[scene], static_cast<unsigned>(random()));
+    const int32_t rows = random() % 2 == 0 ? kShortRows : most_rows;
+    const auto number = player.play(kScenes[scene], rows, static_cast<unsigned>(random()));
     if (!number) return false;
     ++plays;
     if (*number != first[scene]) {

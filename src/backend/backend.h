@@ -100,14 +100,12 @@ Result<MemoryNeed> memory_need(const BackendOptions& options, const ModelConfig&
 struct Concurrency {
   int32_t sequences = 8;       // at once
   int32_t rows = 256;          // of a step
+  int32_t alone_rows = 256;    // of a step that one sequence has for itself, where there is plenty of memory
   int32_t whole_contexts = 0;  // that all share (engine.h), where there are so many sequences that few are long
 };
 
 // Of the backend that the options mean on this machine.
 Concurrency usual_concurrency(const BackendOptions& options);
-
-// Rows of a step: those asked for, or, where that is 0, what suits the backend.
-int32_t step_rows(const BackendOptions& options, int32_t asked);
 
 // The memory that weights, caches and activations of such a backend are in, and how much of it is free.
 struct FreeMemory {

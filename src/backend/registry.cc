@@ -88,10 +88,6 @@ Concurrency usual_concurrency(const BackendOptions& options) {
   return device.ok() ? *device : Concurrency{};  // without one there will be no backend either
 }
 
-int32_t step_rows(const BackendOptions& options, int32_t asked) {
-  return asked > 0 ? asked : usual_concurrency(options).rows;
-}
-
 Result<std::unique_ptr<Backend>> create_backend(const BackendOptions& options, const ModelConfig& config,
                                                 const Weights& weights) {
   if (options.head_type) {

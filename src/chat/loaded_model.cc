@@ -46,9 +46,13 @@ Status LoadedModel::ensure_loaded() {
   constexpr int32_t kSmallest = 512;  // a context that is of any use
   if (backend_) return {};
   const ModelFile& file = model_->file;
-  options_.chunk = step_rows(options_.backend, options_.chunk);
-  CARAT_TRY(need_, memory_need(options_.backend, file.config, file.weights, options_.chunk));
   CARAT_TRY(budget_, memory_budget(options_.memory, options_.backend));
+  CARAT_TRY(const StepRows rows,
+            plan_rows(usual_concurrency(options_.backend), options_.chunk, budget_, [&](int32_t of_step) {
+              return memory_need(options_.backend, file.config, file.weights, of_step);
+            }));
+  options_.chunk = rows.most;
+  need_ = rows.need;
   const int32_t least = std::min(kSmallest, file.config.context_length);
   CARAT_TRY(plan_, plan_memory(need_, file.config, engine_options(options_, least), least, budget_));
   auto backend = with_memory([&] { return create_backend(options_.backend, file.config, file.weights); });

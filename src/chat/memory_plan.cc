@@ -70,6 +70,19 @@ Result<MemoryBudget> memory_budget(const std::string& flag, const BackendOptions
   return budget;
 }
 
+Result<StepRows> plan_rows(const Concurrency& usual, int32_t asked, const MemoryBudget& budget,
+                           const std::function<Result<MemoryNeed>(int32_t rows)>& need) {
+  constexpr uint64_t kPlenty = 4;  // times the activations, beside the weights
+  StepRows rows;
+  rows.beside = asked > 0 ? asked : usual.rows;
+  rows.most = asked > 0 ? asked : usual.alone_rows;
+  CARAT_TRY(rows.need, need(rows.most));
+  if (rows.most == rows.beside || rows.need.weights + kPlenty * rows.need.activations <= budget.bytes) return rows;
+  rows.most = rows.beside;
+  CARAT_TRY(rows.need, need(rows.most));
+  return rows;
+}
+
 Result<MemoryPlan> plan_memory(const MemoryNeed& need, const ModelConfig& config, const EngineOptions& wanted,
                                int32_t least_context, const MemoryBudget& budget) {
   CARAT_TRY(MemoryPlan plan, plan_of(need, config, wanted));

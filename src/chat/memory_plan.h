@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,16 @@ Result<uint64_t> parse_bytes(const std::string& text);
 // --memory where it was given, but never more than is free where the backend computes: on the device, or on the machine,
 // within this process's cgroup. Errors: those of parse_bytes and of opening the device.
 Result<MemoryBudget> memory_budget(const std::string& flag, const BackendOptions& backend);
+
+// The rows of a step: those asked for, or, where that is 0, what suits the backend.
+struct StepRows {
+  int32_t most = 0;    // that a sequence alone has: more than others beside it would wait for, where memory is plenty
+  int32_t beside = 0;  // where there are several
+  MemoryNeed need;     // with as many
+};
+// need: what so many rows of a step need (memory_need). Errors: its own.
+Result<StepRows> plan_rows(const Concurrency& usual, int32_t asked, const MemoryBudget& budget,
+                           const std::function<Result<MemoryNeed>(int32_t rows)>& need);
 
 // What is wanted, or less: first the prefix cache's pages go, then rows of logits, then (of what many sequences share)
 // whole contexts and all sequences but eight, then sequences, then (from `least_context` on) the context. Errors: kOutOfMemory, saying what was asked, what there is and what would fit.

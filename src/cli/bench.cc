@@ -236,12 +236,16 @@ Status bench(const BenchFlags& flags) {
     return Error{ErrorCode::kTooLong,
                  fmt::format("{} tokens are asked for; the model's context has {}", context, config.context_length)};
   }
-  const int32_t chunk = step_rows(flags.loading.backend, flags.loading.chunk);
-  CARAT_TRY(const MemoryNeed need, memory_need(flags.loading.backend, config, model.file.weights, chunk));
   CARAT_TRY(const chat::MemoryBudget budget, chat::memory_budget(flags.loading.memory, flags.loading.backend));
+  CARAT_TRY(
+      const chat::StepRows rows,
+      chat::plan_rows(usual_concurrency(flags.loading.backend), flags.loading.chunk, budget, [&](int32_t of_step) {
+        return memory_need(flags.loading.backend, config, model.file.weights, of_step);
+      }));
+  const int32_t chunk = rows.most;
   EngineOptions sizes{.context = static_cast<int32_t>(context), .max_rows = chunk, .cache_pages = 1};
   CARAT_TRY([[maybe_unused]] const chat::MemoryPlan planned,
-            chat::plan_memory(need, config, sizes, sizes.context, budget));
+            chat::plan_memory(rows.need, config, sizes, sizes.context, budget));
   const auto load_start = std::chrono::steady_clock::now();
   CARAT_TRY(auto backend, create_backend(flags.loading.backend, config, model.file.weights));
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - load_start).count();

@@ -67,6 +67,8 @@ Result<EngineOptions> Engine::checked(const ModelConfig& config, const EngineOpt
   }
   EngineOptions out = options;
   out.max_rows = std::max(std::min(options.max_rows, options.context), options.max_sequences);
+  if (out.beside_rows == 0) out.beside_rows = out.max_rows;
+  out.beside_rows = std::clamp(out.beside_rows, options.max_sequences, out.max_rows);
   out.max_logits_rows = std::min(std::max(options.max_logits_rows, options.max_sequences), out.max_rows);
   const int32_t blocks = blocks_of(options.context);
   if (out.cache_pages < 0) out.cache_pages = std::max(blocks, 4 * blocks_of(config.window));

@@ -25,6 +25,7 @@ namespace carat {
 struct EngineOptions {
   int32_t context = 4096;        // positions of a sequence, prompt and answer; at most the model's
   int32_t max_rows = 256;        // rows of a step: the prefill chunk
+  int32_t beside_rows = 0;       // of a step while several sequences run, whose tokens wait for it; 0: as many
   int32_t max_sequences = 1;     // that run at once; more requests wait
   int32_t whole_contexts = 0;    // that there are pages for: who runs at once shares them, or is preempted; 0: for all
   int32_t max_logits_rows = 32;  // rows of logits of a step (1 MiB each); raised to max_sequences

@@ -49,7 +49,7 @@ bool Engine::admit(const SequencePtr& sequence) {
       std::min(most < 0 ? kAnswerBegins : std::min(most, kAnswerBegins), options_.context - sequence->known());
   const int32_t blocks = blocks_of(sequence->known() + answer);
   const int32_t global = blocks - static_cast<int32_t>(hit.path.size());
-  const int32_t local = std::min(blocks, blocks_of(config_.window) + 1 + blocks_of(options_.max_rows));
+  const int32_t local = std::min(blocks, blocks_of(config_.window) + 1 + blocks_of(options_.beside_rows));
   if (!running_.empty() && (cache_.available_global() < global || cache_.available_local() < local)) {
     if (hit.tail != nullptr) {
       cache_.release_local(hit.tail, false);
@@ -112,7 +112,8 @@ bool Engine::submit_next(std::vector<Event>& events) {
   admit_waiting();
   std::vector<PendingRows> pending;
   for (const SequencePtr& sequence : running_) pending.push_back(pending_of(*sequence));
-  const std::vector<PlannedRows> plan = plan_step(pending, {options_.max_rows, options_.max_logits_rows});
+  const std::vector<PlannedRows> plan =
+      plan_step(pending, {options_.max_rows, options_.max_logits_rows, options_.beside_rows});
   std::vector<std::pair<SequencePtr, int32_t>> chosen;
   chosen.reserve(plan.size());
   for (const PlannedRows& rows : plan) chosen.emplace_back(running_[static_cast<size_t>(rows.sequence)], rows.rows);

@@ -18,7 +18,7 @@ int32_t uncut(const PendingRows& pending, int32_t rows) {
 
 std::vector<PlannedRows> plan_step(std::span<const PendingRows> pending, const StepLimits& limits) {
   std::vector<PlannedRows> plan;
-  int32_t rows_left = limits.max_rows;
+  int32_t rows_left = pending.size() > 1 ? limits.beside_rows : limits.max_rows;
   int32_t logits_left = limits.max_logits_rows;
 
   // As many rows of sequence i as fit; false when not all of them did.

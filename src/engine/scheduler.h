@@ -24,6 +24,7 @@ struct PlannedRows {
 struct StepLimits {
   int32_t max_rows = 0;         // T
   int32_t max_logits_rows = 0;  // L: bounds the memory of the logits, [L][V] floats
+  int32_t beside_rows = 0;      // of T, where more than one sequence is there to wait for the step
 };
 
 // Decoding sequences first, so that reading a long prompt never stalls them; then prompts in the order they came, in

@@ -248,13 +248,16 @@ Result<Lease> Models::load(const std::string& name, int32_t context) {
   engine.context =
       std::max({context, options_.context, options_.context == 0 ? kUsualContext : 0, served->defaults.context});
   engine.context = std::min(engine.context, config.context_length);
-  engine.max_rows = step_rows(options_.backend, options_.chunk);
+  CARAT_TRY(const chat::MemoryBudget there_is, budget());
+  CARAT_TRY(const chat::StepRows rows, chat::plan_rows(usual, options_.chunk, there_is, [&](int32_t of_step) {
+              return memory_need(options_.backend, config, served->model.file.weights, of_step);
+            }));
+  engine.max_rows = rows.most;
+  engine.beside_rows = rows.beside;
   engine.max_sequences = options_.max_sequences > 0 ? options_.max_sequences : usual.sequences;
   const bool share = options_.whole_contexts > 0 || options_.max_sequences == 0;
   if (share) engine.whole_contexts = std::max(options_.whole_contexts, usual.whole_contexts);
-  CARAT_TRY(const MemoryNeed need, memory_need(options_.backend, config, served->model.file.weights, engine.max_rows));
-  CARAT_TRY(const MemoryNeed with_tower, open_eyes(*served, need));
-  CARAT_TRY(const chat::MemoryBudget there_is, budget());
+  CARAT_TRY(const MemoryNeed with_tower, open_eyes(*served, rows.need));
   const int32_t least = std::min(engine.context, std::max(context, kLeastContext));
   auto planned = chat::plan_memory(with_tower, config, engine, least, there_is);
   if (!planned.ok() && served->pictures) {  // text at least
@@ -263,7 +266,7 @@ Result<Lease> Models::load(const std::string& name, int32_t context) {
                                             "of {}",
                                             name, there_is.whose)};
     served->pictures.reset();
-    planned = chat::plan_memory(need, config, engine, least, there_is);
+    planned = chat::plan_memory(rows.need, config, engine, least, there_is);
   }
   CARAT_TRY(chat::MemoryPlan plan, std::move(planned));
   CARAT_TRY(served->backend, create_backend(options_.backend, config, served->model.file.weights));
@@ -277,7 +280,7 @@ Result<Lease> Models::load(const std::string& name, int32_t context) {
     EngineOptions fewer = plan.engine;
     fewer.max_sequences /= 2;
     fewer.whole_contexts = std::max(1, fewer.whole_contexts / 2);
-    CARAT_TRY(plan, chat::plan_memory(need, config, fewer, least, there_is));
+    CARAT_TRY(plan, chat::plan_memory(rows.need, config, fewer, least, there_is));
     made = Engine::create(*served->backend, config, plan.engine);
   }
   CARAT_TRY(served->engine, std::move(made));

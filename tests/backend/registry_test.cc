@@ -28,11 +28,5 @@ TEST(WhereItRuns, SaysWhyItIsTheProcessorWhereNobodyAskedForIt) {
   EXPECT_EQ(where_it_runs(info, {"auto"}), "cpu/avx2 with 2 threads (" + gpu.error().message + ")");
 }
 
-TEST(StepRows, AreThoseThatSuitTheBackend) {
-  EXPECT_EQ(step_rows({"cpu"}, 0), 256);
-  EXPECT_EQ(step_rows({"cpu"}, 77), 77);
-  EXPECT_EQ(step_rows({"cuda"}, 77), 77);
-}
-
 }  // namespace
 }  // namespace carat

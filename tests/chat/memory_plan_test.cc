@@ -31,6 +31,27 @@ Result<MemoryPlan> plan(uint64_t megabytes, int32_t least = 512) {
   return plan_memory(need(), config(), wanted(), least, {megabytes * kMega, "--memory"});
 }
 
+TEST(StepRows, AreManyForASequenceAloneWhereMemoryIsPlenty) {
+  const Concurrency usual{.sequences = 256, .rows = 2048, .alone_rows = 8192};
+  const auto rows_of = [&](int32_t asked, uint64_t megabytes) {
+    return plan_rows(usual, asked, {megabytes * kMega, "--memory"},
+                     [](int32_t rows) -> Result<MemoryNeed> {
+                       MemoryNeed of_rows = need();
+                       of_rows.activations = static_cast<uint64_t>(rows) * kMega / 8;
+                       return of_rows;
+                     })
+        .value();
+  };
+  EXPECT_EQ(rows_of(0, 4596).most, 8192);
+  EXPECT_EQ(rows_of(0, 4596).beside, 2048);
+  EXPECT_EQ(rows_of(0, 4596).need.activations, 1024 * kMega);
+  EXPECT_EQ(rows_of(0, 4595).most, 2048);
+  EXPECT_EQ(rows_of(0, 4595).need.activations, 256 * kMega);
+  EXPECT_EQ(rows_of(77, 10000).most, 77);
+  EXPECT_EQ(rows_of(77, 10000).beside, 77);
+  EXPECT_EQ(plan_rows({}, 0, {kMega, "--memory"}, [](int32_t) { return Result<MemoryNeed>(need()); })->most, 256);
+}
+
 TEST(MemoryPlan, WithRoomForAllNothingIsGivenUp) {
   const MemoryPlan all = plan(10000).value();
   EXPECT_TRUE(all.given_up.empty());

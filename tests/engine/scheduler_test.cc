@@ -12,6 +12,7 @@ namespace {
 using Plan = std::vector<std::pair<int32_t, int32_t>>;
 
 Plan plan(const std::vector<PendingRows>& pending, StepLimits limits) {
+  if (limits.beside_rows == 0) limits.beside_rows = limits.max_rows;
   Plan result;
   for (const PlannedRows& rows : plan_step(pending, limits)) result.emplace_back(rows.sequence, rows.rows);
   return result;
@@ -35,6 +36,13 @@ TEST(Scheduler, ALaterPromptNeverOvertakes) {
   EXPECT_EQ(plan({prompt(14), prompt(20)}, {16, 16}), (Plan{{0, 14}, {1, 2}}));
 }
 
+TEST(Scheduler, OnlyAPromptThatIsAloneTakesAll) {
+  EXPECT_EQ(plan({prompt(100)}, {64, 64, 16}), (Plan{{0, 64}}));
+  EXPECT_EQ(plan({prompt(100), prompt(2)}, {64, 64, 16}), (Plan{{0, 16}}));
+  EXPECT_EQ(plan({prompt(100), kDecode}, {64, 64, 16}), (Plan{{1, 1}, {0, 15}}));
+  EXPECT_EQ(plan({prompt(100), {0, 0}}, {64, 64, 16}), (Plan{{0, 16}}));  // whose token is in flight
+}
+
 TEST(Scheduler, WantedLogitsBoundTheRows) {
   EXPECT_EQ(plan({{100, 0}}, {64, 8}), (Plan{{0, 8}}));
   EXPECT_EQ(plan({{100, 30}}, {64, 8}), (Plan{{0, 38}}));
@@ -50,7 +58,8 @@ TEST(Scheduler, RandomQueuesAlwaysMoveForwardWithinTheLimits) {
       want.rows = draw(3) == 0 ? 1 : 1 + draw(200);
       want.quiet = draw(2) == 0 ? want.rows - 1 : draw(want.rows + 1);
     }
-    const StepLimits limits{8 + draw(100), 6 + draw(30)};
+    StepLimits limits{8 + draw(100), 6 + draw(30)};
+    limits.beside_rows = 8 + draw(limits.max_rows - 7);
     int32_t rows = 0, logits = 0;
     const auto planned = plan_step(pending, limits);
     ASSERT_FALSE(planned.empty());

@@ -349,8 +349,9 @@ Concurrency concurrency_of(const DeviceFacts& facts) {
   constexpr uint64_t kSmallBytes = uint64_t{24} << 30;
   // An Orin Nano, say: 8 GB for all of a robot. 256 sequences of the 1B would have 3.7 GB of windows.
   if (facts.shares_memory && facts.memory_bytes < kSmallBytes)
-    return {.sequences = 16, .rows = 512, .whole_contexts = 4};
-  return {.sequences = 256, .rows = 2048, .whole_contexts = 8};
+    return {.sequences = 16, .rows = 512, .alone_rows = 512, .whole_contexts = 4};
+  // Kernels of more rows wait, begin and end more seldom.
+  return {.sequences = 256, .rows = 2048, .alone_rows = facts.shares_memory ? 2048 : 8192, .whole_contexts = 8};
 }
 
 Result<std::unique_ptr<Backend>> create_backend_on(std::unique_ptr<Device> device, const BackendOptions& options,

@@ -43,6 +43,7 @@ TEST(Driver, SharesASmallMachinesMemory) {
   orin.shares_memory = true;
   EXPECT_EQ(cuda::concurrency_of(orin).sequences, 16);
   EXPECT_EQ(cuda::concurrency_of(orin).rows, 512);
+  EXPECT_EQ(cuda::concurrency_of(orin).alone_rows, 512);
   cuda::DeviceFacts thor = orin;
   thor.memory_bytes = uint64_t{122} << 30;
   EXPECT_EQ(cuda::concurrency_of(thor).sequences, 256);
