@@ -47,6 +47,9 @@ Status Forward::find_kernels() {
     CARAT_TRY(kernels_.few[type], device_.find("few_" + name));
     CARAT_TRY(kernels_.few_deep[type], device_.find("few_deep_" + name));
     CARAT_TRY(kernels_.few_shared[type], device_.find("few_shared_" + name));
+    if (takes_six(static_cast<TileType>(type))) {
+      CARAT_TRY(kernels_.few_six[type], device_.find("few_six_" + name));
+    }
     CARAT_TRY(kernels_.few_head[type], device_.find("few_head_" + name));
     CARAT_TRY(kernels_.some[type], device_.find("some_" + name));
     CARAT_TRY(kernels_.gemm[type], device_.find("gemm_" + name));

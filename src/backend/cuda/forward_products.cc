@@ -48,10 +48,15 @@ Forward::FewShape Forward::few_shape(const TileMatrix& matrix, bool gated, bool 
     if (bytes(shape.round) > shared_bytes_) return {};
   } else {
     shape.deep = matrix.chunks > kDeepChunks;
-    shape.shared_bytes = static_cast<size_t>(shared_few_bytes(matrix.type, matrix.chunks));
-    if (shape.deep && wide_ && shape.shared_bytes <= shared_bytes_) {
-      shape.shared = true;
-      return shape;
+    if (shape.deep && wide_) {
+      // Small tiles by six: a chunk for each warp. Six blocks of larger ones find room too late.
+      const bool six = takes_six(matrix.type) && div_ceil(matrix.chunks, kSixShares) <= kSharedThreads / 32;
+      shape.shares = six ? kSixShares : kShares;
+      shape.groups = kSharedGroups;
+      shape.shared_bytes =
+          static_cast<size_t>(shared_few_bytes(matrix.type, shape.shares, shape.groups, matrix.chunks));
+      if (shape.shared_bytes <= shared_bytes_) return shape;
+      shape.shares = 0;
     }
     shape.groups = div_ceil(matrix.groups, 8) >= static_cast<int32_t>(multiprocessors_) ? 8 : 2;
     const auto fits = [&](int32_t chunks) { return bytes(chunks) <= (shape.deep ? shared_bytes_ : half); };
@@ -73,10 +78,11 @@ void Forward::few_product(const ProductPart& part, const Rounded& x, float* out,
   auto p = placed<FewParams>(part, out, out_stride, rows);
   p.matrix = part.matrix;
   p.x = x;
-  if (shape.shared) {
-    return launch(kernels_.few_shared[static_cast<size_t>(part.matrix.type)], p,
-                  static_cast<uint32_t>(kShares * div_ceil(part.matrix.groups, kSharedGroups)), 1, 1, kSharedThreads,
-                  shape.shared_bytes, true);
+  if (shape.shares != 0) {
+    const auto& kernels = shape.shares == kSixShares ? kernels_.few_six : kernels_.few_shared;
+    return launch(kernels[static_cast<size_t>(part.matrix.type)], p,
+                  static_cast<uint32_t>(shape.shares * div_ceil(part.matrix.groups, shape.groups)), 1, 1,
+                  kSharedThreads, shape.shared_bytes, true);
   }
   p.groups = shape.groups;
   p.round = shape.round;

@@ -59,15 +59,17 @@ constexpr int few_turns_bytes(TileType type, int groups, int chunks) {
          kTurnStages * 8;
 }
 
-// Of many columns, by three blocks that share them (a cluster): groups of 8 outputs of all three, their threads, and what a block
-// has: its part of the chunks' weights, and the sums of all segments of its own groups.
-inline constexpr int kShares = 3, kSharedGroups = 4, kSharedThreads = 288, kSharedPitch = 12;
-constexpr int shared_weights_bytes(TileType type, int chunks) {
-  return (chunks + kShares - 1) / kShares * kSharedGroups * tile_format(type).tile_bytes();
+// Of many columns, by blocks that share them (a cluster): three, or six where a tile is small; groups of 8 outputs of all of them,
+// their threads, and what a block has: its part of the chunks' weights, and the sums of all segments of its own groups.
+inline constexpr int kShares = 3, kSixShares = 6, kSharedGroups = 4, kSharedThreads = 288;
+constexpr bool takes_six(TileType type) { return tile_format(type).bits == 4 && tile_format(type).subs == 1; }
+constexpr int six_registers(TileType type) { return tile_format(type).min ? 72 : 64; }  // of a thread, without local memory
+constexpr int shared_weights_bytes(TileType type, int shares, int groups, int chunks) {
+  return (chunks + shares - 1) / shares * groups * tile_format(type).tile_bytes();
 }
-constexpr int shared_few_bytes(TileType type, int chunks) {
-  return shared_weights_bytes(type, chunks) + (kSharedGroups + kShares - 1) / kShares * chunks * 8 * kSharedPitch * 4 +
-         16;
+constexpr int shared_few_bytes(TileType type, int shares, int groups, int chunks) {
+  const int own = (groups + shares - 1) / shares;  // at most
+  return shared_weights_bytes(type, shares, groups, chunks) + own * chunks * 8 * kTileRows * 4 + 16;
 }
 
 // Products of 16 rows a block: its threads, the outputs of a thread, floats from one row of sums to the next (no two lanes of a
@@ -537,6 +539,7 @@ inline constexpr uint32_t kTypesOfQ4KM = type_bit(TileType::kQ4_0) | type_bit(Ti
 #define CARAT_CUDA_TYPES(X) X(F32) X(F16) X(BF16) CARAT_CUDA_QUANTISED_TYPES(X)
 #define CARAT_CUDA_QUANTISED_TYPES(X) \
   X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS)
+#define CARAT_CUDA_SIX_TYPES(X) X(Q4_0) X(Q4_1) X(Q4_K) X(IQ4_NL) X(IQ4_XS)  // takes_six
 
 // By TileType: what the names of the kernels that are compiled for each type end in.
 inline constexpr const char* kTileTypeNames[] = {
@@ -545,7 +548,7 @@ inline constexpr const char* kTileTypeNames[] = {
 #undef CARAT_TYPE_NAME
 };
 
-// Every kernel but gemm_TYPE (ProductParams), some_TYPE (SomeParams), few_TYPE, few_deep_TYPE and few_shared_TYPE (FewParams), few_head_TYPE (FewHeadParams), few_gated_TYPE (FewParams, floats only) and head_row_TYPE (DecodeParams):
+// Every kernel but gemm_TYPE (ProductParams), some_TYPE (SomeParams), few_TYPE, few_deep_TYPE and few_shared_TYPE (FewParams), few_six_TYPE (FewParams, of small tiles), few_head_TYPE (FewHeadParams), few_gated_TYPE (FewParams, floats only) and head_row_TYPE (DecodeParams):
 // name and parameters.
 #define CARAT_CUDA_KERNELS(X)           \
   X(take_step, TakeParams)              \

@@ -70,6 +70,9 @@ const std::map<std::string, Function, std::less<>>& kernels() {
       {"head_row_" #type, call<&cuda::head_row_##type, cuda::DecodeParams>()},
               CARAT_CUDA_TYPES(CARAT_ENTRIES)
 #undef CARAT_ENTRIES
+#define CARAT_ENTRIES(type) {"few_six_" #type, call<&cuda::few_six_##type, cuda::FewParams>()},
+              CARAT_CUDA_SIX_TYPES(CARAT_ENTRIES)
+#undef CARAT_ENTRIES
 #define CARAT_ENTRIES(type) {"few_gated_" #type, call<&cuda::few_gated_##type, cuda::FewParams>()},
                   CARAT_ENTRIES(F32) CARAT_ENTRIES(F16) CARAT_ENTRIES(BF16)
 #undef CARAT_ENTRIES

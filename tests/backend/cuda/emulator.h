@@ -47,6 +47,8 @@ extern carat::cuda::emulator::Index threadIdx, blockIdx, blockDim, gridDim;
   template <>                                                                \
   inline constexpr unsigned kClusterOf<&name> = size;                        \
   static void name(const Params p)
+#define CARAT_KERNEL_OF_CLUSTERS_WITHIN(name, Params, size, registers) \
+  CARAT_KERNEL_OF_CLUSTERS_BESIDE(name, Params, 0, size, 1)
 #define CARAT_UNROLL
 #define CARAT_UNROLL_8
 #define CARAT_UNROLL_1

@@ -110,6 +110,22 @@ TEST(EmulatedTypesTest, OfNeighboursMayDiffer) {
   expect_the_cpu(DType::kQ4_0, model, *emulated(model), runs);
 }
 
+// Steps of up to eight rows, where what down multiplies is shared out by the blocks of a cluster: shapes by type.
+RandomModel deep_model(DType type, unsigned seed) {
+  ModelConfig c = random_model(DType::kQ8_0, 1).config;
+  c.layers = 2;
+  c.ffn_width = 6912;
+  c.head_size = 256;
+  c.is_global = {false, true};
+  return test::random_weights(c, type, seed);
+}
+class EmulatedFewTest : public testing::TestWithParam<DType> {};
+TEST_P(EmulatedFewTest, IsTheCpu) {
+  const RandomModel model = deep_model(GetParam(), 1);
+  const std::pair<int, int> runs[] = {{11, 8}};  // eight, three
+  expect_the_cpu(GetParam(), model, *emulated(model), runs);
+}
+
 // More rows than that, which warpgroups multiply; the last tile of 72 has 12.
 void expect_the_cpu_of_many_rows(const RandomModel& model, Backend& device) {
   const auto cpu = create_backend({"cpu/portable", 2, Precision::kExact}, model.config, model.weights);
@@ -575,6 +591,10 @@ TEST(CudaLoading, AWeightThatIsNotFiniteIsNamed) {
 INSTANTIATE_TEST_SUITE_P(Types, EmulatedForwardTest,
                          testing::Values(DType::kF32, DType::kBF16, DType::kQ4_0, DType::kQ5_1, DType::kQ8_0,
                                          DType::kQ2_K, DType::kQ6_K, DType::kIQ4_XS),
+                         type_name);
+INSTANTIATE_TEST_SUITE_P(Types, EmulatedFewTest,
+                         testing::Values(DType::kBF16, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ8_0,
+                                         DType::kQ4_K, DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS),
                          type_name);
 INSTANTIATE_TEST_SUITE_P(Types, EmulatedManyRowsTest,
                          testing::Values(DType::kBF16, DType::kQ4_0, DType::kQ8_0, DType::kQ2_K), type_name);

@@ -374,11 +374,13 @@ CARAT_DEVICE void bulk_copy(void* shared, const void* global, uint32_t bytes, ui
                : "memory");
 }
 // Blocks of a cluster, from sm_90 on: CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, blocks of a cluster); _BESIDE: so many of them
-// a multiprocessor.
+// a multiprocessor; _WITHIN: of so many registers a thread at most.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 #define CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, size) CARAT_KERNEL_OF_CLUSTERS_BESIDE(name, Params, threads, size, 1)
 #define CARAT_KERNEL_OF_CLUSTERS_BESIDE(name, Params, threads, size, blocks) \
   extern "C" __global__ void __cluster_dims__(size, 1, 1) __launch_bounds__(threads, blocks) name(const __grid_constant__ Params p)
+#define CARAT_KERNEL_OF_CLUSTERS_WITHIN(name, Params, size, registers) \
+  extern "C" __global__ void __cluster_dims__(size, 1, 1) __maxnreg__(registers) name(const __grid_constant__ Params p)
 inline constexpr bool kClusters = true;
 CARAT_DEVICE int cluster_rank() {
   int rank;
@@ -545,6 +547,7 @@ CARAT_DEVICE void store_four(float* to, const float* from) {
 #if !defined(CARAT_KERNEL_OF_CLUSTERS)  // a block alone
 #define CARAT_KERNEL_OF_CLUSTERS(name, Params, threads, size) CARAT_KERNEL(name, Params, threads, 1)
 #define CARAT_KERNEL_OF_CLUSTERS_BESIDE(name, Params, threads, size, blocks) CARAT_KERNEL(name, Params, threads, blocks)
+#define CARAT_KERNEL_OF_CLUSTERS_WITHIN(name, Params, size, registers) CARAT_KERNEL_BESIDE(name, Params, registers)
 inline constexpr bool kClusters = false;
 CARAT_DEVICE int cluster_rank() { return 0; }
 CARAT_DEVICE void cluster_barrier() {}
