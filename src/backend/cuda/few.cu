@@ -1,29 +1,8 @@
 // A matrix times up to eight rows: a block for a few groups of 8 outputs. Its weights come all at once, before the rows are there
 // (Launch::early); its warps take segments of 128 columns, which are then added in their order.
-//   Between gate and up a block holds what 32 neighbours need, and leaves the next product's input.
 #include "backend/cuda/device/few.cuh"
 
 namespace carat::cuda {
-
-// Sums of groups gate, up, gate, up ...: a warp for a row, a lane for a column of the next product's input.
-template <TileType kType>
-CARAT_DEVICE void few_gate(const FewParams& p, float first_factor, const float* part, int pitch, int lane, int warp, int warps) {
-  const bool there = lane < p.groups * kTileRows / 2;
-  for (int row = warp; row < p.rows; row += warps) {
-    const float* from = part + row * pitch + (there ? lane / kTileRows * 2 * kTileRows + lane % kTileRows : 0);
-    float gate = 0.0f, up = 0.0f;
-    CARAT_UNROLL_8 for (int i = 0; i < p.matrix.chunks; ++i) {
-      gate = gate + from[i * 8 * pitch];
-      up = up + from[i * 8 * pitch + kTileRows];
-    }
-    const float factor = row == warp ? first_factor : factor_of<kType>(p.x, row);
-    const float value = gelu(factor * gate) * (factor * up);
-    const int column = static_cast<int>(blockIdx.x) * p.groups / 2 * kTileRows + lane;
-    if (p.gated.integers != 0) round_block(p.gated, row, column / 32, value);
-    if (p.gated.floats != 0 && there) store_float(p.gated, row, column, value);
-    if (blockIdx.x == 0 && lane == 0) p.gated.factors[row] = 1.0f;
-  }
-}
 
 // kDeep: a warp has several segments, and asks for one's rows while it multiplies the other's.
 template <TileType kType, bool kDeep>
@@ -47,7 +26,7 @@ CARAT_DEVICE void few(const FewParams& p) {
   float factor[kFewTotals];
   CARAT_UNROLL for (int k = 0; k < kFewTotals; ++k) {
     total[k] = 0.0f;
-    const int row = p.gate != 0 ? warp : (thread_index() + k * threads) / outputs;
+    const int row = (thread_index() + k * threads) / outputs;
     factor[k] = row < p.rows ? factor_of<kType>(p.x, row) : 0.0f;
   }
   uint32_t arrived = 0;
@@ -66,7 +45,6 @@ CARAT_DEVICE void few(const FewParams& p) {
     }
     block_barrier();
     if (!last) few_fetch<kType>(p, first_group, groups, first + p.round, least(p.round, chunks - first - p.round), weights, arrival);
-    if (!kDeep && p.gate != 0) return few_gate<kType>(p, factor[0], part, pitch, lane, warp, warps);
     CARAT_UNROLL for (int k = 0; k < kFewTotals; ++k) {
       const int mine = thread_index() + k * threads;
       if (mine >= 8 * outputs) continue;

@@ -46,6 +46,7 @@ Status Forward::find_kernels() {
     const std::string name = kTileTypeNames[type];
     CARAT_TRY(kernels_.few[type], device_.find("few_" + name));
     CARAT_TRY(kernels_.few_deep[type], device_.find("few_deep_" + name));
+    CARAT_TRY(kernels_.few_gate[type], device_.find("few_gate_" + name));
     CARAT_TRY(kernels_.few_shared[type], device_.find("few_shared_" + name));
     if (takes_six(static_cast<TileType>(type))) {
       CARAT_TRY(kernels_.few_six[type], device_.find("few_six_" + name));
@@ -235,7 +236,7 @@ void Forward::layer(size_t index, int64_t rows) {
   if (fused) {
     core_product(dense_part(layer.gate_up[0]), norm, nullptr, 0, rows, 1, &gated);
   } else if (few) {
-    few_product(layer.gate_up[0], norm, nullptr, 0, rows, &gated);
+    few_gate_product(layer.gate_up[0], norm, rows, gated);
   } else if (exact) {
     exact_product(layer.gate_up[0], norm, nullptr, 0, rows, &gated, has_minima(layer.down.matrix));
   } else if (some) {

@@ -105,8 +105,8 @@ class Forward {
     CARAT_CUDA_CORE_KERNELS(CARAT_KERNEL_HANDLE)
     CARAT_CUDA_MANY_KERNELS(CARAT_KERNEL_HANDLE)
 #undef CARAT_KERNEL_HANDLE
-    std::array<Device::Kernel, kTileTypes> few{}, few_deep{}, few_shared{}, few_six{}, few_head{}, few_gated{}, some{},
-        gemm{}, head_row{}, exact_gemm{}, exact_gated{}, dense{};
+    std::array<Device::Kernel, kTileTypes> few{}, few_deep{}, few_shared{}, few_six{}, few_gate{}, few_head{},
+        few_gated{}, some{}, gemm{}, head_row{}, exact_gemm{}, exact_gated{}, dense{};
   };
 
   Status find_kernels();
@@ -146,8 +146,8 @@ class Forward {
     size_t shared_bytes = 0;
   };
   FewShape few_shape(const TileMatrix& matrix, bool gated, bool integers) const;
-  void few_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
-                   const Rounded* gated);
+  void few_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows);
+  void few_gate_product(const ProductPart& part, const Rounded& x, int64_t rows, const Rounded& gated);
   // Logits of few rows and the best of each; false: they do not fit.
   bool few_head_product(const Rounded& x, float* logits, int64_t rows);
   // Quantised weights times rows in tiles for warpgroups, and the same. `sums`: of what is gated.

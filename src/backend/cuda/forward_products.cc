@@ -72,9 +72,8 @@ Forward::FewShape Forward::few_shape(const TileMatrix& matrix, bool gated, bool 
   return shape;
 }
 
-void Forward::few_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows,
-                          const Rounded* gated) {
-  const FewShape shape = few_shape(part.matrix, gated != nullptr, gated != nullptr && gated->integers != 0);
+void Forward::few_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows) {
+  const FewShape shape = few_shape(part.matrix, false, false);
   auto p = placed<FewParams>(part, out, out_stride, rows);
   p.matrix = part.matrix;
   p.x = x;
@@ -86,26 +85,32 @@ void Forward::few_product(const ProductPart& part, const Rounded& x, float* out,
   }
   p.groups = shape.groups;
   p.round = shape.round;
-  if (gated != nullptr) {
-    p.gate = 1;
-    p.gated = *gated;
-  }
-  // Gate and up of floats are more than all multiprocessors hold.
-  if (gated != nullptr && gated->integers == 0 && !is_quantised(part.matrix) &&
-      static_cast<uint32_t>(div_ceil(part.matrix.groups, p.groups)) > 2 * multiprocessors_ &&
+  const auto& kernels = shape.deep ? kernels_.few_deep : kernels_.few;
+  launch(kernels[static_cast<size_t>(part.matrix.type)], p,
+         static_cast<uint32_t>(div_ceil(part.matrix.groups, shape.groups)), 1, 1, shape.warps * 32, shape.shared_bytes,
+         true);
+}
+
+void Forward::few_gate_product(const ProductPart& part, const Rounded& x, int64_t rows, const Rounded& gated) {
+  const FewShape shape = few_shape(part.matrix, true, gated.integers != 0);
+  auto p = placed<FewParams>(part, nullptr, 0, rows);
+  p.matrix = part.matrix;
+  p.x = x;
+  p.groups = shape.groups;
+  p.gated = gated;
+  const auto type = static_cast<size_t>(part.matrix.type);
+  const auto blocks = static_cast<uint32_t>(div_ceil(part.matrix.groups, p.groups));
+  // Those of floats are more than all multiprocessors hold.
+  if (gated.integers == 0 && !is_quantised(part.matrix) && blocks > 2 * multiprocessors_ &&
       part.matrix.chunks <= kFewThreads / 32) {
     const auto bytes = static_cast<size_t>(few_turns_bytes(part.matrix.type, p.groups, part.matrix.chunks));
     if (bytes <= shared_bytes_) {
       p.round = kTurnStages;
       const uint32_t warps = std::max(shape.warps, static_cast<uint32_t>(p.groups));  // a thread for a row and a column
-      return launch(kernels_.few_gated[static_cast<size_t>(part.matrix.type)], p, multiprocessors_, 1, 1, warps * 32,
-                    bytes, true);
+      return launch(kernels_.few_gated[type], p, multiprocessors_, 1, 1, warps * 32, bytes, true);
     }
   }
-  const auto& kernels = shape.deep ? kernels_.few_deep : kernels_.few;
-  launch(kernels[static_cast<size_t>(part.matrix.type)], p,
-         static_cast<uint32_t>(div_ceil(part.matrix.groups, shape.groups)), 1, 1, shape.warps * 32, shape.shared_bytes,
-         true);
+  launch(kernels_.few_gate[type], p, blocks, 1, 1, shape.warps * 32, shape.shared_bytes, true);
 }
 
 bool Forward::few_head_product(const Rounded& x, float* logits, int64_t rows) {
@@ -185,7 +190,7 @@ void Forward::some_product(const ProductPart& part, const Rounded& x, float* out
 }
 
 void Forward::product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows) {
-  if (x.fragments == kColumnsForm) return few_product(part, x, out, out_stride, rows, nullptr);
+  if (x.fragments == kColumnsForm) return few_product(part, x, out, out_stride, rows);
   if (by_cores(part.matrix, x)) {
     if (split_shares(part.matrix, rows) != 0) return split_product(dense_part(part), x, out, out_stride, rows);
     core_product(dense_part(part), x, out, out_stride, rows, 1, nullptr);

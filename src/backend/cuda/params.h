@@ -52,6 +52,15 @@ constexpr int few_shared_bytes(TileType type, int groups, int chunks) {
   return chunks * (groups * tile_format(type).tile_bytes() + 8 * (groups * kTileRows + 4) * 4) + 16;
 }
 
+// Between gate and up: registers of a thread, and whether they hold the sums of two pairs of groups; none are kept in local memory.
+constexpr int few_gate_registers(TileType type) {
+  return !tile_format(type).quantised() || tile_format(type).subs == 2 ? 96 : type == TileType::kQ5_K ? 80 : 72;
+}
+constexpr bool few_gate_two(TileType type) {
+  const TileFormat format = tile_format(type);
+  return format.bits % 4 == 0 && !format.super && !format.table;
+}
+
 // The same by blocks that stay: what one has on its way of its groups' weights, and all of its shared memory.
 inline constexpr int kTurnStages = 2;
 constexpr int few_turns_bytes(TileType type, int groups, int chunks) {
@@ -238,8 +247,7 @@ struct FewParams {
   int32_t rows;    // T, up to 8
   int32_t groups;  // of a block, an even number
   int32_t round;   // chunks that it has at a time; of blocks that stay: turns on their way
-  int32_t gate;    // 1: all of them; groups are gate, up, gate, up ... and become `gated`
-  Rounded gated;
+  Rounded gated;   // few_gate, few_gated: groups are gate, up, gate, up ... and become this
 };
 
 // `few`: with no place where logits go, only the best are found.
@@ -548,7 +556,7 @@ inline constexpr const char* kTileTypeNames[] = {
 #undef CARAT_TYPE_NAME
 };
 
-// Every kernel but gemm_TYPE (ProductParams), some_TYPE (SomeParams), few_TYPE, few_deep_TYPE and few_shared_TYPE (FewParams), few_six_TYPE (FewParams, of small tiles), few_head_TYPE (FewHeadParams), few_gated_TYPE (FewParams, floats only) and head_row_TYPE (DecodeParams):
+// Every kernel but gemm_TYPE (ProductParams), some_TYPE (SomeParams), few_TYPE, few_deep_TYPE and few_shared_TYPE (FewParams), few_six_TYPE (FewParams, of small tiles), few_gate_TYPE (FewParams), few_head_TYPE (FewHeadParams), few_gated_TYPE (FewParams, floats only) and head_row_TYPE (DecodeParams):
 // name and parameters.
 #define CARAT_CUDA_KERNELS(X)           \
   X(take_step, TakeParams)              \
