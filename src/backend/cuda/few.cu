@@ -125,7 +125,7 @@ CARAT_CUDA_TYPES(CARAT_FEW)
 #undef CARAT_FEW
 #define CARAT_FEW_SIX(name)                                                                     \
   CARAT_KERNEL_OF_CLUSTERS_WITHIN(few_six_##name, FewParams, kSixShares, six_registers(TileType::k##name)) {        \
-    few_shared<TileType::k##name, kSixShares, kSharedGroups, 1, true>(p);                        \
+    few_shared<TileType::k##name, kSixShares, kSixGroups, 1, true>(p);                           \
   }
 CARAT_CUDA_SIX_TYPES(CARAT_FEW_SIX)
 #undef CARAT_FEW_SIX

@@ -52,7 +52,7 @@ Forward::FewShape Forward::few_shape(const TileMatrix& matrix, bool gated, bool 
       // Small tiles by six: a chunk for each warp. Six blocks of larger ones find room too late.
       const bool six = takes_six(matrix.type) && div_ceil(matrix.chunks, kSixShares) <= kSharedThreads / 32;
       shape.shares = six ? kSixShares : kShares;
-      shape.groups = kSharedGroups;
+      shape.groups = six ? kSixGroups : kSharedGroups;
       shape.shared_bytes =
           static_cast<size_t>(shared_few_bytes(matrix.type, shape.shares, shape.groups, matrix.chunks));
       if (shape.shared_bytes <= shared_bytes_) return shape;

@@ -70,7 +70,7 @@ constexpr int few_turns_bytes(TileType type, int groups, int chunks) {
 
 // Of many columns, by blocks that share them (a cluster): three, or six where a tile is small; groups of 8 outputs of all of them,
 // their threads, and what a block has: its part of the chunks' weights, and the sums of all segments of its own groups.
-inline constexpr int kShares = 3, kSixShares = 6, kSharedGroups = 4, kSharedThreads = 288;
+inline constexpr int kShares = 3, kSixShares = 6, kSharedGroups = 4, kSixGroups = 6, kSharedThreads = 288;
 constexpr bool takes_six(TileType type) { return tile_format(type).bits == 4 && tile_format(type).subs == 1; }
 constexpr int six_registers(TileType type) { return tile_format(type).min ? 72 : 64; }  // of a thread, without local memory
 constexpr int shared_weights_bytes(TileType type, int shares, int groups, int chunks) {
