@@ -47,6 +47,7 @@ Status Forward::find_kernels() {
     CARAT_TRY(kernels_.few[type], device_.find("few_" + name));
     CARAT_TRY(kernels_.few_deep[type], device_.find("few_deep_" + name));
     CARAT_TRY(kernels_.few_gate[type], device_.find("few_gate_" + name));
+    CARAT_TRY(kernels_.few_narrow[type], device_.find("few_narrow_" + name));
     CARAT_TRY(kernels_.few_shared[type], device_.find("few_shared_" + name));
     if (takes_six(static_cast<TileType>(type))) {
       CARAT_TRY(kernels_.few_six[type], device_.find("few_six_" + name));

@@ -105,8 +105,8 @@ class Forward {
     CARAT_CUDA_CORE_KERNELS(CARAT_KERNEL_HANDLE)
     CARAT_CUDA_MANY_KERNELS(CARAT_KERNEL_HANDLE)
 #undef CARAT_KERNEL_HANDLE
-    std::array<Device::Kernel, kTileTypes> few{}, few_deep{}, few_shared{}, few_six{}, few_gate{}, few_head{},
-        few_gated{}, some{}, gemm{}, head_row{}, exact_gemm{}, exact_gated{}, dense{};
+    std::array<Device::Kernel, kTileTypes> few{}, few_deep{}, few_shared{}, few_six{}, few_gate{}, few_narrow{},
+        few_head{}, few_gated{}, some{}, gemm{}, head_row{}, exact_gemm{}, exact_gated{}, dense{};
   };
 
   Status find_kernels();
@@ -139,7 +139,7 @@ class Forward {
   bool is_unpacked(const ProductPart& dense) const { return dense.matrix.data == at<uint8_t>(products_); }
   // Of few rows (Rounded::fragments is kColumnsForm).
   struct FewShape {
-    bool deep = false;
+    bool deep = false, narrow = false;
     int32_t shares = 0;             // blocks of a cluster; 0: none
     int32_t groups = 0, round = 0;  // groups 0: it does not fit
     uint32_t warps = 0;

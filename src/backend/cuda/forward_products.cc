@@ -64,11 +64,13 @@ Forward::FewShape Forward::few_shape(const TileMatrix& matrix, bool gated, bool 
     int32_t rounds = 1;
     while (!fits(div_ceil(matrix.chunks, rounds))) ++rounds;
     shape.round = div_ceil(matrix.chunks, rounds);
+    shape.narrow = shape.groups == kNarrowGroups && rounds == 1 && matrix.chunks <= kFewThreads / 32;
   }
   const int32_t most_warps = (shape.deep ? kDeepThreads : kFewThreads) / 32;
   const int32_t warps = div_ceil(shape.round, div_ceil(shape.round, most_warps));
   shape.warps = static_cast<uint32_t>(std::max(kFewLeastThreads / 32, warps));
-  shape.shared_bytes = bytes(shape.round);
+  shape.shared_bytes =
+      shape.narrow ? static_cast<size_t>(few_narrow_bytes(matrix.type, matrix.chunks)) : bytes(shape.round);
   return shape;
 }
 
@@ -85,7 +87,7 @@ void Forward::few_product(const ProductPart& part, const Rounded& x, float* out,
   }
   p.groups = shape.groups;
   p.round = shape.round;
-  const auto& kernels = shape.deep ? kernels_.few_deep : kernels_.few;
+  const auto& kernels = shape.narrow ? kernels_.few_narrow : shape.deep ? kernels_.few_deep : kernels_.few;
   launch(kernels[static_cast<size_t>(part.matrix.type)], p,
          static_cast<uint32_t>(div_ceil(part.matrix.groups, shape.groups)), 1, 1, shape.warps * 32, shape.shared_bytes,
          true);

@@ -52,6 +52,12 @@ constexpr int few_shared_bytes(TileType type, int groups, int chunks) {
   return chunks * (groups * tile_format(type).tile_bytes() + 8 * (groups * kTileRows + 4) * 4) + 16;
 }
 
+// Of few outputs: groups of a block, whose warps have a chunk each.
+inline constexpr int kNarrowGroups = 2;
+constexpr int few_narrow_bytes(TileType type, int chunks) {
+  return chunks * kNarrowGroups * (tile_format(type).tile_bytes() + 8 * kTileRows * 4) + 16;
+}
+
 // Between gate and up: registers of a thread, and whether they hold the sums of two pairs of groups; none are kept in local memory.
 constexpr int few_gate_registers(TileType type) {
   return !tile_format(type).quantised() || tile_format(type).subs == 2 ? 96 : type == TileType::kQ5_K ? 80 : 72;
@@ -556,7 +562,7 @@ inline constexpr const char* kTileTypeNames[] = {
 #undef CARAT_TYPE_NAME
 };
 
-// Every kernel but gemm_TYPE (ProductParams), some_TYPE (SomeParams), few_TYPE, few_deep_TYPE and few_shared_TYPE (FewParams), few_six_TYPE (FewParams, of small tiles), few_gate_TYPE (FewParams), few_head_TYPE (FewHeadParams), few_gated_TYPE (FewParams, floats only) and head_row_TYPE (DecodeParams):
+// Every kernel but gemm_TYPE (ProductParams), some_TYPE (SomeParams), few_TYPE, few_deep_TYPE and few_shared_TYPE (FewParams), few_six_TYPE (FewParams, of small tiles), few_gate_TYPE and few_narrow_TYPE (FewParams), few_head_TYPE (FewHeadParams), few_gated_TYPE (FewParams, floats only) and head_row_TYPE (DecodeParams):
 // name and parameters.
 #define CARAT_CUDA_KERNELS(X)           \
   X(take_step, TakeParams)              \

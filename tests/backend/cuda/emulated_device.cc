@@ -24,6 +24,7 @@
 #include "backend/cuda/exact_gemm.cu"
 #include "backend/cuda/few.cu"
 #include "backend/cuda/few_gate.cu"
+#include "backend/cuda/few_narrow.cu"
 #include "backend/cuda/few_turns.cu"
 #include "backend/cuda/gemm.cu"
 #include "backend/cuda/gemm_floats.cu"
@@ -65,6 +66,7 @@ const std::map<std::string, Function, std::less<>>& kernels() {
   {"few_" #type, call<&cuda::few_##type, cuda::FewParams>()},                   \
       {"few_deep_" #type, call<&cuda::few_deep_##type, cuda::FewParams>()},     \
       {"few_gate_" #type, call<&cuda::few_gate_##type, cuda::FewParams>()},     \
+      {"few_narrow_" #type, call<&cuda::few_narrow_##type, cuda::FewParams>()}, \
       {"few_shared_" #type, call<&cuda::few_shared_##type, cuda::FewParams>()}, \
       {"few_head_" #type, call<&cuda::few_head_##type, cuda::FewHeadParams>()}, \
       {"some_" #type, call<&cuda::some_##type, cuda::SomeParams>()},            \
