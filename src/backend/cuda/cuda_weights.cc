@@ -241,7 +241,13 @@ Result<CudaWeights> CudaWeights::load(Device& device, const ModelConfig& config,
       to.qkv.push_back({loader.add({&from.q, &from.k, &from.v}, false), 1, 0});
     } else {
       int32_t group = 0;
+      const bool two = from.q.type == from.k.type;
+      if (two) {
+        to.qkv.push_back({loader.add({&from.q, &from.k}, false), 1, 0});
+        group = static_cast<int32_t>((from.q.rows + from.k.rows) / kTileRows);
+      }
       for (const TensorView* tensor : {&from.q, &from.k, &from.v}) {
+        if (two && tensor != &from.v) continue;
         to.qkv.push_back({loader.add({tensor}, false), 1, group});
         group += static_cast<int32_t>(tensor->rows / kTileRows);
       }

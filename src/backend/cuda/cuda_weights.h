@@ -20,7 +20,7 @@ struct ProductPart {
 
 struct CudaLayer {
   const float *attn_norm, *q_norm, *k_norm, *post_attn_norm, *ffn_norm, *post_ffn_norm;
-  std::vector<ProductPart> qkv;      // q, k, v in this order
+  std::vector<ProductPart> qkv;      // q, k, v in this order, neighbours of one type as one (but k and v)
   std::vector<ProductPart> gate_up;  // groups of 8: gate, up, gate, up ...
   ProductPart attn_out, down;
   bool global = false;

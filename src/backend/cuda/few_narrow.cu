@@ -45,4 +45,14 @@ CARAT_DEVICE void few_narrow(const FewParams& p, int block) {
 CARAT_CUDA_TYPES(CARAT_FEW_NARROW)
 #undef CARAT_FEW_NARROW
 
+// Two matrices of two types side by side (queries and keys, values) are one launch: the first blocks have the first.
+#define CARAT_FEW_PAIR(first, second)                                                                 \
+  CARAT_KERNEL(few_pair_##first##_##second, FewPairParams, kFewThreads, 2) {                          \
+    const int block = static_cast<int>(blockIdx.x);                                                   \
+    if (block < p.first_blocks) return few_narrow<TileType::k##first>(p.of[0], block);                \
+    few_narrow<TileType::k##second>(p.of[1], block - p.first_blocks);                                 \
+  }
+CARAT_CUDA_FEW_PAIRS(CARAT_FEW_PAIR)
+#undef CARAT_FEW_PAIR
+
 }  // namespace carat::cuda

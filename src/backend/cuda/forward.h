@@ -147,6 +147,9 @@ class Forward {
   };
   FewShape few_shape(const TileMatrix& matrix, bool gated, bool integers) const;
   void few_product(const ProductPart& part, const Rounded& x, float* out, int64_t out_stride, int64_t rows);
+  // Two parts of two types in one launch; false: there is none for them.
+  bool few_pair_product(std::span<const ProductPart> parts, const Rounded& x, float* out, int64_t out_stride,
+                        int64_t rows);
   void few_gate_product(const ProductPart& part, const Rounded& x, int64_t rows, const Rounded& gated);
   // Logits of few rows and the best of each; false: they do not fit.
   bool few_head_product(const Rounded& x, float* logits, int64_t rows);

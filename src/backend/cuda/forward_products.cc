@@ -93,6 +93,37 @@ void Forward::few_product(const ProductPart& part, const Rounded& x, float* out,
          true);
 }
 
+bool Forward::few_pair_product(std::span<const ProductPart> parts, const Rounded& x, float* out, int64_t out_stride,
+                               int64_t rows) {
+  if (x.fragments != kColumnsForm || parts.size() != 2) return false;
+  const auto kernel = [&]() -> Device::Kernel {
+#define CARAT_PAIR(first, second)                                                                  \
+  if (parts[0].matrix.type == TileType::k##first && parts[1].matrix.type == TileType::k##second) { \
+    return kernels_.few_pair_##first##_##second;                                                   \
+  }
+    CARAT_CUDA_FEW_PAIRS(CARAT_PAIR)
+#undef CARAT_PAIR
+    return nullptr;
+  }();
+  if (kernel == nullptr) return false;
+  FewPairParams p{};
+  uint32_t blocks[2] = {}, warps = 0;
+  size_t bytes = 0;
+  for (size_t i = 0; i < 2; ++i) {
+    const FewShape shape = few_shape(parts[i].matrix, false, false);
+    if (!shape.narrow) return false;
+    p.of[i] = placed<FewParams>(parts[i], out, out_stride, rows);
+    p.of[i].matrix = parts[i].matrix;
+    p.of[i].x = x;
+    blocks[i] = static_cast<uint32_t>(div_ceil(parts[i].matrix.groups, kNarrowGroups));
+    warps = std::max(warps, shape.warps);
+    bytes = std::max(bytes, shape.shared_bytes);
+  }
+  p.first_blocks = static_cast<int32_t>(blocks[0]);
+  launch(kernel, p, blocks[0] + blocks[1], 1, 1, warps * 32, bytes, true);
+  return true;
+}
+
 void Forward::few_gate_product(const ProductPart& part, const Rounded& x, int64_t rows, const Rounded& gated) {
   const FewShape shape = few_shape(part.matrix, true, gated.integers != 0);
   auto p = placed<FewParams>(part, nullptr, 0, rows);

@@ -256,6 +256,11 @@ struct FewParams {
   Rounded gated;   // few_gate, few_gated: groups are gate, up, gate, up ... and become this
 };
 
+struct FewPairParams {
+  FewParams of[2];
+  int32_t first_blocks;  // of the grid
+};
+
 // `few`: with no place where logits go, only the best are found.
 struct FewHeadParams {
   FewParams few;
@@ -562,6 +567,9 @@ inline constexpr const char* kTileTypeNames[] = {
 #undef CARAT_TYPE_NAME
 };
 
+// Types of queries and keys, and of values, as llama.cpp's mixtures have them: X(first, second).
+#define CARAT_CUDA_FEW_PAIRS(X) X(Q4_K, Q6_K) X(Q5_0, Q8_0) X(Q5_K, Q6_K) X(Q5_1, Q8_0)
+
 // Every kernel but gemm_TYPE (ProductParams), some_TYPE (SomeParams), few_TYPE, few_deep_TYPE and few_shared_TYPE (FewParams), few_six_TYPE (FewParams, of small tiles), few_gate_TYPE and few_narrow_TYPE (FewParams), few_head_TYPE (FewHeadParams), few_gated_TYPE (FewParams, floats only) and head_row_TYPE (DecodeParams):
 // name and parameters.
 #define CARAT_CUDA_KERNELS(X)           \
@@ -582,6 +590,10 @@ inline constexpr const char* kTileTypeNames[] = {
   X(attend_one_2, OneParams)            \
   X(attend_one_4, OneParams)            \
   X(attend_few, OneParams)              \
+  X(few_pair_Q4_K_Q6_K, FewPairParams)  \
+  X(few_pair_Q5_0_Q8_0, FewPairParams)  \
+  X(few_pair_Q5_K_Q6_K, FewPairParams)  \
+  X(few_pair_Q5_1_Q8_0, FewPairParams)  \
   X(combine_splits, AttentionParams)    \
   X(attend_tiles, AttentionParams)      \
   X(attend_fast_64, AttentionParams)    \

@@ -126,6 +126,17 @@ TEST_P(EmulatedFewTest, IsTheCpu) {
   expect_the_cpu(GetParam(), model, *emulated(model), runs);
 }
 
+// Queries and keys of one type, values and down of another, as in llama.cpp's mixtures: one launch for all three.
+class EmulatedMixtureTest : public testing::TestWithParam<std::pair<DType, DType>> {};
+TEST_P(EmulatedMixtureTest, IsTheCpu) {
+  RandomModel model = deep_model(GetParam().first, 1);
+  const RandomModel other = deep_model(GetParam().second, 2);
+  model.weights.layers[0].v = other.weights.layers[0].v;
+  model.weights.layers[0].down = other.weights.layers[0].down;
+  const std::pair<int, int> runs[] = {{2, 1}, {11, 8}, {20, 20}};
+  expect_the_cpu(GetParam().first, model, *emulated(model), runs);
+}
+
 // More rows than that, which warpgroups multiply; the last tile of 72 has 12.
 void expect_the_cpu_of_many_rows(const RandomModel& model, Backend& device) {
   const auto cpu = create_backend({"cpu/portable", 2, Precision::kExact}, model.config, model.weights);
@@ -596,6 +607,13 @@ INSTANTIATE_TEST_SUITE_P(Types, EmulatedFewTest,
                          testing::Values(DType::kBF16, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ8_0,
                                          DType::kQ4_K, DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS),
                          type_name);
+INSTANTIATE_TEST_SUITE_P(Types, EmulatedMixtureTest,
+                         testing::Values(std::pair{DType::kQ4_K, DType::kQ6_K}, std::pair{DType::kQ5_0, DType::kQ8_0},
+                                         std::pair{DType::kQ5_K, DType::kQ6_K}, std::pair{DType::kQ5_1, DType::kQ8_0}),
+                         [](const testing::TestParamInfo<std::pair<DType, DType>>& info) {
+                           return std::string(dtype_info(info.param.first).name) + "_" +
+                                  std::string(dtype_info(info.param.second).name);
+                         });
 INSTANTIATE_TEST_SUITE_P(Types, EmulatedManyRowsTest,
                          testing::Values(DType::kBF16, DType::kQ4_0, DType::kQ8_0, DType::kQ2_K), type_name);
 INSTANTIATE_TEST_SUITE_P(Types, EmulatedTilesTest, testing::Values(DType::kQ4_0, DType::kQ4_1), type_name);
