@@ -38,6 +38,9 @@ Status Forward::find_kernels() {
 #define CARAT_NAMED(name, params) {#name, &kernels_.name},
       CARAT_CUDA_KERNELS(CARAT_NAMED) CARAT_CUDA_CORE_KERNELS(CARAT_NAMED) CARAT_CUDA_MANY_KERNELS(CARAT_NAMED)
 #undef CARAT_NAMED
+#define CARAT_NAMED(first, second) {"few_pair_" #first "_" #second, &kernels_.few_pair_##first##_##second},
+          CARAT_CUDA_FEW_PAIRS(CARAT_NAMED)
+#undef CARAT_NAMED
   };
   for (const auto& [name, kernel] : named) {
     CARAT_TRY(*kernel, device_.find(name));

@@ -10,6 +10,7 @@
 #include "backend/backend.h"
 #include "backend/cuda/cuda_weights.h"
 #include "backend/cuda/exact_params.h"
+#include "backend/cuda/few_params.h"
 #include "backend/cuda/half_params.h"
 #include "sampling/top_k.h"
 
@@ -104,6 +105,9 @@ class Forward {
     CARAT_CUDA_KERNELS(CARAT_KERNEL_HANDLE)
     CARAT_CUDA_CORE_KERNELS(CARAT_KERNEL_HANDLE)
     CARAT_CUDA_MANY_KERNELS(CARAT_KERNEL_HANDLE)
+#define CARAT_PAIR_HANDLE(first, second) Device::Kernel few_pair_##first##_##second = nullptr;
+    CARAT_CUDA_FEW_PAIRS(CARAT_PAIR_HANDLE)
+#undef CARAT_PAIR_HANDLE
 #undef CARAT_KERNEL_HANDLE
     std::array<Device::Kernel, kTileTypes> few{}, few_deep{}, few_shared{}, few_six{}, few_gate{}, few_narrow{},
         few_head{}, few_gated{}, some{}, gemm{}, head_row{}, exact_gemm{}, exact_gated{}, dense{};

@@ -49,7 +49,7 @@ Forward::FewShape Forward::few_shape(const TileMatrix& matrix, bool gated, bool 
   } else {
     shape.deep = matrix.chunks > kDeepChunks;
     if (shape.deep && wide_) {
-      // Small tiles by six: a chunk for each warp. Six blocks of larger ones find room too late.
+      // By six: a chunk for each warp. Not where their blocks find room too late.
       const bool six = takes_six(matrix.type) && div_ceil(matrix.chunks, kSixShares) <= kSharedThreads / 32;
       shape.shares = six ? kSixShares : kShares;
       shape.groups = six ? kSixGroups : kSharedGroups;

@@ -45,48 +45,6 @@ struct TileMatrix {
   int32_t chunks;  // of 128 columns
 };
 
-// Products of up to eight rows: a block's threads, and what it has of weights and sums.
-inline constexpr int kFewThreads = 320, kDeepThreads = 512, kFewLeastThreads = 128, kFewMostGroups = 8;
-inline constexpr int kFewTotals = 8 * kFewMostGroups * kTileRows / kFewLeastThreads;  // of a thread
-constexpr int few_shared_bytes(TileType type, int groups, int chunks) {
-  return chunks * (groups * tile_format(type).tile_bytes() + 8 * (groups * kTileRows + 4) * 4) + 16;
-}
-
-// Of few outputs: groups of a block, whose warps have a chunk each.
-inline constexpr int kNarrowGroups = 2;
-constexpr int few_narrow_bytes(TileType type, int chunks) {
-  return chunks * kNarrowGroups * (tile_format(type).tile_bytes() + 8 * kTileRows * 4) + 16;
-}
-
-// Between gate and up: registers of a thread, and whether they hold the sums of two pairs of groups; none are kept in local memory.
-constexpr int few_gate_registers(TileType type) {
-  return !tile_format(type).quantised() || tile_format(type).subs == 2 ? 96 : type == TileType::kQ5_K ? 80 : 72;
-}
-constexpr bool few_gate_two(TileType type) {
-  const TileFormat format = tile_format(type);
-  return format.bits % 4 == 0 && !format.super && !format.table;
-}
-
-// The same by blocks that stay: what one has on its way of its groups' weights, and all of its shared memory.
-inline constexpr int kTurnStages = 2;
-constexpr int few_turns_bytes(TileType type, int groups, int chunks) {
-  return chunks * (kTurnStages * groups * tile_format(type).tile_bytes() + 2 * 8 * (groups * kTileRows + 4) * 4) +
-         kTurnStages * 8;
-}
-
-// Of many columns, by blocks that share them (a cluster): three, or six where a tile is small; groups of 8 outputs of all of them,
-// their threads, and what a block has: its part of the chunks' weights, and the sums of all segments of its own groups.
-inline constexpr int kShares = 3, kSixShares = 6, kSharedGroups = 4, kSixGroups = 6, kSharedThreads = 288;
-constexpr bool takes_six(TileType type) { return tile_format(type).bits == 4 && tile_format(type).subs == 1; }
-constexpr int six_registers(TileType type) { return tile_format(type).min ? 72 : 64; }  // of a thread, without local memory
-constexpr int shared_weights_bytes(TileType type, int shares, int groups, int chunks) {
-  return (chunks + shares - 1) / shares * groups * tile_format(type).tile_bytes();
-}
-constexpr int shared_few_bytes(TileType type, int shares, int groups, int chunks) {
-  const int own = (groups + shares - 1) / shares;  // at most
-  return shared_weights_bytes(type, shares, groups, chunks) + own * chunks * 8 * kTileRows * 4 + 16;
-}
-
 // Products of 16 rows a block: its threads, the outputs of a thread, floats from one row of sums to the next (no two lanes of a
 // warp that stores them meet in a bank), tiles of weights that a warp multiplies at a time, and how many times as many it has on
 // their way.
@@ -242,29 +200,6 @@ struct ProductParams {
   int32_t out_stride;
   int32_t group_step, group_first;
   int32_t rows;  // T
-};
-
-struct FewParams {
-  TileMatrix matrix;
-  Rounded x;
-  float* out;  // as ProductParams has it
-  int32_t out_stride;
-  int32_t group_step, group_first;
-  int32_t rows;    // T, up to 8
-  int32_t groups;  // of a block, an even number
-  int32_t round;   // chunks that it has at a time; of blocks that stay: turns on their way
-  Rounded gated;   // few_gate, few_gated: groups are gate, up, gate, up ... and become this
-};
-
-struct FewPairParams {
-  FewParams of[2];
-  int32_t first_blocks;  // of the grid
-};
-
-// `few`: with no place where logits go, only the best are found.
-struct FewHeadParams {
-  FewParams few;
-  uint64_t* best;  // [T], order_of_logit
 };
 
 struct SomeParams {
@@ -558,7 +493,6 @@ inline constexpr uint32_t kTypesOfQ4KM = type_bit(TileType::kQ4_0) | type_bit(Ti
 #define CARAT_CUDA_TYPES(X) X(F32) X(F16) X(BF16) CARAT_CUDA_QUANTISED_TYPES(X)
 #define CARAT_CUDA_QUANTISED_TYPES(X) \
   X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS)
-#define CARAT_CUDA_SIX_TYPES(X) X(Q4_0) X(Q4_1) X(Q4_K) X(IQ4_NL) X(IQ4_XS)  // takes_six
 
 // By TileType: what the names of the kernels that are compiled for each type end in.
 inline constexpr const char* kTileTypeNames[] = {
@@ -567,10 +501,7 @@ inline constexpr const char* kTileTypeNames[] = {
 #undef CARAT_TYPE_NAME
 };
 
-// Types of queries and keys, and of values, as llama.cpp's mixtures have them: X(first, second).
-#define CARAT_CUDA_FEW_PAIRS(X) X(Q4_K, Q6_K) X(Q5_0, Q8_0) X(Q5_K, Q6_K) X(Q5_1, Q8_0)
-
-// Every kernel but gemm_TYPE (ProductParams), some_TYPE (SomeParams), few_TYPE, few_deep_TYPE and few_shared_TYPE (FewParams), few_six_TYPE (FewParams, of small tiles), few_gate_TYPE and few_narrow_TYPE (FewParams), few_head_TYPE (FewHeadParams), few_gated_TYPE (FewParams, floats only) and head_row_TYPE (DecodeParams):
+// Every kernel but gemm_TYPE (ProductParams), some_TYPE (SomeParams), those of few_params.h and head_row_TYPE (DecodeParams):
 // name and parameters.
 #define CARAT_CUDA_KERNELS(X)           \
   X(take_step, TakeParams)              \
@@ -590,10 +521,6 @@ inline constexpr const char* kTileTypeNames[] = {
   X(attend_one_2, OneParams)            \
   X(attend_one_4, OneParams)            \
   X(attend_few, OneParams)              \
-  X(few_pair_Q4_K_Q6_K, FewPairParams)  \
-  X(few_pair_Q5_0_Q8_0, FewPairParams)  \
-  X(few_pair_Q5_K_Q6_K, FewPairParams)  \
-  X(few_pair_Q5_1_Q8_0, FewPairParams)  \
   X(combine_splits, AttentionParams)    \
   X(attend_tiles, AttentionParams)      \
   X(attend_fast_64, AttentionParams)    \

@@ -74,6 +74,10 @@ const std::map<std::string, Function, std::less<>>& kernels() {
       {"head_row_" #type, call<&cuda::head_row_##type, cuda::DecodeParams>()},
               CARAT_CUDA_TYPES(CARAT_ENTRIES)
 #undef CARAT_ENTRIES
+#define CARAT_ENTRIES(first, second) \
+  {"few_pair_" #first "_" #second, call<&cuda::few_pair_##first##_##second, cuda::FewPairParams>()},
+              CARAT_CUDA_FEW_PAIRS(CARAT_ENTRIES)
+#undef CARAT_ENTRIES
 #define CARAT_ENTRIES(type) {"few_six_" #type, call<&cuda::few_six_##type, cuda::FewParams>()},
               CARAT_CUDA_SIX_TYPES(CARAT_ENTRIES)
 #undef CARAT_ENTRIES

@@ -11,6 +11,7 @@
 #include "backend/cpu/random_model.h"
 #include "backend/cuda/cuda_backend.h"
 #include "backend/cuda/emulated_device.h"
+#include "backend/cuda/forward_runs.h"
 #include "backend/cuda/params.h"
 #include "base/checked.h"
 #include "support/compare.h"
@@ -19,77 +20,20 @@
 namespace carat {
 namespace {
 
+using test::emulated;
+using test::expect_the_cpu;
+using test::kRows;
+using test::logits;
+using test::portable;
 using test::random_model;
+using test::random_tokens;
 using test::RandomModel;
-
-constexpr int32_t kRows = 96;
-
-std::vector<int32_t> random_tokens(size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::vector<int32_t> tokens(count);
-  for (int32_t& token : tokens) token = static_cast<int32_t>(random() % 512);
-  return tokens;
-}
-
-std::unique_ptr<Backend> ready(Result<std::unique_ptr<Backend>> backend) {
-  EXPECT_TRUE(backend.ok()) << backend.error().message;
-  EXPECT_TRUE((*backend)->reserve_kv({40, 40, kRows}).ok());
-  return std::move(*backend);
-}
-std::unique_ptr<Backend> portable(const RandomModel& model) {
-  return ready(create_backend({"cpu/portable", 2, Precision::kExact}, model.config, model.weights));
-}
-std::unique_ptr<Backend> emulated(const RandomModel& model) {
-  return ready(cuda::create_backend_on(test::emulated_device(), {}, model.config, model.weights));
-}
-
-// Logits of every row of a sequence fed in chunks.
-std::vector<float> logits(Backend& backend, const ModelConfig& config, const std::vector<int32_t>& tokens,
-                          const std::vector<int32_t>& chunks) {
-  std::vector<int32_t> global, local;
-  for (int32_t i = 0; i < div_ceil(static_cast<int32_t>(tokens.size()), kPageTokens); ++i) global.push_back(i);
-  for (int32_t i = 0; i < div_ceil(config.window + std::max(kRows, chunks[0]), kPageTokens) + 1; ++i)
-    local.push_back(i);
-  std::vector<float> out;
-  int32_t past = 0;
-  for (size_t i = 0; past < static_cast<int32_t>(tokens.size()); ++i) {
-    const int32_t count = std::min(chunks[i % chunks.size()], static_cast<int32_t>(tokens.size()) - past);
-    const SeqRows seq{0, count, past, global, local};
-    std::vector<int32_t> rows(static_cast<size_t>(count));
-    for (int32_t r = 0; r < count; ++r) rows[static_cast<size_t>(r)] = r;
-    const auto part = std::span(tokens).subspan(static_cast<size_t>(past), static_cast<size_t>(count));
-    const std::vector<float> chunk = test::TextStep(part, {&seq, 1}, rows).run(backend);
-    out.insert(out.end(), chunk.begin(), chunk.end());
-    past += count;
-  }
-  return out;
-}
+using test::ready;
+using test::type_name;
 
 class CudaForwardTest : public testing::TestWithParam<DType> {};
 class EmulatedForwardTest : public testing::TestWithParam<DType> {
 };  // slower: a type of every kind of packing, fewer rows
-
-std::string type_name(const testing::TestParamInfo<DType>& info) { return std::string(dtype_info(info.param).name); }
-
-// Steps of one row (one launch), of a few, of 17 (16 at a time) and of more than 48 (tiles, where they fill the device).
-void expect_the_cpu(DType type, const RandomModel& model, Backend& device, std::span<const std::pair<int, int>> runs) {
-  const auto cpu = portable(model);
-  for (const auto& [count, chunk] : runs) {
-    const auto tokens = random_tokens(static_cast<size_t>(count), 2);
-    const auto expected = logits(*cpu, model.config, tokens, {kRows});
-    const auto actual = logits(device, model.config, tokens, {chunk});
-    if (is_quantised(type)) {
-      EXPECT_TRUE(test::same_bits(actual, expected)) << count << " rows, " << chunk << " at a time";
-    }
-    // Two pieces of bf16 hold 16 bits of an activation; the KV cache's 11 bits are rounded at slightly different places.
-    // What the CPU makes of 16-bit weights holds 14 bits of the largest of 16: off by 2^-14 / sqrt(3) of that, which is about
-    // twice their size, 7e-5 of a product. Four of them in each of six layers, independent, are off by 3.5e-4, the worst of
-    // 81,920 values by 4.5 times that, and the cache's rounding comes on top.
-    const bool sixteen = type == DType::kBF16 || type == DType::kF16;
-    EXPECT_TRUE(test::rows_within(actual, expected, 512, sixteen ? 2.5e-3 : 1e-3))
-        << count << " rows, " << chunk << " at a time";
-  }
-}
 
 TEST_P(EmulatedForwardTest, IsTheCpu) {
   const RandomModel model = random_model(GetParam(), 1);
@@ -108,33 +52,6 @@ TEST(EmulatedTypesTest, OfNeighboursMayDiffer) {
   }
   const std::pair<int, int> runs[] = {{3, 1}, {17, 17}};
   expect_the_cpu(DType::kQ4_0, model, *emulated(model), runs);
-}
-
-// Steps of up to eight rows, where what down multiplies is shared out by the blocks of a cluster: shapes by type.
-RandomModel deep_model(DType type, unsigned seed) {
-  ModelConfig c = random_model(DType::kQ8_0, 1).config;
-  c.layers = 2;
-  c.ffn_width = 6912;
-  c.head_size = 256;
-  c.is_global = {false, true};
-  return test::random_weights(c, type, seed);
-}
-class EmulatedFewTest : public testing::TestWithParam<DType> {};
-TEST_P(EmulatedFewTest, IsTheCpu) {
-  const RandomModel model = deep_model(GetParam(), 1);
-  const std::pair<int, int> runs[] = {{11, 8}};  // eight, three
-  expect_the_cpu(GetParam(), model, *emulated(model), runs);
-}
-
-// Queries and keys of one type, values and down of another, as in llama.cpp's mixtures: one launch for all three.
-class EmulatedMixtureTest : public testing::TestWithParam<std::pair<DType, DType>> {};
-TEST_P(EmulatedMixtureTest, IsTheCpu) {
-  RandomModel model = deep_model(GetParam().first, 1);
-  const RandomModel other = deep_model(GetParam().second, 2);
-  model.weights.layers[0].v = other.weights.layers[0].v;
-  model.weights.layers[0].down = other.weights.layers[0].down;
-  const std::pair<int, int> runs[] = {{2, 1}, {11, 8}, {20, 20}};
-  expect_the_cpu(GetParam().first, model, *emulated(model), runs);
 }
 
 // More rows than that, which warpgroups multiply; the last tile of 72 has 12.
@@ -603,17 +520,6 @@ INSTANTIATE_TEST_SUITE_P(Types, EmulatedForwardTest,
                          testing::Values(DType::kF32, DType::kBF16, DType::kQ4_0, DType::kQ5_1, DType::kQ8_0,
                                          DType::kQ2_K, DType::kQ6_K, DType::kIQ4_XS),
                          type_name);
-INSTANTIATE_TEST_SUITE_P(Types, EmulatedFewTest,
-                         testing::Values(DType::kBF16, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ8_0,
-                                         DType::kQ4_K, DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS),
-                         type_name);
-INSTANTIATE_TEST_SUITE_P(Types, EmulatedMixtureTest,
-                         testing::Values(std::pair{DType::kQ4_K, DType::kQ6_K}, std::pair{DType::kQ5_0, DType::kQ8_0},
-                                         std::pair{DType::kQ5_K, DType::kQ6_K}, std::pair{DType::kQ5_1, DType::kQ8_0}),
-                         [](const testing::TestParamInfo<std::pair<DType, DType>>& info) {
-                           return std::string(dtype_info(info.param.first).name) + "_" +
-                                  std::string(dtype_info(info.param.second).name);
-                         });
 INSTANTIATE_TEST_SUITE_P(Types, EmulatedManyRowsTest,
                          testing::Values(DType::kBF16, DType::kQ4_0, DType::kQ8_0, DType::kQ2_K), type_name);
 INSTANTIATE_TEST_SUITE_P(Types, EmulatedTilesTest, testing::Values(DType::kQ4_0, DType::kQ4_1), type_name);

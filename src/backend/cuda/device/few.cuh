@@ -4,6 +4,7 @@
 
 #include "backend/cuda/device/product.cuh"
 #include "backend/cuda/device/rounding.cuh"
+#include "backend/cuda/few_params.h"
 
 namespace carat::cuda {
 
@@ -12,7 +13,9 @@ template <TileType kType>
 struct ColumnFragments {
   static constexpr TileFormat kFormat = tile_format(kType);
   static constexpr int kPieces = kFormat.quantised() ? 4 : 8;  // blocks of 32, steps of 16 columns
-  static constexpr bool kSums = kFormat.min || kFormat.offset != 0;
+  // Where a block has two scales its sums would take 16 registers: an offset is taken from the weights instead.
+  static constexpr bool kSigned = kFormat.offset != 0 && kFormat.subs == 2;
+  static constexpr bool kSums = kFormat.min || (kFormat.offset != 0 && !kSigned);
   uint32_t high[kPieces][2], low[kPieces][2];
   float scales[2][4];  // of rows 2t, 2t + 1
   int sums[2][4][2];
@@ -43,11 +46,17 @@ struct ColumnFragments {
   }
 };
 
+// Four bytes below 128, each less an offset of 128 at most.
+CARAT_DEVICE uint32_t minus_in_bytes(uint32_t bytes, int offset) {
+  return ((bytes | 0x80808080u) - 0x01010101u * static_cast<uint32_t>(offset)) ^ 0x80808080u;
+}
+
 // Segments of kPairs pairs of tiles, `stride` bytes from one to the next: acc[..][0], [1] of output g of the first tile and rows 2t,
 // 2t + 1, [2], [3] of output g of the second. Two mma that do not wait for each other come one after the other.
 template <TileType kType, int kPairs>
 CARAT_DEVICE void segments_of_columns(const uint8_t* tiles, int stride, const ColumnFragments<kType>& x, int lane, float (*acc)[4]) {
   constexpr TileFormat kFormat = tile_format(kType);
+  constexpr bool kSigned = ColumnFragments<kType>::kSigned;
   const int g = lane >> 2, t = lane & 3;
   CARAT_UNROLL for (int n = 0; n < kPairs; ++n) {
     CARAT_UNROLL for (int e = 0; e < 4; ++e) acc[n][e] = 0.0f;
@@ -63,6 +72,9 @@ CARAT_DEVICE void segments_of_columns(const uint8_t* tiles, int stride, const Co
         const uint8_t* tile = tiles + 2 * (i / kBlocks) * stride;
         const Words2 w0 = tile_words<kType>(tile, b, g, t), w1 = tile_words<kType>(tile + stride, b, g, t);
         a[i][0] = w0.low, a[i][1] = w1.low, a[i][2] = w0.high, a[i][3] = w1.high;
+        if constexpr (kSigned) {
+          CARAT_UNROLL for (int j = 0; j < 4; ++j) a[i][j] = minus_in_bytes(a[i][j], kFormat.offset);
+        }
         if constexpr (kSubs == 1) {
           mma_k32_from(d[i][0], a[i], x.high[b][0], x.high[b][1], 0);
         } else {
@@ -75,7 +87,7 @@ CARAT_DEVICE void segments_of_columns(const uint8_t* tiles, int stride, const Co
         CARAT_UNROLL for (int sub = 0; sub < kSubs; ++sub) {
           CARAT_UNROLL for (int e = 0; e < 4; ++e) {
             int start = kSmall ? 0x4b400000 : 0;
-            if constexpr (kFormat.offset != 0) start -= kFormat.offset * x.sums[e % 2][b][sub];
+            if constexpr (kFormat.offset != 0 && !kSigned) start -= kFormat.offset * x.sums[e % 2][b][sub];
             d[i][sub][e] = shift_add_7(d[i][sub][e], start);
           }
         }
