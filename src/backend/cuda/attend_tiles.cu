@@ -6,6 +6,7 @@
 // two, unless one of them is that of the fma before (multiply) and the other two are of different kinds; so rows, keys and columns are
 // loaded by four neighbours, and the assembler has registers to choose from. And shared memory gives a lane 16 bytes every fourth
 // clock: 8 x 8 products a lane need 16 of those for 256 fma, as much as they take themselves; 8 x 4 needed 24.
+//   A block has all splits of its tile, or a part of them (tiles_plan.h), which join_parts.cu puts to the others.
 #include "backend/cuda/device/attention.cuh"
 #include "backend/cuda/tiles_params.h"
 
@@ -62,7 +63,10 @@ struct TileState {
   int32_t row[kQueryRows],
       head[kQueryRows];  // of the step and of the model; of those that are not there, the first one's
   int32_t pages[2][4];   // of this split and the next
+  float* out;            // where values between splits are, of rows row[] and heads head[]
+  int32_t part;          // kWholeTile, kFirstPart, or kLaterPart, whose splits are not put together
 };
+inline constexpr int kWholeTile = 0, kFirstPart = 1, kLaterPart = 2;
 static_assert(sizeof(TileState) <= kTilesState * 4);
 
 // The tile's keys [lo, hi) of a split, and the pages where they lie.
@@ -364,24 +368,34 @@ CARAT_DEVICE void tile_round(const TileState& s, const AttentionParams& p, int c
   }
 }
 
+// What a split or, of the first part, all splits so far have left, beside values: for whoever joins the parts.
+CARAT_DEVICE void tile_leave(const TileState& s, int E) {
+  const int row = thread_index();
+  if (s.part == kWholeTile || row >= kQueryRows) return;
+  float* to = s.out + kQueryRows * E + row;
+  to[0] = s.largest[row];
+  to[kQueryRows] = s.sum[row];
+}
+
 // Values of a split, put to those before.
 CARAT_DEVICE void tile_split_values(const TileState& s, const AttentionParams& p, const TileKeys& keys,
                                     const uint16_t* values, int page_stride, bool last, int column, float* stage,
                                     const float* weights) {
   float total[kLaneKeys][kLaneRows];
   tile_values(keys, values, page_stride, p.head_size, stage, weights, total);
-  tile_add(s, p, last, total, p.out + column + 4 * lane_key());
+  tile_add(s, p, last, total, s.out + column + 4 * lane_key());
   if (!last || p.round == 0) return;
   CARAT_UNROLL for (int j = 0; j < kLaneKeys; j += 4) tile_round(s, p, column + 8 * j, total + j);
 }
 
-// blockIdx: item (first row, rows: at most kQueryRows / heads of a kv head), kv head.
+// blockIdx: kv head, item (tiles_params.h).
 CARAT_KERNEL(attend_tiles, AttentionParams, kTilesThreads, 2) {
   next_may_begin();
   previous_wait();
   const int E = p.head_size, group = p.heads / p.kv_heads;
-  const int kv_head = static_cast<int>(blockIdx.y);
-  const int first_row = p.items[2 * blockIdx.x], count = p.items[2 * blockIdx.x + 1];
+  const int kv_head = static_cast<int>(blockIdx.x);
+  const TileItem item = load<TileItem>(p.items + blockIdx.y * kTileItemWords);
+  const int first_row = item.first_row, count = item.rows;
   const int thread = thread_index(), lane = lane_index(), warp = warp_index();
   auto* shared = reinterpret_cast<float*>(shared_memory());
   float* weights = shared + 256 * kQueryRows;  // behind queries, [E][kQueryRows]
@@ -393,20 +407,27 @@ CARAT_KERNEL(attend_tiles, AttentionParams, kTilesThreads, 2) {
   const RowInfo info = p.rows[first_row];
   const auto until =
       static_cast<int>(warp_max(static_cast<uint32_t>(p.rows[first_row + least(lane, count - 1)].sees_until)));
-  const int first = first_key(p, info.position), last_split = until / kSplit;
+  const int first = first_key(p, info.position), first_split = item.first_split, last_split = item.end_split - 1;
   const int32_t* pages = p.pages + p.begin[info.seq];
   const int page_count = p.count[info.seq];
   const auto page_of_lane = [&](int split) {
     return page_of(pages, page_count, split * kSplit + (lane & 3) * kKeysPerPage);
   };
-  if (thread < 4) s.pages[(first / kSplit) & 1][thread] = page_of_lane(first / kSplit);
+  if (thread < 4) s.pages[first_split & 1][thread] = page_of_lane(first_split);
+  const bool whole = item.record < 0;
+  const int final_split = whole ? last_split : -1;  // behind which values are divided and rounded
+  if (thread == 0) {
+    s.part = whole ? kWholeTile : first_split == first / kSplit ? kFirstPart : kLaterPart;
+    s.out = whole ? p.out : p.partials + (static_cast<int64_t>(item.record) * p.kv_heads + kv_head) * tile_record(E);
+  }
   if (thread < kQueryRows) {
     const RowInfo own = p.rows[first_row + least(thread / group, count - 1)];
     s.first[thread] = first_key(p, own.position);
     s.until[thread] = thread < used ? own.sees_until : -1;
     s.mode[thread] = -1;
-    s.row[thread] = first_row + (thread < used ? thread / group : 0);
-    s.head[thread] = kv_head * group + (thread < used ? thread % group : 0);
+    s.row[thread] = whole ? first_row + (thread < used ? thread / group : 0) : 0;
+    s.head[thread] =
+        whole ? kv_head * group + (thread < used ? thread % group : 0) : thread;  // in a record one behind the other
     s.largest[thread] = 0.0f;
     s.sum[thread] = 0.0f;
   }
@@ -436,7 +457,7 @@ CARAT_KERNEL(attend_tiles, AttentionParams, kTilesThreads, 2) {
   const uint16_t* v_cache = p.v_cache + static_cast<int64_t>(kv_head) * kKeysPerPage * E + column;
   block_barrier();
 
-  for (int split = first / kSplit; split <= last_split; ++split) {
+  for (int split = first_split; split <= last_split; ++split) {
     const int begin = split * kSplit;
     const TileKeys keys{begin, most(first - begin, 0), least(until + 1 - begin, kSplit), s.pages[split & 1]};
     if (thread < 4 && split < last_split) s.pages[(split + 1) & 1][thread] = page_of_lane(split + 1);
@@ -445,9 +466,15 @@ CARAT_KERNEL(attend_tiles, AttentionParams, kTilesThreads, 2) {
         tile_softmax(s, r, keys, weights + r);
     block_barrier();
     if (column < E) {
-      tile_split_values(s, p, keys, v_cache, page_stride, split == last_split, column, stage, weights);
+      tile_split_values(s, p, keys, v_cache, page_stride, split == final_split, column, stage, weights);
     }
+    tile_leave(s, E);
     block_barrier();
+    // The next split of a later part begins anew; nobody looks before the barriers of its scores.
+    if (s.part == kLaterPart && thread < kQueryRows) {
+      s.mode[thread] = -1;
+      if (thread == 0) s.out += static_cast<int64_t>(p.kv_heads) * tile_record(E);
+    }
   }
 }
 

@@ -12,6 +12,7 @@
 #include "backend/cuda/exact_params.h"
 #include "backend/cuda/few_params.h"
 #include "backend/cuda/half_params.h"
+#include "backend/cuda/tiles_plan.h"
 #include "sampling/top_k.h"
 
 namespace carat::cuda {
@@ -118,6 +119,7 @@ class Forward {
   Rounded rounded(const RoundedPlace& at, int64_t rows) const;
   Status upload_step(const Step& step, std::span<const int32_t> tokens, const Wanted& wanted);
   void plan_attention(const Step& step);
+  void plan_tiles_of(size_t kind, std::span<const RowTile> tiles);
   // On tensor cores; none for other head sizes, and where the definition's is asked for.
   Device::Kernel fast_attention() const;
   void copy_pages(const Step& step);
@@ -256,9 +258,14 @@ class Forward {
   int32_t pages_of_row_[2] = {};
   const int32_t *pages_[2] = {}, *page_begin_[2] = {}, *page_count_[2] = {}, *places_[2] = {};
   const int32_t *wanted_ = nullptr, *pairs_ = nullptr;
-  // What attends: rows by themselves, and tiles of neighbours (pairs of a first row and how many).
+  // What attends: rows by themselves, and tiles of neighbours (tiles_plan.h; on tensor cores pairs of a first row and how many), of
+  // local layers and of global ones.
   const int32_t *single_rows_ = nullptr, *tiles_ = nullptr;
-  size_t single_count_ = 0, tile_count_ = 0, tiled_rows_ = 0;
+  struct ItemList {
+    size_t at = 0;  // in tiles_
+    uint32_t count = 0;
+  } tile_items_[2], join_items_[2];
+  size_t single_count_ = 0, tiled_rows_ = 0;
   int32_t most_splits_[2] = {};    // of any single row
   bool alone_ = false;             // every row is its sequence's only one: attend_one.cu
   DeviceMemory step_memory_;       // grows

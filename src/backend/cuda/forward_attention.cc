@@ -1,8 +1,9 @@
 // Attention of a step: which rows attend by themselves and which in tiles, and the launches of a layer.
 #include <algorithm>
+#include <cstring>
 
 #include "backend/cuda/forward.h"
-#include "backend/cuda/tiles_params.h"
+#include "backend/cuda/tiles_plan.h"
 #include "base/checked.h"
 
 namespace carat::cuda {
@@ -13,14 +14,30 @@ constexpr int32_t kLeastTileRows = 4;  // of a sequence in a large step: so many
 
 }  // namespace
 
-// Which rows attend by themselves, and which in tiles: the largest first, then in turns, so that every multiprocessor gets
-// about the same.
+// Tiles of the definition's attention, in parts. What those leave lies where products of gate and up come later: each layer's attention has it for
+// itself.
+void Forward::plan_tiles_of(size_t kind, std::span<const RowTile> tiles) {
+  const size_t record = static_cast<size_t>(config_.kv_heads * tile_record(config_.head_size)) * sizeof(float);
+  const TilesPlan plan = plan_tiles(tiles, {static_cast<int32_t>(multiprocessors_), config_.kv_heads,
+                                            static_cast<int32_t>((rope_ - products_) / record)});
+  const auto add = [&](const auto& items) {
+    const size_t at = tile_plan_.size(), bytes = items.size() * sizeof items[0];
+    tile_plan_.resize(at + bytes / sizeof(int32_t));
+    if (bytes != 0) std::memcpy(tile_plan_.data() + at, items.data(), bytes);
+    return ItemList{at, static_cast<uint32_t>(items.size())};
+  };
+  tile_items_[kind] = add(plan.parts);
+  join_items_[kind] = add(plan.joins);
+}
+
+// Which rows attend by themselves, and which in tiles. On tensor cores those are taken the largest first, then in turns, so that every multiprocessor
+// gets about the same.
 void Forward::plan_attention(const Step& step) {
   single_plan_.clear();
   tile_plan_.clear();
   const int32_t of_tile = fast_attention() != nullptr ? kFastQueries : kQueryRows;
   const int32_t at_once = of_tile / (config_.heads / config_.kv_heads);
-  std::vector<std::pair<int64_t, std::pair<int32_t, int32_t>>> tiles;  // keys, first row, rows
+  std::vector<RowTile> tiles, local;
   most_splits_[0] = most_splits_[1] = 0;
   tiled_rows_ = 0;
   alone_ = config_.head_size == kOneHead && std::all_of(step.seqs.begin(), step.seqs.end(), [&](const SeqRows& seq) {
@@ -30,7 +47,11 @@ void Forward::plan_attention(const Step& step) {
     if (step.rows.size() > kSplitTaskRows && seq.end - seq.begin >= kLeastTileRows) {
       for (int32_t r = seq.begin; r < seq.end; r += at_once) {
         const int32_t count = std::min(at_once, seq.end - r);
-        tiles.push_back({-(int64_t{seq.past} + r - seq.begin), {r, count}});
+        const auto rows = step.rows.subspan(static_cast<size_t>(r), static_cast<size_t>(count));
+        int32_t end = 0;
+        for (const Row& row : rows) end = std::max(end, row.sees_until + 1);
+        tiles.push_back({r, count, 0, end});
+        local.push_back({r, count, std::max(0, seq.past + r - seq.begin - config_.window + 1), end});
       }
       tiled_rows_ += static_cast<size_t>(seq.end - seq.begin);
       continue;
@@ -43,13 +64,20 @@ void Forward::plan_attention(const Step& step) {
       most_splits_[0] = std::max(most_splits_[0], splits - std::max(0, position - config_.window + 1) / kSplit);
     }
   }
-  std::stable_sort(tiles.begin(), tiles.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  tile_items_[0] = tile_items_[1] = {0, static_cast<uint32_t>(tiles.size())};
+  join_items_[0] = join_items_[1] = {};
+  if (fast_attention() == nullptr) {
+    plan_tiles_of(0, local);
+    plan_tiles_of(1, tiles);
+    return;
+  }
+  std::ranges::stable_sort(tiles, std::greater<>(), &RowTile::end_key);
   for (size_t first = 0, turn = 0; first < tiles.size(); first += multiprocessors_, ++turn) {
     const size_t end = std::min<size_t>(first + multiprocessors_, tiles.size());
     for (size_t i = first; i < end; ++i) {
-      const auto& tile = tiles[turn % 2 == 0 ? i : first + end - 1 - i].second;
-      tile_plan_.push_back(tile.first);
-      tile_plan_.push_back(tile.second);
+      const RowTile& tile = tiles[turn % 2 == 0 ? i : first + end - 1 - i];
+      tile_plan_.push_back(tile.first_row);
+      tile_plan_.push_back(tile.rows);
     }
   }
 }
@@ -106,7 +134,7 @@ void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& att
   p.splits = splits > 1 && single_count_ * splits * part <= partials_.bytes() ? most_splits_[kind] : 0;
   p.partials = reinterpret_cast<float*>(partials_.data());
   p.rounded = attended;
-  p.round = tile_count_ == 0 && attended.columns % kTileColumns == 0 ? 1 : 0;
+  p.round = tiled_rows_ == 0 && attended.columns % kTileColumns == 0 ? 1 : 0;
   const HeadsParams heads = heads_params(layer, index);
   const auto H = static_cast<uint32_t>(config_.heads);
   if (alone_) {
@@ -136,23 +164,31 @@ void Forward::attention(const CudaLayer& layer, size_t index, const Rounded& att
     launch(kernels_.prepare_heads, heads, rows, 1, 1,
            static_cast<uint32_t>(std::min(16, config_.heads + config_.kv_heads)) * 32, 0, true);
   }
-  if (tile_count_ != 0) {
-    p.items = tiles_;
+  if (tiled_rows_ != 0) {
+    const ItemList& tiles = tile_items_[kind];
+    const auto kv_heads = static_cast<uint32_t>(config_.kv_heads);
+    p.items = tiles_ + tiles.at;
     if (wide_ && attention_pieces_ != 0 && E == 256) {
       p.round = single_count_ == 0 && attended.fragments == 2 && attended.integers == 0 ? 1 : 0;
-      launch(attention_pieces_ == 1 ? kernels_.attend_wide_1 : kernels_.attend_wide_2, p,
-             static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1, kAttendWideThreads,
-             static_cast<size_t>(attend_wide_bytes(attention_pieces_)), true);
+      launch(attention_pieces_ == 1 ? kernels_.attend_wide_1 : kernels_.attend_wide_2, p, tiles.count, kv_heads, 1,
+             kAttendWideThreads, static_cast<size_t>(attend_wide_bytes(attention_pieces_)), true);
     } else if (const auto kernel = fast_attention(); kernel != nullptr) {
-      launch(kernel, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1, kFastThreads,
+      launch(kernel, p, tiles.count, kv_heads, 1, kFastThreads,
              static_cast<size_t>(attend_fast_bytes(config_.head_size, attention_pieces_)), true);
     } else {
       // Blocks that come in one by one are not spread as they are planned: a long one beside a short one.
       const bool rounds = single_count_ == 0 && attended.fragments == kExactForm && attended.floats == 0 &&
                           attended.columns % kTileColumns == 0;
       p.round = !rounds ? 0 : has_minima(layer.attn_out.matrix) ? 2 : 1;
-      launch(kernels_.attend_tiles, p, static_cast<uint32_t>(tile_count_), static_cast<uint32_t>(config_.kv_heads), 1,
-             kTilesThreads, attend_tiles_shared(), !layer.global);
+      AttentionParams of_tiles = p;
+      of_tiles.partials = at<float>(products_);
+      launch(kernels_.attend_tiles, of_tiles, kv_heads, tiles.count, 1, kTilesThreads, attend_tiles_shared(),
+             !layer.global);
+      if (const ItemList& joins = join_items_[kind]; joins.count != 0) {
+        of_tiles.items = tiles_ + joins.at;
+        launch(kernels_.join_parts, of_tiles, kv_heads, joins.count, kQueryRows * 32u / kJoinThreads, kJoinThreads, 0,
+               true);
+      }
     }
   }
   if (single_count_ != 0) {

@@ -28,7 +28,8 @@ MemoryNeed Forward::memory_need(const ModelConfig& config, const Weights& weight
   const uint64_t D = static_cast<uint64_t>(config.width), F = static_cast<uint64_t>(config.ffn_width);
   const uint64_t HE = static_cast<uint64_t>(config.heads) * E, KE = static_cast<uint64_t>(config.kv_heads) * E;
   const uint64_t V = static_cast<uint64_t>(config.vocabulary);
-  // Of a row: hidden, projected, normed; q, k, v and what they attend to; gate and up; angles; three rounded inputs.
+  // Of a row: hidden, projected, normed; q, k, v and what they attend to; gate and up, in whose place parts of attention's tiles leave their records
+  // before (plan_tiles() keeps to it); angles; three rounded inputs.
   const uint64_t row = 4 * (3 * D + 2 * HE + 2 * KE + 2 * F + 2 * E) + (D + HE + F) * (floats ? 8 : 5);
   // decode_row's list of pieces: eight bytes for nine tiles, of 576 bytes at least.
   const uint64_t pieces = need.weights / (kPieceChunks * 576) * sizeof(uint64_t);

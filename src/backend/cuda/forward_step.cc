@@ -33,6 +33,7 @@ Status Forward::upload_step(const Step& step, std::span<const int32_t> tokens, c
   if (one) {
     single_plan_.clear();
     tile_plan_.clear();
+    tiled_rows_ = 0;
   } else {
     plan_attention(step);
   }
@@ -119,7 +120,6 @@ Status Forward::upload_step(const Step& step, std::span<const int32_t> tokens, c
   single_rows_ = reinterpret_cast<const int32_t*>(base + singles_at);
   tiles_ = reinterpret_cast<const int32_t*>(base + tiles_at);
   single_count_ = single_plan_.size();
-  tile_count_ = tile_plan_.size() / 2;
   embeddings_ = embeddings_at;
   specs_ = reinterpret_cast<const DrawSpec*>(base + specs_at);
   return {};

@@ -167,9 +167,11 @@ struct AttentionParams {
   const uint16_t *k_cache, *v_cache;
   const RowInfo* rows;
   const int32_t *pages, *begin, *count;
-  const int32_t* items;  // rows of attend_splits; attend_tiles: pairs of a first row and how many, of one sequence
-  float* out;            // [T][H E]
-  float* partials;       // [items][H][splits][E + 2]: a split's largest score, sum and values
+  const int32_t*
+      items;  // rows of attend_splits; of those in tiles (attend_fast, attend_wide): pairs of a first row and how many, of one sequence; tiles_params.h
+  float* out;  // [T][H E]
+  float*
+      partials;  // [items][H][splits][E + 2]: a split's largest score, sum and values; of tiles: records (tiles_params.h)
   int32_t heads, kv_heads, head_size, window, global;
   int32_t splits;  // of the partials; 0: every block combines its row's splits itself
   // Of all but attend_fast: 1: what they compute becomes `rounded`, not `out`; attend_tiles (kExactForm): 2: with sums.
@@ -523,6 +525,7 @@ inline constexpr const char* kTileTypeNames[] = {
   X(attend_few, OneParams)              \
   X(combine_splits, AttentionParams)    \
   X(attend_tiles, AttentionParams)      \
+  X(join_parts, AttentionParams)        \
   X(attend_fast_64, AttentionParams)    \
   X(attend_fast_128, AttentionParams)   \
   X(attend_fast_256, AttentionParams)   \

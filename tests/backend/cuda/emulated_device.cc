@@ -30,6 +30,7 @@
 #include "backend/cuda/gemm_floats.cu"
 #include "backend/cuda/half_gemm.cu"
 #include "backend/cuda/head.cu"
+#include "backend/cuda/join_parts.cu"
 #include "backend/cuda/load.cu"
 #include "backend/cuda/many_rows.cu"
 #include "backend/cuda/products.cu"

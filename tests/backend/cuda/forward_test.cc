@@ -88,26 +88,6 @@ TEST(EmulatedWideAttentionTest, IsNearTheCpu) {
   }
 }
 
-// Heads of 256 in tiles, behind a window and a split: splits of which a quarter, a half or all of the warps have keys; what they leave is rounded
-// with sums of columns (Q4_1) and without.
-class EmulatedTilesTest : public testing::TestWithParam<DType> {};
-TEST_P(EmulatedTilesTest, AreTheCpus) {
-  ModelConfig c = random_model(GetParam(), 1, 512, 512, 256).config;
-  c.layers = 2;
-  c.kv_heads = 1;
-  c.is_global = {false, true};
-  const RandomModel model = test::random_weights(c, GetParam(), 1);
-  const auto cpu = create_backend({"cpu/portable", 2, Precision::kExact}, c, model.weights);
-  const auto device = cuda::create_backend_on(test::emulated_device(), {}, c, model.weights);
-  const auto tokens = random_tokens(560, 2);
-  std::vector<float> all[2];
-  for (const auto& [backend, out] : {std::pair{cpu->get(), &all[0]}, {device->get(), &all[1]}}) {
-    ASSERT_TRUE(backend->reserve_kv({40, 40, 300}).ok());
-    *out = logits(*backend, c, tokens, {299, 261});
-  }
-  EXPECT_TRUE(test::same_bits(all[1], all[0]));
-}
-
 // Draws from the most probable tokens, which the device has picked out, beside a greedy one and (`logprobs`) one that needs all.
 std::vector<int32_t> draws(Backend& backend, int32_t rows, int32_t top_k, bool logprobs) {
   const auto tokens = random_tokens(static_cast<size_t>(rows), 5);
@@ -522,7 +502,6 @@ INSTANTIATE_TEST_SUITE_P(Types, EmulatedForwardTest,
                          type_name);
 INSTANTIATE_TEST_SUITE_P(Types, EmulatedManyRowsTest,
                          testing::Values(DType::kBF16, DType::kQ4_0, DType::kQ8_0, DType::kQ2_K), type_name);
-INSTANTIATE_TEST_SUITE_P(Types, EmulatedTilesTest, testing::Values(DType::kQ4_0, DType::kQ4_1), type_name);
 INSTANTIATE_TEST_SUITE_P(Types, EmulatedDepthTest, testing::Values(DType::kQ4_0, DType::kQ6_K), type_name);
 INSTANTIATE_TEST_SUITE_P(Types, EmulatedShapeTest,
                          testing::Values(DType::kQ4_0, DType::kQ5_0, DType::kQ8_0, DType::kBF16), type_name);
