@@ -240,7 +240,7 @@ class Forward {
   size_t found_first_ = 0;                 // the row that lies first in logits_
   DeviceMemory decode_tables_, decode_memory_;
   DecodeParams decode_{};
-  Device::Kernel decode_kernel_[2] = {};  // for few keys, for any
+  Device::Kernel decode_kernel_[3] = {};  // for the first keys of a sequence, for few, for any
   size_t decode_shared_bytes_ = 0;        // 0: the model does not fit the kernel
   int blocks_ = 0;                        // asked for
   uint32_t multiprocessors_ = 1;
@@ -255,7 +255,7 @@ class Forward {
   // Of the step that is computed.
   const RowInfo* rows_ = nullptr;
   RowInfo row_info_{};  // of a step of one row
-  int32_t pages_of_row_[2] = {};
+  int32_t pages_of_row_[2] = {}, near_pages_[2][kNearPages] = {};
   const int32_t *pages_[2] = {}, *page_begin_[2] = {}, *page_count_[2] = {}, *places_[2] = {};
   const int32_t *wanted_ = nullptr, *pairs_ = nullptr;
   // What attends: rows by themselves, and tiles of neighbours (tiles_plan.h; on tensor cores pairs of a first row and how many), of

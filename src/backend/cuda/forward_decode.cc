@@ -140,17 +140,18 @@ Status Forward::prepare_decode() {
     p.first_piece = reinterpret_cast<const uint32_t*>(base + first_at);
     p.head_piece = reinterpret_cast<const uint32_t*>(base + head_at);
     const bool is_1b = D == 1152 && F == 6912 && H == 4 && K == 1 && E == 256;
-    decode_kernel_[0] = decode_kernel_[1] = is_1b ? kernels_.decode_row_1b : kernels_.decode_row;
+    std::ranges::fill(decode_kernel_, is_1b ? kernels_.decode_row_1b : kernels_.decode_row);
     const uint32_t types = types_of(layers, weights_.head);
-    const auto take = [&](uint32_t of, Device::Kernel few, Device::Kernel deep) {
-      if (!is_1b || (types & ~of) != 0) return;
-      decode_kernel_[0] = few;
-      decode_kernel_[1] = deep;
+    const auto take = [&](uint32_t of, std::array<Device::Kernel, 3> its) {
+      if (is_1b && (types & ~of) == 0) std::ranges::copy(its, decode_kernel_);
     };
-    take(kTypesOfQ4KM, kernels_.decode_row_1b_mixed, kernels_.decode_deep_1b_mixed);
-    take(type_bit(TileType::kQ4_0), kernels_.decode_row_1b_Q4_0, kernels_.decode_deep_1b_Q4_0);
-    take(type_bit(TileType::kQ8_0), kernels_.decode_row_1b_Q8_0, kernels_.decode_deep_1b_Q8_0);
-    take(type_bit(TileType::kBF16), kernels_.decode_row_1b_BF16, kernels_.decode_deep_1b_BF16);
+#define CARAT_TAKE(types, name) \
+  take(types, {kernels_.decode_near_1b_##name, kernels_.decode_row_1b_##name, kernels_.decode_deep_1b_##name})
+    CARAT_TAKE(kTypesOfQ4KM, mixed);
+    CARAT_TAKE(type_bit(TileType::kQ4_0), Q4_0);
+    CARAT_TAKE(type_bit(TileType::kQ8_0), Q8_0);
+    CARAT_TAKE(type_bit(TileType::kBF16), BF16);
+#undef CARAT_TAKE
   }
   p.embedding = weights_.embedding;
   p.head = weights_.head;
@@ -217,17 +218,18 @@ void Forward::decode(int32_t position, float* logits, uint64_t* best) {
   for (size_t kind = 0; kind < 2; ++kind) {
     p.pages[kind] = pages_[kind];
     p.page_count[kind] = pages_of_row_[kind];
+    std::ranges::copy(near_pages_[kind], p.near_pages[kind]);
   }
   Launch how;
   how.grid[0] = multiprocessors_;
   how.threads = kDecodeThreads;
   how.shared_bytes = decode_shared_bytes_;
   how.together = true;
-  const auto few = [&](int32_t first_key) {
-    return decode_few_keys(first_key, position, config_.heads * config_.head_size, static_cast<int>(multiprocessors_));
-  };
-  const bool deep = !few(0) || !few(std::max(0, position - config_.window + 1));
-  device_.launch(decode_kernel_[deep ? 1 : 0], how, &p, sizeof p);
+  const int columns = config_.heads * config_.head_size, blocks = static_cast<int>(multiprocessors_);
+  const auto few = [&](int32_t first_key) { return decode_few_keys(first_key, position, columns, blocks); };
+  const bool near = decode_near_keys(position, config_.window, columns, blocks),
+             deep = !few(0) || !few(std::max(0, position - config_.window + 1));
+  device_.launch(decode_kernel_[near ? 0 : deep ? 2 : 1], how, &p, sizeof p);
   p.epoch += static_cast<uint32_t>(config_.layers);
 }
 

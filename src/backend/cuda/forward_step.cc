@@ -96,7 +96,11 @@ Status Forward::upload_step(const Step& step, std::span<const int32_t> tokens, c
   const std::span<const uint8_t> behind(to + pages_at[0], one ? layout.bytes() - pages_at[0] : 0);
   if (one) {
     row_info_ = rows[0];
-    for (size_t kind = 0; kind < 2; ++kind) pages_of_row_[kind] = reinterpret_cast<int32_t*>(to + count_at[kind])[0];
+    const std::span<const int32_t> pages[2] = {step.seqs[0].local_pages, step.seqs[0].global_pages};
+    for (size_t kind = 0; kind < 2; ++kind) {
+      pages_of_row_[kind] = static_cast<int32_t>(pages[kind].size());
+      for (size_t i = 0; i < kNearPages; ++i) near_pages_[kind][i] = pages[kind][i % pages[kind].size()];
+    }
   }
   const TakeParams take{to, step_memory_.data(), static_cast<int32_t>(round_up<size_t>(layout.bytes(), 16))};
   const bool known = one && std::ranges::equal(behind, uploaded_);

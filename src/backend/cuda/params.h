@@ -401,6 +401,11 @@ inline constexpr int kValueColumns = 8, kFewGroups = 20;
 constexpr bool decode_few_keys(int first_key, int position, int columns, int blocks) {
   return position / 32 - first_key / 32 + 1 <= kFewGroups && columns <= 2 * kValueColumns * blocks;
 }
+// Whether each such block scores all keys itself: in all layers those from the first on, kNearKeys at most (decode_near.cuh).
+inline constexpr int kNearKeys = 128, kNearPages = kNearKeys / kKeysPerPage;
+constexpr bool decode_near_keys(int position, int window, int columns, int blocks) {
+  return position < kNearKeys && position < window && decode_few_keys(0, position, columns, blocks);
+}
 // The unit of gate_up: what 32 neighbours between gate and down need, where they are rounded (1); else 8.
 constexpr int decode_gated_unit(int parts, int rounded) { return ((rounded & 1) != 0 ? 4 : 1) * (parts == 1 ? 2 : 1); }
 
@@ -448,6 +453,7 @@ struct DecodeParams {
   const float* embeddings;
   const int32_t* pages[2];  // of the row's sequence
   int32_t page_count[2];
+  int32_t near_pages[2][kNearPages];  // the first of them
   const DecodeShares*
       shares;  // [layers + 1][blocks][kDecodeProducts]: qkv, attn_out, gate_up, down; the head's comes last
   // The pieces of weights that a block's producer brings, in order: [first_piece[block], first_piece[block + 1]), those of
@@ -542,6 +548,10 @@ inline constexpr const char* kTileTypeNames[] = {
   X(decode_deep_1b_Q4_0, DecodeParams)  \
   X(decode_deep_1b_Q8_0, DecodeParams)  \
   X(decode_deep_1b_BF16, DecodeParams)  \
+  X(decode_near_1b_Q4_0, DecodeParams)  \
+  X(decode_near_1b_Q8_0, DecodeParams)  \
+  X(decode_near_1b_BF16, DecodeParams)  \
+  X(decode_near_1b_mixed, DecodeParams) \
   X(decode_row_1b_mixed, DecodeParams)  \
   X(decode_deep_1b_mixed, DecodeParams) \
   X(find_best, BestParams)              \

@@ -123,6 +123,7 @@ CARAT_DEVICE uint16_t float_to_half(float value) {
 CARAT_DEVICE uint16_t int_to_half(int value) { return float_to_half(static_cast<float>(value)); }
 CARAT_DEVICE int shift_add_7(int a, int b) { return a * 128 + b; }
 CARAT_DEVICE int fresh(int value) { return value; }
+CARAT_DEVICE float here(float value) { return value; }
 CARAT_DEVICE void keep_order() {}
 CARAT_DEVICE void block_barrier() { emulator::block_barrier(); }
 CARAT_DEVICE void team_barrier(int id, int threads) { emulator::team_barrier(id, threads, true); }

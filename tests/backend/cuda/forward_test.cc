@@ -419,30 +419,38 @@ TEST(EmulatedDeepTest, IsTheCpu) {
   }
 }
 
-// The kernels that are compiled for the 1B's shape, of which this has two layers: few keys on 66 blocks, splits on three.
+// The kernels that are compiled for the 1B's shape, of which this has two layers.
 class EmulatedShapeTest : public testing::TestWithParam<DType> {};
-TEST_P(EmulatedShapeTest, IsTheCpu) {
+RandomModel of_the_1b(DType type) {
   ModelConfig c = random_model(DType::kQ8_0, 1).config;
-  c.layers = 2;
-  c.width = 1152;
-  c.ffn_width = 6912;
-  c.kv_heads = 1;
-  c.head_size = 256;
+  c.layers = 2, c.width = 1152, c.ffn_width = 6912;
+  c.kv_heads = 1, c.head_size = 256, c.window = 512;
   c.is_global = {false, true};
-  const RandomModel model = test::random_weights(c, GetParam(), 1);
+  return test::random_weights(c, type, 1);
+}
+// Few keys on 66 blocks, splits on three.
+TEST_P(EmulatedShapeTest, IsTheCpu) {
+  const RandomModel model = of_the_1b(GetParam());
   const auto tokens = random_tokens(3, 2);
-  const auto expected = logits(*portable(model), c, tokens, {1});
-  for (const int blocks : {66, 3}) {
+  const auto expected = logits(*portable(model), model.config, tokens, {1});
+  for (const auto& [blocks, chunk] :
+       {std::pair{66, 1}, {66, 3}, {3, 1}}) {  // three rows at once are what few rows take
     const auto device =
         ready(cuda::create_backend_on(test::emulated_device(9, blocks), {}, model.config, model.weights));
-    for (const int chunk : {1, 3}) {  // three rows at once are what few rows take
-      if (chunk != 1 && blocks == 3) continue;
-      const auto actual = logits(*device, c, tokens, {chunk});
-      EXPECT_TRUE(is_quantised(GetParam()) ? test::same_bits(actual, expected)
-                                           : test::rows_within(actual, expected, 512, 2.5e-3))
-          << blocks << " blocks, " << chunk << " rows at a time";
-    }
+    const auto actual = logits(*device, model.config, tokens, {chunk});
+    EXPECT_TRUE(is_quantised(GetParam()) ? test::same_bits(actual, expected)
+                                         : test::rows_within(actual, expected, 512, 2.5e-3))
+        << blocks << " blocks, " << chunk << " rows at a time";
   }
+}
+// Rows one by one that see the last keys that every block scores for itself, then the first that blocks share out.
+TEST(EmulatedShapeTestOfKeys, IsTheCpuWhereKeysBecomeMore) {
+  const RandomModel model = of_the_1b(DType::kQ4_0);
+  const auto tokens = random_tokens(cuda::kNearKeys + 2, 2);
+  const std::vector<int32_t> chunks = {kRows, cuda::kNearKeys - 2 - kRows, 1, 1, 1, 1};
+  const auto device = ready(cuda::create_backend_on(test::emulated_device(9, 66), {}, model.config, model.weights));
+  EXPECT_TRUE(test::same_bits(logits(*device, model.config, tokens, chunks),
+                              logits(*portable(model), model.config, tokens, chunks)));
 }
 
 // What blocks take of shared memory, against the 163 KB that one has on sm_87 (Jetson Orin).

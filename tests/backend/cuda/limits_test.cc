@@ -175,13 +175,13 @@ TEST(DecodeLimits, TheKernelsOfOneRowSpillNothing) {
   size_t looked_at = 0;
   for (const char* arch : {"sm_87", "sm_90", "sm_110"}) {
     for (const auto& [name, report] : reports(arch)) {
-      if (!name.starts_with("decode_row_1b_")) continue;
+      if (!name.starts_with("decode_row_1b_") && !name.starts_with("decode_near_1b_")) continue;
       EXPECT_EQ(report.spilled_bytes, 0) << name << " for " << arch;
       ++looked_at;
     }
   }
   if (looked_at == 0) GTEST_SKIP() << "no kernels were compiled";
-  EXPECT_EQ(looked_at % 4, 0u);  // Q4_0, Q8_0, BF16, and Q4_K_M's mixture
+  EXPECT_EQ(looked_at % 8, 0u);  // Q4_0, Q8_0, BF16, and Q4_K_M's mixture
 }
 
 // What memory_need() says holds, for every step: plans are made by it, --memory is promised by it.

@@ -103,6 +103,11 @@ CARAT_DEVICE int fresh(int value) {
   asm volatile("" : "+r"(value));
   return value;
 }
+// The same number, computed here: not where it is used, behind a barrier or a condition.
+CARAT_DEVICE float here(float value) {
+  asm volatile("" : "+f"(value));
+  return value;
+}
 // The compiler moves no load across: it would run out of registers.
 CARAT_DEVICE void keep_order() { asm volatile("" ::: "memory"); }
 CARAT_DEVICE void block_barrier() { __syncthreads(); }

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "backend/cuda/device/decode_deep.cuh"
+#include "backend/cuda/device/decode_near.cuh"
 #include "backend/cuda/device/decode_product.cuh"
 
 namespace carat::cuda {
@@ -90,11 +91,15 @@ CARAT_DEVICE void decode_best(const DecodeParams& p, uint64_t best) {  // the fi
   p.meeting[1] = 0;
 }
 
-// kTypes: the types that matrices of the layers and the head have, a bit each. kShape: see Sizes. kDeep: where there are many keys
-// or few blocks; what is not in a kernel takes none of its registers, and none of its place in the instruction cache.
-template <uint32_t kTypes, int kShape, bool kDeep>
+// How many keys a row sees (decode_near_keys, decode_few_keys). kAny: few ones, many, or few blocks.
+enum class KeysSeen { kNear, kFew, kAny };
+
+// kTypes: the types that matrices of the layers and the head have, a bit each. kShape: see Sizes. What is not in a kernel takes
+// none of its registers, and none of its place in the instruction cache.
+template <uint32_t kTypes, int kShape, KeysSeen kSeen>
 CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
   using S = Sizes<kShape>;
+  constexpr bool kNear = kSeen == KeysSeen::kNear, kDeep = kSeen == KeysSeen::kAny;
   const int D = S::width(p), E = S::head_size(p), heads = S::heads(p), warp = this_warp();
   constexpr bool kHalves = (kTypes & types_of_halves()) != 0;
   const DecodeLayout& l = p.layout;
@@ -194,12 +199,16 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
                                                         : layer.ffn_norm);
       } else if (stage == 1) {
         const DecodeKeys keys = keys_of(layer);
-        decode_scores<kShape, kDeep>(d, layer, keys, epoch);
-        if (!kDeep || keys.few) {
-          decode_few_values<kShape>(d, layer, keys, epoch);
+        if constexpr (kNear) {
+          DecodeNear<kShape>{d, layer, keys.position, epoch}.attend();
         } else {
-          decode_deep_values<kShape>(d, layer, keys, epoch);
-          decode_combine<kShape>(p, keys, epoch);
+          decode_scores<kShape, kDeep>(d, layer, keys, epoch);
+          if (!kDeep || keys.few) {
+            decode_few_values<kShape>(d, layer, keys, epoch);
+          } else {
+            decode_deep_values<kShape>(d, layer, keys, epoch);
+            decode_combine<kShape>(p, keys, epoch);
+          }
         }
         take_attended<kShape, kHalves>(p, x, epoch);
       } else {
@@ -223,7 +232,12 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
     } else {
       float factor = 1.0f;
       if (stage == 1) {
-        decode_heads<kShape, kDeep>(d, layer, keys_of(layer), epoch);
+        const DecodeKeys keys = keys_of(layer);
+        if constexpr (kNear) {
+          DecodeNear<kShape>{d, layer, keys.position, epoch}.heads();
+        } else {
+          decode_heads<kShape, kDeep>(d, layer, keys, epoch);
+        }
         if (this_warp() == kWorkers + kFinishers - 1 && index + 1 < p.layer_count)
           fetch_layer(index + 1);  // nobody looks at the one two layers before any more
       }
