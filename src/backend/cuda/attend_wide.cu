@@ -92,7 +92,7 @@ CARAT_DEVICE void attend_wide(const AttentionParams& p) {
       if constexpr (kPieces == 2) *reinterpret_cast<Words4*>(to + kQueries) = {low[0], low[1], low[2], low[3]};
     }
     stores_for_products();
-    team_barrier(3, 256);
+    team_meet(3, 256);
     int first[2], until[2];
     CARAT_UNROLL for (int half = 0; half < 2; ++half) {
       const int r = warp % 4 * 16 + half * 8 + g;
@@ -174,13 +174,13 @@ CARAT_DEVICE void attend_wide(const AttentionParams& p) {
     auto* others = reinterpret_cast<float*>(pages + 2 * kPage) + warp % 4 * 32 * kSums + lane;
     auto* other_rows = reinterpret_cast<float*>(pages + 4 * kPage + 128) + warp % 4 * 128 + lane;  // largest, sums
     if (team == 1) {
-      team_barrier(2, 128);  // nobody multiplies what lies there
+      team_meet(2, 128);  // nobody multiplies what lies there
       CARAT_UNROLL for (int i = 0; i < kSums; ++i) others[i * 32] = out[i];
       CARAT_UNROLL for (int half = 0; half < 2; ++half) other_rows[half * 32] = largest[half], other_rows[(2 + half) * 32] = sum[half];
-      team_barrier(1, 256);  // all may read them
+      team_meet(1, 256);  // all may read them
       return;
     }
-    team_barrier(1, 256);
+    team_meet(1, 256);
     CARAT_UNROLL for (int half = 0; half < 2; ++half) {
       const float other = other_rows[half * 32], top = larger(largest[half], other);
       const float of_own = exp2_near(largest[half] - top), of_other = exp2_near(other - top);
