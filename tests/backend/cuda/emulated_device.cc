@@ -77,19 +77,19 @@ const std::map<std::string, Function, std::less<>>& kernels() {
 #undef CARAT_ENTRIES
 #define CARAT_ENTRIES(first, second) \
   {"few_pair_" #first "_" #second, call<&cuda::few_pair_##first##_##second, cuda::FewPairParams>()},
-              CARAT_CUDA_FEW_PAIRS(CARAT_ENTRIES)
+                  CARAT_CUDA_FEW_PAIRS(CARAT_ENTRIES)
 #undef CARAT_ENTRIES
 #define CARAT_ENTRIES(type) {"few_six_" #type, call<&cuda::few_six_##type, cuda::FewParams>()},
-              CARAT_CUDA_SIX_TYPES(CARAT_ENTRIES)
+                      CARAT_CUDA_SIX_TYPES(CARAT_ENTRIES)
 #undef CARAT_ENTRIES
 #define CARAT_ENTRIES(type) {"few_gated_" #type, call<&cuda::few_gated_##type, cuda::FewParams>()},
-                  CARAT_ENTRIES(F32) CARAT_ENTRIES(F16) CARAT_ENTRIES(BF16)
+                          CARAT_ENTRIES(F32) CARAT_ENTRIES(F16) CARAT_ENTRIES(BF16)
 #undef CARAT_ENTRIES
 #define CARAT_ENTRIES(type)                                                       \
   {"dense_" #type, call<&cuda::dense_##type, cuda::DenseParams>()},               \
       {"exact_gemm_" #type, call<&cuda::exact_gemm_##type, cuda::ExactParams>()}, \
       {"exact_gated_" #type, call<&cuda::exact_gated_##type, cuda::ExactParams>()},
-                      CARAT_CUDA_QUANTISED_TYPES(CARAT_ENTRIES)
+                              CARAT_CUDA_QUANTISED_TYPES(CARAT_ENTRIES)
 #undef CARAT_ENTRIES
   };
   return table;
