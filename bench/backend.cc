@@ -287,8 +287,8 @@ int main(int argc, char** argv) {
     if (std::strcmp(argv[i], "precision=fast") == 0) precision = Precision::kFast;
   }
   bool same = true;
-  int32_t chunk =
-      2048;  // rows of a step of prompts, of what follows on the command line; the stress has shorter ones, too
+  // Rows of a step of prompts, of what follows on the command line; the stress has shorter ones, too.
+  int32_t chunk = 2048;
   for (const int32_t count : threads) {
     begin = now();
     auto made = create_backend({argv[3], count, precision}, model.config, model.weights);

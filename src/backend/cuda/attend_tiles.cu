@@ -354,12 +354,7 @@ CARAT_DEVICE void tile_round(const TileState& s, const AttentionParams& p, int c
     if (s.mode[r] < 0) continue;
     uint8_t* tile = exact_tile(to, block / kTileBlocks, row);
     const int k = block % kTileBlocks, of_tile = row % kExactRows;
-    uint8_t* at = tile + exact_at(of_tile, k, 4 * own);
-    CARAT_UNROLL for (int odd = 0; odd < 2; ++odd) {  // neighbours of a core are every other column
-      const uint32_t a = q[odd].halves, b = q[odd + 2].halves;
-      *reinterpret_cast<uint32_t*>(at + odd * 128) = choose_bytes(a, b, 0x5410);
-      *reinterpret_cast<uint32_t*>(at + odd * 128 + kExactPlane) = choose_bytes(a, b, 0x7632);
-    }
+    store_exact_four(tile + exact_at(of_tile, k, 4 * own), q);
     if (own == i) {
       *exact_scale(tile, k, of_tile) = scale.scale;
       if (block == 0) to.factors[row] = 1.0f;

@@ -76,7 +76,7 @@ class Loader {
   Loader(Device& device, const Weights& weights) : device_(device), weights_(weights) {}
 
   // One matrix of `tensors` side by side (their groups in turn: `interleaved`), all of one type; returns its index.
-  size_t add(std::initializer_list<const TensorView*> tensors, bool interleaved, int64_t rows_of_one = 0) {
+  size_t add(const std::vector<const TensorView*>& tensors, bool interleaved, int64_t rows_of_one = 0) {
     int64_t rows = 0;
     const TensorView& first = **tensors.begin();
     const auto count = static_cast<int32_t>(tensors.size());
@@ -237,20 +237,16 @@ Result<CudaWeights> CudaWeights::load(Device& device, const ModelConfig& config,
   const auto norm = [&](const TensorView& tensor) { return loader.add_floats(norm_multipliers(weights, tensor)); };
   for (const LayerWeights& from : weights.layers) {
     LayerIndex to;
-    if (from.q.type == from.k.type && from.k.type == from.v.type) {
-      to.qkv.push_back({loader.add({&from.q, &from.k, &from.v}, false), 1, 0});
-    } else {
-      int32_t group = 0;
-      const bool two = from.q.type == from.k.type;
-      if (two) {
-        to.qkv.push_back({loader.add({&from.q, &from.k}, false), 1, 0});
-        group = static_cast<int32_t>((from.q.rows + from.k.rows) / kTileRows);
-      }
-      for (const TensorView* tensor : {&from.q, &from.k, &from.v}) {
-        if (two && tensor != &from.v) continue;
-        to.qkv.push_back({loader.add({tensor}, false), 1, group});
-        group += static_cast<int32_t>(tensor->rows / kTileRows);
-      }
+    // Of neighbours as many as have one type are one matrix.
+    std::vector<std::vector<const TensorView*>> parts;
+    for (const TensorView* tensor : {&from.q, &from.k, &from.v}) {
+      if (parts.empty() || parts.back().back()->type != tensor->type) parts.emplace_back();
+      parts.back().push_back(tensor);
+    }
+    int32_t group = 0;
+    for (const auto& part : parts) {
+      to.qkv.push_back({loader.add(part, false), 1, group});
+      for (const TensorView* tensor : part) group += static_cast<int32_t>(tensor->rows / kTileRows);
     }
     if (from.gate.type == from.up.type) {
       to.gate_up.push_back({loader.add({&from.gate, &from.up}, true), 1, 0});

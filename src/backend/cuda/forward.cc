@@ -199,13 +199,13 @@ void Forward::layer(size_t index, int64_t rows) {
   const Rounded first = qkv_input(rows), norm = rounded(norm_, rows);
   const int64_t qkv_width = int64_t{config_.heads + 2 * config_.kv_heads} * config_.head_size;
   const bool turned = turns_heads(layer, first, rows);
-  const bool together = few_pair_product(layer.qkv, first, at<float>(qkv_), qkv_width, rows);
-  for (const ProductPart& part : layer.qkv) {
-    if (together) break;
-    if (turned) {
-      heads_product(part, first, heads_params(layer, index), rows);
-    } else {
-      product(part, first, at<float>(qkv_), qkv_width, rows);
+  if (!few_pair_product(layer.qkv, first, at<float>(qkv_), qkv_width, rows)) {
+    for (const ProductPart& part : layer.qkv) {
+      if (turned) {
+        heads_product(part, first, heads_params(layer, index), rows);
+      } else {
+        product(part, first, at<float>(qkv_), qkv_width, rows);
+      }
     }
   }
   stage_done(Stage::kQkv);

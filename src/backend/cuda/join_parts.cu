@@ -23,12 +23,7 @@ CARAT_DEVICE void join_round(const AttentionParams& p, int row, int column, bool
   CARAT_UNROLL for (int width = 1; width < 4; width *= 2) sum += from_lane_xor(sum, width);
   if (!there) return;
   uint8_t* tile = exact_tile(to, block / kTileBlocks, row);
-  uint8_t* at = tile + exact_at(of_tile, k, 4 * own);
-  CARAT_UNROLL for (int odd = 0; odd < 2; ++odd) {  // neighbours of a core are every other column
-    const uint32_t a = q[odd].halves, b = q[odd + 2].halves;
-    *reinterpret_cast<uint32_t*>(at + odd * 128) = choose_bytes(a, b, 0x5410);
-    *reinterpret_cast<uint32_t*>(at + odd * 128 + kExactPlane) = choose_bytes(a, b, 0x7632);
-  }
+  store_exact_four(tile + exact_at(of_tile, k, 4 * own), q);
   if (own == 0) *exact_scale(tile, k, of_tile) = scale.scale;
   if (p.round == 2 && own % 4 == 0) *exact_sum(tile, k, own / 4, of_tile) = static_cast<float>(sum);
   if (column == 0) to.factors[row] = 1.0f;

@@ -23,12 +23,12 @@ inline std::vector<int32_t> random_tokens(size_t count, unsigned seed) {
   return tokens;
 }
 
-// One sequence's page tables; `first_page` keeps sequences apart.
+// One sequence's page tables, for steps of so many rows; `first_page` keeps sequences apart.
 struct Pages {
   std::vector<int32_t> global, local;
-  Pages(const ModelConfig& config, int32_t tokens, int32_t first_page) {
+  Pages(const ModelConfig& config, int32_t tokens, int32_t first_page, int32_t step_rows = kStepRows) {
     for (int32_t i = 0; i < div_ceil(tokens, kPageTokens); ++i) global.push_back(first_page + i);
-    for (int32_t i = 0; i < div_ceil(config.window + kStepRows, kPageTokens) + 1; ++i) local.push_back(first_page + i);
+    for (int32_t i = 0; i < div_ceil(config.window + step_rows, kPageTokens) + 1; ++i) local.push_back(first_page + i);
   }
 };
 
@@ -46,8 +46,8 @@ inline std::unique_ptr<Backend> open_random(const RandomModel& model, const std:
 // Logits of every row.
 inline std::vector<float> chunked_logits(Backend& backend, const ModelConfig& config,
                                          const std::vector<int32_t>& tokens, const std::vector<int32_t>& chunks,
-                                         int32_t first_page = 0) {
-  const Pages pages(config, static_cast<int32_t>(tokens.size()), first_page);
+                                         int32_t first_page = 0, int32_t step_rows = kStepRows) {
+  const Pages pages(config, static_cast<int32_t>(tokens.size()), first_page, step_rows);
   std::vector<float> out;
   int32_t past = 0;
   for (size_t i = 0; past < static_cast<int32_t>(tokens.size()); ++i) {

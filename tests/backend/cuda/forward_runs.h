@@ -5,30 +5,20 @@
 
 #include <algorithm>
 #include <memory>
-#include <random>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "backend/backend.h"
-#include "backend/cpu/random_model.h"
+#include "backend/cpu/random_forward.h"
 #include "backend/cuda/cuda_backend.h"
 #include "backend/cuda/emulated_device.h"
-#include "base/checked.h"
 #include "support/compare.h"
-#include "support/text_step.h"
 
 namespace carat::test {
 
 inline constexpr int32_t kRows = 96;
-
-inline std::vector<int32_t> random_tokens(size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::vector<int32_t> tokens(count);
-  for (int32_t& token : tokens) token = static_cast<int32_t>(random() % 512);
-  return tokens;
-}
 
 inline std::unique_ptr<Backend> ready(Result<std::unique_ptr<Backend>> backend) {
   EXPECT_TRUE(backend.ok()) << backend.error().message;
@@ -45,23 +35,7 @@ inline std::unique_ptr<Backend> emulated(const RandomModel& model) {
 // Logits of every row of a sequence fed in chunks.
 inline std::vector<float> logits(Backend& backend, const ModelConfig& config, const std::vector<int32_t>& tokens,
                                  const std::vector<int32_t>& chunks) {
-  std::vector<int32_t> global, local;
-  for (int32_t i = 0; i < div_ceil(static_cast<int32_t>(tokens.size()), kPageTokens); ++i) global.push_back(i);
-  for (int32_t i = 0; i < div_ceil(config.window + std::max(kRows, chunks[0]), kPageTokens) + 1; ++i)
-    local.push_back(i);
-  std::vector<float> out;
-  int32_t past = 0;
-  for (size_t i = 0; past < static_cast<int32_t>(tokens.size()); ++i) {
-    const int32_t count = std::min(chunks[i % chunks.size()], static_cast<int32_t>(tokens.size()) - past);
-    const SeqRows seq{0, count, past, global, local};
-    std::vector<int32_t> rows(static_cast<size_t>(count));
-    for (int32_t r = 0; r < count; ++r) rows[static_cast<size_t>(r)] = r;
-    const auto part = std::span(tokens).subspan(static_cast<size_t>(past), static_cast<size_t>(count));
-    const std::vector<float> chunk = TextStep(part, {&seq, 1}, rows).run(backend);
-    out.insert(out.end(), chunk.begin(), chunk.end());
-    past += count;
-  }
-  return out;
+  return chunked_logits(backend, config, tokens, chunks, 0, std::max(kRows, chunks[0]));
 }
 
 inline std::string type_name(const testing::TestParamInfo<DType>& info) {

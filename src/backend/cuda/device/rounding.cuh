@@ -38,6 +38,14 @@ CARAT_DEVICE HalvesOfInteger halves_of(float value) {
   const float high = ((q - 63.5f) + kToHundreds) - kToHundreds;
   return {static_cast<int>(float_bits(shifted) - 0x4b400000u), pack_halves(high, q - high)};
 }
+// Four neighbouring columns of a row to their place in a tile (exact_at): neighbours of a core are every other column.
+CARAT_DEVICE void store_exact_four(uint8_t* at, const HalvesOfInteger* q) {
+  CARAT_UNROLL for (int odd = 0; odd < 2; ++odd) {
+    const uint32_t a = q[odd].halves, b = q[odd + 2].halves;
+    *reinterpret_cast<uint32_t*>(at + odd * 128) = choose_bytes(a, b, 0x5410);
+    *reinterpret_cast<uint32_t*>(at + odd * 128 + kExactPlane) = choose_bytes(a, b, 0x7632);
+  }
+}
 // The largest magnitude of a block that eight lanes have, four columns each, as bits.
 CARAT_DEVICE uint32_t largest_of_block(const float* value) {
   uint32_t largest = 0;
