@@ -220,10 +220,10 @@ CARAT_DEVICE void tile_softmax(TileState& s, int row0, const TileKeys& keys, flo
   };
   const float own_largest = of(largest), own_sum = of(sum);
   const int own_lo = most(s.first[row], keys.begin), own_hi = least(s.until[row] + 1, keys.begin + kSplit);
+  if (lane >= kRows) return;
   const int mode = s.mode[row];
   const float old_largest = s.largest[row], old_sum = s.sum[row];
   const Rescale r = rescale(old_largest, own_largest);
-  if (lane >= kRows) return;
   if (own_hi <= own_lo) {
     s.mode[row] = least(mode, 0);
   } else if (mode < 0) {  // nothing before
