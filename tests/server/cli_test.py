@@ -124,17 +124,20 @@ class Commands(unittest.TestCase):
 
     def test_bench(self):
         with Server("vllm") as server:
-            done = self.carat(server, "bench", "serve", "--url", server.url, "--clients", "1,8", "--rate", "200", "-p", "16", "-n", "12",
-                              "--requests", "10", "--json")
+            bench = ("bench", "serve", "--url", server.url, "-p", "16", "-n", "12", "--requests", "10", "--json")
+            done = self.carat(server, *bench, "--clients", "1,8", "--rate", "200", "--goodput", "ttft:1e9", "--goodput", "tpot:1e9")
             made = json.loads(done.stdout)
             self.assertEqual([result["load"] for result in made["results"]], ["1 client", "8 clients", "200 requests/s"])
             for result in made["results"]:
-                self.assertEqual(result["failed"], 0)
+                self.assertEqual((result["requests"], result["failed"]), (10, 0))
                 self.assertGreater(result["output_tokens_per_second"], 0)
-                self.assertGreater(result["goodput_requests_per_second"], 0)
+                self.assertAlmostEqual(result["goodput_requests_per_second"] * result["seconds"], 10)  # all, however slow this machine is
                 self.assertGreater(result["ttft_ms"]["median"], 0)
                 self.assertLessEqual(result["itl_ms"]["median"], result["itl_ms"]["p99"])
             self.assertEqual(set(made["benchmark"]), {"ttftMs", "concurrency1", "concurrency8"})
+            for limit in ("ttft:0.001", "tpot:0.001"):  # a microsecond
+                done = self.carat(server, *bench, "--clients", "2", "--goodput", limit)
+                self.assertEqual(json.loads(done.stdout)["results"][0]["goodput_requests_per_second"], 0)
             self.carat(server, "bench", "serve", "--url", "http://127.0.0.1:1", code=1)
             self.carat(server, "bench", "serve", "--url", server.url, "--goodput", "ttft:x", code=2)
 
