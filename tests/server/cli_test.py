@@ -9,13 +9,13 @@ import subprocess
 import unittest
 
 import harness
-from harness import CARAT, Server
+from harness import CARAT, PATIENCE, Server
 
 
 class Commands(unittest.TestCase):
     def carat(self, server, *arguments, code=0):
         environment = {**os.environ, "CARAT_HOME": str(server.folder / "home"), "OLLAMA_HOST": f"127.0.0.1:{server.port}"}
-        done = subprocess.run([CARAT, *arguments], capture_output=True, text=True, timeout=120, env=environment)
+        done = subprocess.run([CARAT, *arguments], capture_output=True, text=True, timeout=120 * PATIENCE, env=environment)
         self.assertEqual(done.returncode, code, done.stderr)
         return done
 
@@ -35,7 +35,7 @@ class Commands(unittest.TestCase):
     def answers_of(self, server, *arguments, stdin=None, code=0):
         """What `carat run` says with the server and without it: the same."""
         environment = {**os.environ, "CARAT_HOME": str(server.folder / "home"), "OLLAMA_HOST": f"127.0.0.1:{server.port}"}
-        both = [subprocess.run([CARAT, "run", *more, *arguments], capture_output=True, text=True, timeout=120, env=environment,
+        both = [subprocess.run([CARAT, "run", *more, *arguments], capture_output=True, text=True, timeout=120 * PATIENCE, env=environment,
                                input=stdin or "") for more in ([], ["--no-server"])]
         for done in both:
             self.assertEqual(done.returncode, code, done.stderr)

@@ -10,7 +10,7 @@ import time
 import unittest
 
 import harness
-from harness import CARAT, Server
+from harness import CARAT, PATIENCE, Server
 
 FAKE = os.environ.get("CARAT_FAKE_CUDA", "")
 BUILT = json.loads(subprocess.run([CARAT, "version", "--json"], capture_output=True, check=True).stdout)["cuda"]
@@ -33,7 +33,7 @@ class Device(unittest.TestCase):
         cls.own.cleanup()
 
     def carat(self, fake, *arguments, **options):
-        return subprocess.run([CARAT, *arguments], capture_output=True, text=True, timeout=60,
+        return subprocess.run([CARAT, *arguments], capture_output=True, text=True, timeout=60 * PATIENCE,
                               env={**os.environ, **environment(fake, self.folder)}, **options)
 
     def refusal(self, fake):
@@ -64,7 +64,7 @@ class Device(unittest.TestCase):
         began = time.monotonic()
         said = self.refusal("step=719")
         self.assertRegex(said, r"^Error: Fake: [^\n]*unspecified launch failure\n$")
-        self.assertLess(time.monotonic() - began, 20)
+        self.assertLess(time.monotonic() - began, 20 * PATIENCE)
 
     def test_and_a_conversation(self):
         done = self.carat("step=719", "run", "g270", "--backend", "cuda", input="hello\nhello again\n")
@@ -75,7 +75,7 @@ class Device(unittest.TestCase):
             reply = server.post("/api/generate", {"model": "g270", "prompt": "a", "stream": False})
             self.assertEqual(reply.status, 500)
             self.assertIn("unspecified launch failure", reply.json()["error"])
-            self.assertEqual(server.process.wait(20), 1)
+            self.assertEqual(server.process.wait(20 * PATIENCE), 1)
             server.reader.join(5)
             self.assertTrue(any(line.startswith("carat: stopping: Fake: ") for line in server.log), server.log)
             self.assertTrue(server.log[-1].startswith("Error: Fake: "), server.log)

@@ -10,7 +10,7 @@ import time
 import unittest
 
 import harness
-from harness import SERVED, Server
+from harness import PATIENCE, SERVED, Server, wait_until
 
 
 class Invariance(unittest.TestCase):
@@ -178,10 +178,9 @@ class Models(unittest.TestCase):
         with Server("ollama") as server:
             loaded = lambda: [model["name"] for model in server.get("/api/ps").json()["models"]]
             self.assertEqual(loaded(), [])
-            server.post("/api/generate", {"model": "g270", "keep_alive": "1s"})
+            server.post("/api/generate", {"model": "g270", "keep_alive": f"{2 * PATIENCE}s"})
             self.assertEqual(loaded(), ["g270:latest"])
-            time.sleep(1.6)
-            self.assertEqual(loaded(), [])
+            wait_until(lambda: loaded() == [], 3)
             server.post("/api/generate", {"model": "g270", "keep_alive": -1})
             self.assertGreater(server.get("/api/ps").json()["models"][0]["expires_at"], "2100")
             server.post("/api/generate", {"model": "g270", "keep_alive": 0})

@@ -15,11 +15,23 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CARAT = pathlib.Path(os.environ.get("CARAT_BINARY", ROOT / "build" / "carat"))
 SERVED = "google/gemma-3-1b-it"
+# Promises in seconds are for the program that people run. A sanitized one (./dev test --asan, --tsan, --ci) is some five times slower,
+# and CI tests others beside it.
+PATIENCE = 10 if "ASAN_OPTIONS" in os.environ else 1
+
+
+def wait_until(holds, seconds, what=""):
+    """Asks again and again; an AssertionError if it does not hold within so many seconds (times PATIENCE)."""
+    deadline = time.monotonic() + seconds * PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, what or "it does not come to hold"
+        time.sleep(0.02)
 
 
 class Reply:
@@ -105,7 +117,7 @@ class Server:
 
         self.reader = threading.Thread(target=read, daemon=True)
         self.reader.start()
-        if not listening.wait(60) or not hasattr(self, "port"):
+        if not listening.wait(60 * PATIENCE) or not hasattr(self, "port"):
             self.process.kill()
             raise AssertionError("the server did not start:\n" + "\n".join(self.log))
 
@@ -130,7 +142,7 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(number)
             try:
-                self.process.wait(40)
+                self.process.wait(40 * PATIENCE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 raise
@@ -139,7 +151,7 @@ class Server:
             self.own.cleanup()
         return self.process.returncode
 
-    def request(self, method, path, body=None, headers=None, timeout=60):
+    def request(self, method, path, body=None, headers=None, timeout=60 * PATIENCE):
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         headers = dict(headers or {})
         if body is not None and not isinstance(body, (str, bytes)):
@@ -179,6 +191,9 @@ class Server:
         values = re.findall(rf"^{re.escape(name)}(?:{{[^}}]*}})? (\S+)$", text, re.M)
         assert values, f"no metric {name}"
         return sum(float(value) for value in values)
+
+    def waits_for_nothing(self):
+        return self.metric("vllm:num_requests_running") + self.metric("vllm:num_requests_waiting") == 0
 
     def spent(self):
         """A function that tells (seconds of processors, bytes at the peak) that the server has used since."""

@@ -16,7 +16,7 @@ import time
 import unittest
 
 import harness
-from harness import SERVED, Server
+from harness import SERVED, Server, wait_until
 
 
 def generate(**fields):
@@ -94,10 +94,7 @@ class Vanishing(unittest.TestCase):
             before = server.resident_bytes()
             with concurrent.futures.ThreadPoolExecutor(16) as pool:
                 list(pool.map(vanish, range(1000)))
-            deadline = time.monotonic() + 5
-            while server.metric("vllm:num_requests_running") + server.metric("vllm:num_requests_waiting") > 0:
-                self.assertLess(time.monotonic(), deadline, "places are still taken")
-                time.sleep(0.02)
+            wait_until(server.waits_for_nothing, 5, "places are still taken")
             self.assertLess(server.resident_bytes() - before, 64 << 20)
             self.assertEqual(server.post("/api/generate", {"model": "g270", "prompt": "b", "stream": False,
                                                            "options": {"num_predict": 3}}).status, 200)

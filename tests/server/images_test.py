@@ -6,12 +6,11 @@ import pathlib
 import struct
 import subprocess
 import tempfile
-import time
 import unittest
 import zlib
 
 import harness
-from harness import CARAT, ROOT, SERVED, Server
+from harness import CARAT, ROOT, SERVED, Server, wait_until
 
 PICTURES = ROOT / "tests/golden/images"
 TOKENS = 16  # of a picture, by the tower of these tests
@@ -228,11 +227,12 @@ class Store(unittest.TestCase):
                 blind = threads()
                 seen = ask(RED)
                 self.assertGreater(threads(), blind)
-                deadline = time.monotonic() + 120
-                while threads() > blind and time.monotonic() < deadline:
+
+                def gone():
                     ask()  # the model is in use all the time
-                    time.sleep(0.2)
-                self.assertEqual(threads(), blind)
+                    return threads() == blind
+
+                wait_until(gone, 120)
                 ask(BLUE)  # one that is in no cache
                 self.assertGreater(threads(), blind)
                 self.assertEqual(ask(RED), seen)
