@@ -78,7 +78,7 @@ class Loader {
   // One matrix of `tensors` side by side (their groups in turn: `interleaved`), all of one type; returns its index.
   size_t add(const std::vector<const TensorView*>& tensors, bool interleaved, int64_t rows_of_one = 0) {
     int64_t rows = 0;
-    const TensorView& first = **tensors.begin();
+    const TensorView& first = *tensors.front();
     const auto count = static_cast<int32_t>(tensors.size());
     int32_t index = 0;
     for (const TensorView* tensor : tensors) {
