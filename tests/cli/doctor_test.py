@@ -51,7 +51,7 @@ class Doctor(unittest.TestCase):
         self.folder.cleanup()
 
     def doctor(self, *arguments):
-        result = subprocess.run([CARAT, "doctor", *arguments], capture_output=True, text=True, timeout=300)
+        result = subprocess.run([CARAT, "doctor", *arguments], capture_output=True, text=True, timeout=60)
         self.assertEqual((result.returncode, result.stderr), (0, ""))
         return result.stdout
 

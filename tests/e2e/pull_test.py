@@ -91,7 +91,7 @@ class PullTest(StoreTest):
         request = urllib.request.Request(
             f"http://{found[1]}/v1/completions", headers={"Content-Type": "application/json"},
             data=json.dumps({"model": "google/gemma-3-1b-it", "prompt": "hello", "max_tokens": 3}).encode())
-        with urllib.request.urlopen(request, timeout=300) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             self.assertEqual(json.load(answer)["usage"]["completion_tokens"], 3)
         for entry in self.registry.log():
             if "/lfs/" in entry["line"]:
@@ -167,13 +167,13 @@ class PullTest(StoreTest):
         for path, status in (("/v2/", 200), ("/v2/library/gemma3/manifests/2b", 404), ("/v2/library/gemma3/blobs/sha256:0", 404),
                              ("/v2/library/../gemma3/manifests/1b", 404)):
             try:
-                with urllib.request.urlopen(f"http://{address}{path}", timeout=300) as answer:
+                with urllib.request.urlopen(f"http://{address}{path}", timeout=20) as answer:
                     self.assertEqual(answer.status, status, path)
             except urllib.error.HTTPError as error:
                 self.assertEqual(error.code, status, path)
         blob = self.manifest["layers"][0]
         request = urllib.request.Request(f"http://{address}/v2/library/gemma3/blobs/{blob['digest']}", headers={"Range": "bytes=5-9"})
-        with urllib.request.urlopen(request, timeout=300) as answer:
+        with urllib.request.urlopen(request, timeout=20) as answer:
             self.assertEqual((answer.status, answer.read()), (206, self.weights[5:10]))
             self.assertEqual(answer.headers["Content-Range"], f"bytes 5-9/{len(self.weights)}")
 
@@ -190,7 +190,7 @@ class PullTest(StoreTest):
         address = self.serve()
         digest = "sha256:" + hashlib.sha256(wide.read_bytes()).hexdigest()
         ask = lambda method, path, data: urllib.request.urlopen(
-            urllib.request.Request(f"http://{address}{path}", data=data, method=method), timeout=300)
+            urllib.request.Request(f"http://{address}{path}", data=data, method=method), timeout=60)
         self.assertEqual(ask("POST", f"/api/blobs/{digest}", wide.read_bytes()).status, 201)
         self.assertEqual(ask("HEAD", f"/api/blobs/{digest}", None).status, 200)
         body = {"model": "sent", "files": {"wide.gguf": digest}, "quantize": "q4_K_M", "parameters": {"seed": 1}}
@@ -206,7 +206,7 @@ class PullTest(StoreTest):
     def test_nothing_is_shared_unasked(self):
         self.carat("pull", "gemma3:1b")
         with self.assertRaises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(f"http://{self.serve()}/v2/library/gemma3/manifests/1b", timeout=300)
+            urllib.request.urlopen(f"http://{self.serve()}/v2/library/gemma3/manifests/1b", timeout=20)
         self.assertEqual(caught.exception.code, 404)
 
     def test_push_and_back(self):
@@ -245,7 +245,7 @@ class PullTest(StoreTest):
         """R5: one fetches, the other waits; each byte goes over the wire once."""
         self.registry.script([{"match": "blobs", "stall": 0.2}])
         processes = [subprocess.Popen([CARAT, "pull", "gemma3:1b"], env=self.environment(), stdin=subprocess.DEVNULL) for _ in range(3)]
-        self.assertEqual([process.wait(timeout=300) for process in processes], [0, 0, 0])
+        self.assertEqual([process.wait(timeout=60) for process in processes], [0, 0, 0])
         self.expect_whole()
         digest = self.manifest["layers"][0]["digest"]
         asked = [entry["range"] for entry in self.registry.log() if digest in entry["line"]]
@@ -254,7 +254,7 @@ class PullTest(StoreTest):
     def test_a_full_disk(self):
         """R4: a clean error, and all is well once there is room."""
         limit = len(self.weights) // 2
-        done = subprocess.run([CARAT, "pull", "gemma3:1b"], capture_output=True, text=True, env=self.environment(), timeout=300,
+        done = subprocess.run([CARAT, "pull", "gemma3:1b"], capture_output=True, text=True, env=self.environment(), timeout=60,
                               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
         self.assertEqual(done.returncode, 1)
         self.assertIn("ulimit -f", done.stderr)
@@ -267,7 +267,7 @@ class PullTest(StoreTest):
         """R1: nothing is opened or made outside the store, whatever the name."""
         for name in ("../../x", "a/../../b", "/etc/passwd\0", "a" * 10000, "127.0.0.1:9/../../../x:y", "x:../../y", "-rf"):
             try:
-                done = subprocess.run([CARAT, "pull", "--", name], capture_output=True, env=self.environment(), timeout=300)
+                done = subprocess.run([CARAT, "pull", "--", name], capture_output=True, env=self.environment(), timeout=60)
             except ValueError:
                 continue  # a NUL cannot be an argument
             self.assertNotEqual(done.returncode, 0, name)

@@ -32,7 +32,7 @@ class Shape(unittest.TestCase):
 
     @classmethod
     def carat(cls, *arguments, input="", parse=False):
-        done = subprocess.run([CARAT, *arguments], capture_output=True, text=True, input=input, cwd=cls.folder, timeout=300,
+        done = subprocess.run([CARAT, *arguments], capture_output=True, text=True, input=input, cwd=cls.folder, timeout=120,
                               env={**os.environ, "CARAT_HOME": str(cls.folder / "home")})
         if parse:
             assert done.returncode == 0, done.stderr

@@ -91,7 +91,7 @@ class StoreTest(unittest.TestCase):
                 "DOCKER_CONFIG": "", **more}
 
     def carat(self, *arguments, home=None, code=0, **more):
-        done = subprocess.run([CARAT, *arguments], capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL,
+        done = subprocess.run([CARAT, *arguments], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
                               env=self.environment(home, **more))
         self.assertEqual(done.returncode, code, done.stderr + done.stdout)
         return done

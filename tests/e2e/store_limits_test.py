@@ -54,7 +54,7 @@ class LimitsTest(StoreTest):
         """The n-th write, sync or rename fails; how many there were, the exit code, what was said."""
         count = self.folder / "count"
         count.unlink(missing_ok=True)
-        done = subprocess.run([CARAT, *arguments], capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL,
+        done = subprocess.run([CARAT, *arguments], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
                               env=self.environment(LD_PRELOAD=FAIL_NTH, CARAT_FAIL=f"write:{n}", CARAT_FAIL_COUNT=str(count)))
         writes = int(count.read_text().split()[2]) if count.exists() else 0
         return writes, done.returncode, done.stderr

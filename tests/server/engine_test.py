@@ -180,7 +180,7 @@ class Models(unittest.TestCase):
             self.assertEqual(loaded(), [])
             server.post("/api/generate", {"model": "g270", "keep_alive": f"{2 * PATIENCE}s"})
             self.assertEqual(loaded(), ["g270:latest"])
-            wait_until(lambda: loaded() == [], 3)
+            wait_until(lambda: loaded() == [], 2.6)
             server.post("/api/generate", {"model": "g270", "keep_alive": -1})
             self.assertGreater(server.get("/api/ps").json()["models"][0]["expires_at"], "2100")
             server.post("/api/generate", {"model": "g270", "keep_alive": 0})

@@ -21,9 +21,9 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CARAT = pathlib.Path(os.environ.get("CARAT_BINARY", ROOT / "build" / "carat"))
 SERVED = "google/gemma-3-1b-it"
-# Promises in seconds are for the program that people run. A sanitized one (./dev test --asan, --tsan, --ci) is some five times slower,
-# and CI tests others beside it.
-PATIENCE = 10 if "ASAN_OPTIONS" in os.environ else 1
+SANITIZED = "ASAN_OPTIONS" in os.environ  # as ./dev test --asan, --tsan and --ci have it
+# Promises in seconds are for the program that people run. A sanitized one is some five times slower, and CI tests others beside it.
+PATIENCE = 10 if SANITIZED else 1
 
 
 def wait_until(holds, seconds, what=""):
@@ -192,7 +192,7 @@ class Server:
         assert values, f"no metric {name}"
         return sum(float(value) for value in values)
 
-    def waits_for_nothing(self):
+    def is_idle(self):
         return self.metric("vllm:num_requests_running") + self.metric("vllm:num_requests_waiting") == 0
 
     def spent(self):

@@ -94,7 +94,7 @@ class Vanishing(unittest.TestCase):
             before = server.resident_bytes()
             with concurrent.futures.ThreadPoolExecutor(16) as pool:
                 list(pool.map(vanish, range(1000)))
-            wait_until(server.waits_for_nothing, 5, "places are still taken")
+            wait_until(server.is_idle, 5, "places are still taken")
             self.assertLess(server.resident_bytes() - before, 64 << 20)
             self.assertEqual(server.post("/api/generate", {"model": "g270", "prompt": "b", "stream": False,
                                                            "options": {"num_predict": 3}}).status, 200)

@@ -4,7 +4,6 @@ clients (reliability H1 to H6, T3).
 
 import concurrent.futures
 import json
-import os
 import random
 import socket
 import struct
@@ -13,7 +12,7 @@ import time
 import unittest
 
 import harness
-from harness import PATIENCE, SERVED, Server, wait_until
+from harness import PATIENCE, SANITIZED, SERVED, Server, wait_until
 
 
 def request(body, path="/api/generate", extra="", method="POST"):
@@ -127,7 +126,7 @@ class Http(unittest.TestCase):
 
     def test_expect_continue(self):
         body = b'{"model":"nope"}'
-        with socket.create_connection((self.server.host, self.server.port), timeout=60) as connection:
+        with socket.create_connection((self.server.host, self.server.port), timeout=5 * PATIENCE) as connection:
             connection.sendall(request(body, "/api/show", "Expect: 100-continue\r\nConnection: close\r\n")[:-len(body)])
             self.assertEqual(connection.recv(100), b"HTTP/1.1 100 Continue\r\n\r\n")
             connection.sendall(body)
@@ -152,7 +151,7 @@ class Http(unittest.TestCase):
         """The same answer wherever the network cuts the request."""
         data = request(b'{"model":"nope"}', "/api/show", "Connection: close\r\n")
         for cut in range(1, len(data), 7):
-            with socket.create_connection((self.server.host, self.server.port), timeout=60) as connection:
+            with socket.create_connection((self.server.host, self.server.port), timeout=5 * PATIENCE) as connection:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connection.sendall(data[:cut])
                 time.sleep(0.002)
@@ -253,24 +252,24 @@ class Streams(unittest.TestCase):
             keepers = [threading.Thread(target=keep_the_place) for _ in range(4)]
             for keeper in keepers:
                 keeper.start()
-            wait_until(lambda: server.metric("vllm:num_requests_waiting") >= 3, 60)
+            wait_until(lambda: server.metric("vllm:num_requests_waiting") >= 3, 20)
             before = server.resident_bytes()
             asked = request(json.dumps({"model": "g270", "prompt": "the cat and the dog", "options": {"num_predict": 5}}))
             streams = []
             for _ in range(500):
                 streams.append(socket.create_connection((server.host, server.port)))
                 streams[-1].sendall(asked)
-            wait_until(lambda: server.metric("vllm:num_requests_waiting") >= 500, 60)
+            wait_until(lambda: server.metric("vllm:num_requests_waiting") >= 500, 20)
             cost = server.resident_bytes() - before
             kept.set()
             print(f"500 idle streams: {cost / 1e6:.1f} MB")
-            if "ASAN_OPTIONS" not in os.environ:  # a sanitizer keeps what was freed
+            if not SANITIZED:  # a sanitizer keeps what was freed
                 self.assertLess(cost, 20_000_000)
             for stream in streams:
                 stream.close()
             for keeper in keepers:
                 keeper.join()
-            wait_until(server.waits_for_nothing, 60)
+            wait_until(server.is_idle, 20)
 
 
 class Vanishing(unittest.TestCase):
@@ -293,7 +292,7 @@ class Vanishing(unittest.TestCase):
                     connection.shutdown(socket.SHUT_WR)
                     time.sleep(0.01)
                 connection.close()
-            wait_until(server.waits_for_nothing, 3, "places are still taken")
+            wait_until(server.is_idle, 3, "places are still taken")
             # Pages come back too: nothing is held but what a cache may keep.
             self.assertEqual(server.post("/api/generate", {"model": "g270", "prompt": "b", "stream": False,
                                                            "options": {"num_predict": 3}}).status, 200)

@@ -12,7 +12,7 @@ import unittest
 import urllib.request
 
 import harness
-from harness import CARAT, Server, wait_until
+from harness import CARAT, PATIENCE, Server, wait_until
 
 KEY, OTHER = "sk-carat-0123456789abcdef", "another-key"
 
@@ -145,7 +145,7 @@ class Listening(unittest.TestCase):
     """H9: what is listened on without being asked, and what is refused."""
 
     def refused(self, *flags, environment=None):
-        done = subprocess.run([CARAT, "serve", "--port", "0", *flags], capture_output=True, text=True, timeout=120,
+        done = subprocess.run([CARAT, "serve", "--port", "0", *flags], capture_output=True, text=True, timeout=30 * PATIENCE,
                               env={**os.environ, "CARAT_HOME": "/nonexistent", **(environment or {})})
         self.assertEqual(done.returncode, 2, done.stderr)
         return done.stderr

@@ -29,7 +29,7 @@ class Variables(unittest.TestCase):
         server = self.server(OLLAMA_KEEP_ALIVE=f"{1500 * PATIENCE}ms")
         load(server)
         self.assertEqual(len(loaded(server)), 1)
-        wait_until(lambda: loaded(server) == [], 3)
+        wait_until(lambda: loaded(server) == [], 2.1)
         for flags, variables in (((), {"OLLAMA_KEEP_ALIVE": "-1"}), (("--keep-alive", "-1"), {"OLLAMA_KEEP_ALIVE": "700ms"})):
             server = self.server(*flags, **variables)
             load(server)
@@ -82,7 +82,7 @@ class Variables(unittest.TestCase):
         for name, value in {"OLLAMA_NUM_PARALLEL": "many", "OLLAMA_MAX_QUEUE": "-1", "OLLAMA_MAX_LOADED_MODELS": "99999",
                             "OLLAMA_CONTEXT_LENGTH": "x", "OLLAMA_KEEP_ALIVE": "soon", "OLLAMA_HOST": "127.0.0.1:99999"}.items():
             clean = {key: text for key, text in os.environ.items() if not key.startswith(("OLLAMA_", "VLLM_"))}
-            done = subprocess.run([CARAT, "serve"], capture_output=True, text=True, timeout=120, env={**clean, name: value})
+            done = subprocess.run([CARAT, "serve"], capture_output=True, text=True, timeout=30 * PATIENCE, env={**clean, name: value})
             self.assertEqual(done.returncode, 2, done.stderr)
             self.assertIn(name if name != "OLLAMA_HOST" else "99999", done.stderr)
 
@@ -126,7 +126,7 @@ class Flags(unittest.TestCase):
     def test_port_of_a_model(self):
         """8000, unless somebody has it already: then the error says so."""
         with Server("vllm") as server:
-            taken = subprocess.run([CARAT, "serve", str(server.file), "--port", str(server.port)], capture_output=True, text=True, timeout=120)
+            taken = subprocess.run([CARAT, "serve", str(server.file), "--port", str(server.port)], capture_output=True, text=True, timeout=60 * PATIENCE)
             self.assertEqual(taken.returncode, 1, taken.stderr)
             self.assertIn(f"cannot listen on 127.0.0.1:{server.port}", taken.stderr)
 

@@ -3,12 +3,11 @@ is not enforced is refused by name; others are not disturbed."""
 
 import concurrent.futures
 import json
-import os
 import re
 import unittest
 
 import harness
-from harness import SERVED
+from harness import SANITIZED, SERVED
 
 PERSON = {"type": "object", "additionalProperties": False, "required": ["zip", "age", "tags"],
           "properties": {"zip": {"type": "string", "pattern": "^[0-9]{3}$"}, "age": {"type": "integer", "minimum": 0, "maximum": 120},
@@ -142,7 +141,7 @@ class Shapes(unittest.TestCase):
             spent = self.server.spent()
             refuse(shape)
             seconds, peak = spent()
-            if "ASAN_OPTIONS" not in os.environ:  # a sanitizer makes both more
+            if not SANITIZED:  # a sanitizer makes both more
                 self.assertLessEqual(seconds, 0.2, json.dumps(shape)[:100])  # of the processors' time: a machine may have other work
                 self.assertLessEqual(peak, 32 << 20, json.dumps(shape)[:100])
         with concurrent.futures.ThreadPoolExecutor(2) as pool:

@@ -47,7 +47,7 @@ class Shutdown(unittest.TestCase):
             thread, into = self.begin(server, 300)
             waiting = socket.create_connection((server.host, server.port))
             server.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: refuses(server), 2)
+            wait_until(lambda: refuses(server), 0.3)
             thread.join(60 * PATIENCE)
             self.assertIn(b'"done":true', into["received"])
             self.assertTrue(into["received"].endswith(b"0\r\n\r\n"))
@@ -67,10 +67,10 @@ class Shutdown(unittest.TestCase):
         with Server("ollama") as server:
             thread, into = self.begin(server, -1)
             server.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: refuses(server), 2)
+            wait_until(lambda: refuses(server), 0.3)
             began = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
-            self.assertEqual(server.process.wait(20 * PATIENCE), 0)
+            self.assertEqual(server.process.wait(10 * PATIENCE), 0)
             self.assertLess(time.monotonic() - began, 2 * PATIENCE)
             thread.join(20 * PATIENCE)
 

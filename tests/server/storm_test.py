@@ -13,7 +13,7 @@ import time
 import unittest
 
 import harness
-from harness import SERVED, Server, wait_until
+from harness import SANITIZED, SERVED, Server, wait_until
 
 SECONDS = float(os.environ.get("CARAT_STORM", "5"))
 MODELS = ["g270", "it", "a", "b", "nope", "", "x/y/z:q", "../../etc", "\u202e", SERVED]
@@ -139,8 +139,8 @@ class Storm(unittest.TestCase):
             self.assertIsNone(server.process.poll(), server.log)
             self.assertEqual(self.problems[:3], [])
             self.assertGreater(self.statuses["200"] + self.statuses["400"], 20)
-            wait_until(lambda: server.waits_for_nothing() and server.get("/load").json()["server_load"] == 0, 30, "something is left over")
-            if "ASAN_OPTIONS" not in os.environ:  # a sanitizer keeps what was freed
+            wait_until(lambda: server.is_idle() and server.get("/load").json()["server_load"] == 0, 30, "something is left over")
+            if not SANITIZED:  # a sanitizer keeps what was freed
                 self.assertLess(server.resident_bytes(), 400 << 20)
             self.assertEqual(server.stop(), 0)
 
