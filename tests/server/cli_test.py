@@ -135,9 +135,9 @@ class Commands(unittest.TestCase):
                 self.assertGreater(result["ttft_ms"]["median"], 0)
                 self.assertLessEqual(result["itl_ms"]["median"], result["itl_ms"]["p99"])
             self.assertEqual(set(made["benchmark"]), {"ttftMs", "concurrency1", "concurrency8"})
-            for limit in ("ttft:0.001", "tpot:0.001"):  # a microsecond
-                done = self.carat(server, *bench, "--clients", "2", "--goodput", limit)
-                self.assertEqual(json.loads(done.stdout)["results"][0]["goodput_requests_per_second"], 0)
+            # A microsecond to the first token; further ones may come with it, so that there is no such limit for them.
+            done = self.carat(server, *bench, "--clients", "2", "--goodput", "ttft:0.001")
+            self.assertEqual(json.loads(done.stdout)["results"][0]["goodput_requests_per_second"], 0)
             self.carat(server, "bench", "serve", "--url", "http://127.0.0.1:1", code=1)
             self.carat(server, "bench", "serve", "--url", server.url, "--goodput", "ttft:x", code=2)
 
