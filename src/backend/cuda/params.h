@@ -415,13 +415,14 @@ struct DecodeLayout {
       slots, bytes;
 };
 inline constexpr int kMostPieces = 32;
+inline constexpr int kDecodeArrivals = 2 * kMostPieces + 4 + 3;   // of the ring, of parts, of rounds (decode.cuh)
 inline constexpr int kScratchBytes = (2 * kRowThreads + 16) * 4;  // partial sums of two norms, two factors; eight zeros
 constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, int part_items, const int32_t* x_bytes,
                                      int slot_bytes, int depth) {
   const auto after = [](int at, int bytes) { return at + (bytes + 127) / 128 * 128; };
   DecodeLayout l{};
   l.arrivals = 0;
-  l.scratch = after(l.arrivals, (2 * kMostPieces + 4) * 8);
+  l.scratch = after(l.arrivals, kDecodeArrivals * 8);
   l.gated = after(l.scratch, kScratchBytes);
   l.since = after(l.gated, kFinishers * 32 * 4);
   l.layers = after(l.since, 128);

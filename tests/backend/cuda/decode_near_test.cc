@@ -31,6 +31,7 @@ void attention_alone(const void* params) {
     d.cosines()[i] = 0.25f * static_cast<float>(i % 7 - 3);
     d.sines()[i] = 0.125f * static_cast<float>(i % 11 - 5);
   }
+  if (this_thread() == 0) d.begin_rounds();
   block_barrier();
   const bool works = this_warp() < kWorkers;
   if (this_warp() == kWorkers + kFinishers) return;

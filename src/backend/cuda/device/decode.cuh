@@ -9,8 +9,8 @@ namespace carat::cuda {
 
 inline constexpr int kNormed = 9;  // columns of a finisher's thread that are normed at once
 // Barriers: of all that compute, of the finishers, of attention's teams, of the workers.
-inline constexpr int kTeamNorm = 1, kTeamFactor = 2, kTeamFinishers = 3, kTeamScores = 4, kTeamQuarters = 5,
-                     kTeamValues = 6, kTeamReady = 7;
+inline constexpr int kTeamBegin = 1, kTeamFinishers = 2, kTeamScores = 3, kTeamQuarters = 4, kTeamValues = 5,
+                     kTeamReady = 6;
 
 // A thread's place, asked for anew wherever it is used: what would be computed from it before the loop over the layers, for
 // every stage, does not fit the registers, and local memory is far away where shared memory takes all of L1.
@@ -130,6 +130,16 @@ struct PartPlaces {
     arrival_arrive(arrival(2 + (turn & 1)));
     ++turn;
   }
+};
+
+// What the finishers have done, which the workers wait for and they themselves: partial sums of what was heard, those of the row that
+// is normed, a layer's heads. They do not wait for the workers, whose parts of the stage before they have read.
+struct Round {
+  uint64_t* arrival;
+  uint32_t parity;
+
+  CARAT_METHOD void done() const { arrival_arrive(arrival); }
+  CARAT_METHOD void wait() const { arrival_wait(arrival, parity); }
 };
 
 // The producer's warp: pieces in the order of a list, `at_once` on their way; of the head, which nothing else disturbs, more.
@@ -255,6 +265,19 @@ CARAT_DEVICE float sum_of_partials(const float* partials) {
 struct Decode {
   const DecodeParams& p;
 
+  // Everything is heard but before the first layer: a layer's first norm has the odd rounds, its second the even ones; of the row's
+  // sums the other way round.
+  CARAT_METHOD Round heard_summed(bool first) const { return round(0, first ? 1 : 0); }
+  CARAT_METHOD Round row_summed(bool first) const { return round(1, first ? 0 : 1); }
+  CARAT_METHOD Round heads_there(uint32_t epoch) const { return round(2, (epoch - p.epoch) & 1); }
+  CARAT_METHOD Round round(int which, uint32_t parity) const {
+    return {in_shared<uint64_t>(p.layout.arrivals) + 2 * kMostPieces + 4 + which, parity};
+  }
+  // One thread's.
+  CARAT_METHOD void begin_rounds() const {
+    for (int i = 0; i < 3; ++i) arrival_init(round(i, 0).arrival, kFinishers * 32);
+  }
+
   CARAT_METHOD float* hidden() const { return in_shared<float>(p.layout.hidden); }
   CARAT_METHOD float* copy() const { return in_shared<float>(p.layout.copy); }    // the finishers' hidden state
   CARAT_METHOD float* heard() const { return in_shared<float>(p.layout.heard); }  // what the product before left
@@ -295,8 +318,8 @@ struct Decode {
   // they hear the words for all. A thread has the columns t + 128 k, which is partial sum t of a norm. Returns the factor of the
   // product's results.
   template <int kShape>
-  CARAT_METHOD float finish_norms(const DecodeInput& x, const uint64_t* words, int flags, uint32_t epoch,
-                                  const float* post_norm) const {
+  CARAT_METHOD float finish_norms(const uint64_t* words, int flags, uint32_t epoch, const float* post_norm,
+                                  bool first_norm) const {
     const int D = Sizes<kShape>::width(p), chunks = (D + kTileColumns - 1) / kTileColumns,
               t = this_thread() - kWorkerThreads;
     const int warp = t / 32;
@@ -326,7 +349,8 @@ struct Decode {
             none, epoch, [&](int) { return first + this_lane() < flags; },
             [&](int) { return words + D + first + this_lane(); });
       }
-      team_meet(kTeamNorm, kComputingThreads);
+      heard_summed(first_norm).done();
+      heard_summed(first_norm).wait();
       inverse = inverse_rms(sum_of_partials(scratch()), D, p.epsilon);
     }
     float squares = 0.0f;
@@ -346,17 +370,15 @@ struct Decode {
       }
     }
     scratch()[kRowThreads + t] = squares;
-    if (x.floats) {
-      team_meet(kTeamFactor, kComputingThreads);
-    } else {
-      team_barrier(kTeamFinishers, kFinishers * 32);
-    }
+    row_summed(first_norm).done();
+    row_summed(first_norm).wait();
     return inverse_rms(sum_of_partials(scratch() + kRowThreads), D, p.epsilon);
   }
 
   // The same by the workers, each of every kWorkers-th chunk.
   template <int kShape, bool kHalves>
-  CARAT_METHOD void take_hidden(const DecodeInput& x, bool heard_any, const float* post_norm, const float* norm) const {
+  CARAT_METHOD void take_hidden(const DecodeInput& x, bool heard_any, const float* post_norm, const float* norm,
+                                bool first_norm) const {
     const int D = Sizes<kShape>::width(p), begin = this_warp() * kTileColumns + 4 * this_lane(),
               end = x.chunks * kTileColumns, step = kWorkers * kTileColumns;
     FourFloats post{}, next{};
@@ -371,7 +393,7 @@ struct Decode {
     weights(begin);
     float inverse = 0.0f;
     if (heard_any) {
-      team_meet(kTeamNorm, kComputingThreads);
+      heard_summed(first_norm).wait();
       inverse = inverse_rms(sum_of_partials(scratch()), D, p.epsilon);
     }
     CARAT_UNROLL_1 for (int i = begin; i < end; i += step) {
@@ -390,7 +412,7 @@ struct Decode {
       if (x.integers) round_chunk<kHalves>(x.record(i / kTileColumns), h.of);
     }
     if (!x.floats) return;
-    team_meet(kTeamFactor, kComputingThreads);
+    row_summed(first_norm).wait();
     const float factor = inverse_rms(sum_of_partials(scratch() + kRowThreads), D, p.epsilon);
     CARAT_UNROLL_1 for (int i = begin; i < D; i += step) {
       const FourFloats h = floats_at(hidden() + i);

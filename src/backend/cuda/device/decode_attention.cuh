@@ -106,13 +106,15 @@ CARAT_DEVICE void decode_heads(const Decode& d, const DecodeLayer& layer, const 
   const int E = S::head_size(p), heads = S::heads(p), kv_heads = S::kv_heads(p), group = heads / kv_heads;
   const int lane = this_lane(), warp = this_warp() - kWorkers;
   const ScoreTasks<kShape, kDeep> tasks(p, keys);
+  const Round there = d.heads_there(epoch);
+  if (static_cast<int>(blockIdx.x) >= tasks.count) return there.done();
   int known = -1;
   CARAT_UNROLL_1 for (int task = static_cast<int>(blockIdx.x); task < tasks.count;
                       task += static_cast<int>(gridDim.x)) {
     const int head0 = tasks.head(task), kv_head = head0 / group;
-    const bool has_own = tasks.has_own(task);
+    const bool has_own = tasks.has_own(task), first = known < 0;
     if (known == head0 && !has_own) continue;
-    if (known >= 0) team_meet(kTeamScores, tasks.all());  // those before are read
+    if (!first) team_meet(kTeamScores, tasks.all());  // those before are read
     known = head0;
     float* own = d.heads() + tasks.at_once * E;  // k, then v
     CARAT_UNROLL_1 for (int i = warp; i < tasks.at_once + 2; i += kFinishers) {
@@ -129,7 +131,12 @@ CARAT_DEVICE void decode_heads(const Decode& d, const DecodeLayer& layer, const 
         }
       }
     }
-    team_meet(kTeamScores, tasks.all());
+    if (first) {
+      there.done();
+      there.wait();
+    } else {
+      team_meet(kTeamScores, tasks.all());
+    }
     if (has_own && head0 % group == 0) {
       const int slot = keys.position % kKeysPerPage;
       const int64_t base = (keys.page(keys.position) * kv_heads + kv_head) * kKeysPerPage * E;
@@ -176,8 +183,12 @@ CARAT_DEVICE void decode_scores(const Decode& d, const DecodeLayer& layer, const
       }
     }
     if (known != head0 || tasks.has_own(task)) {
-      if (known >= 0) team_meet(kTeamScores, tasks.all());
-      team_meet(kTeamScores, tasks.all());
+      if (known < 0) {
+        d.heads_there(epoch).wait();
+      } else {
+        team_meet(kTeamScores, tasks.all());
+        team_meet(kTeamScores, tasks.all());
+      }
       known = head0;
     }
     if (key == keys.position) {

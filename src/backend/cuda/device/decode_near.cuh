@@ -11,10 +11,9 @@ namespace carat::cuda {
 
 inline constexpr int kNearGroups = kNearKeys / 32;
 inline constexpr int kNearScoreWarps = 8, kNearOwnWarp = 8, kNearValueWarp = 9;
-inline constexpr int kNearHeadTeam = (kNearScoreWarps + 1 + kFinishers) * 32;  // who writes heads, who reads them
-inline constexpr int kNearScoreTeam = (kNearScoreWarps + 2) * 32;              // who writes scores, who reads them
-inline constexpr int kNearEarly = 4;                                           // of eight loads of a lane
-inline constexpr int kNearTurns = 2;                                           // of a block, see decode_few_keys
+inline constexpr int kNearScoreTeam = (kNearScoreWarps + 2) * 32;  // who writes scores, who reads them
+inline constexpr int kNearEarly = 4;                               // of eight loads of a lane
+inline constexpr int kNearTurns = 2;                               // of a block, see decode_few_keys
 static_assert(kNearGroups == 4 && kNearKeys <= kSplit && kNearGroups * kValueColumns == 32);
 
 template <int kShape>
@@ -53,7 +52,7 @@ struct DecodeNear {
       decode_head<kShape>(d, layer, of_query ? task / pieces() : S::heads(p), epoch, of_query,
                           of_query ? query(warp / 2) : key());
     }
-    if (has_tasks) team_meet(kTeamScores, kNearHeadTeam);
+    d.heads_there(epoch).done();
     if (!stores || of_query) return;
     const int E = head_size(), slot = position % kKeysPerPage;
     const int64_t base = page(position / 32) * kKeysPerPage * E;
@@ -117,8 +116,7 @@ struct DecodeNear {
     load_keys(group, quarter, first);
     if constexpr (kTwo) load_keys(group + 2, quarter, second);
     CARAT_UNROLL for (int i = 0; i < kEarly * 8; ++i) early[i] = here(value_of(first[i / 8], i % 8));
-    if (position >= 0)
-      team_meet(kTeamScores, kNearHeadTeam);  // it is: but the assembler moves nothing behind a condition
+    if (position >= 0) d.heads_there(epoch).wait();  // it is: but the assembler moves nothing behind a condition
     CARAT_UNROLL_1 for (int turn = 0, task = first_task(); task < tasks(); ++turn, task += grid()) {
       const float* q = query(turn) + quarter * quarter_size();
       float chain[2] = {0.0f, 0.0f};
@@ -141,7 +139,7 @@ struct DecodeNear {
   }
   // The row's own key's, a lane for a quarter: nobody waits for it at another place.
   CARAT_METHOD void own_score() const {
-    team_meet(kTeamScores, kNearHeadTeam);
+    d.heads_there(epoch).wait();
     const int quarter = this_lane() % 4;
     CARAT_UNROLL_1 for (int turn = 0, task = first_task(); task < tasks(); ++turn, task += grid()) {
       const float *k = key() + quarter * quarter_size(), *q = query(turn) + quarter * quarter_size();

@@ -114,6 +114,7 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
   if (this_thread() == 0) {
     ring_at(0, 0).begin();
     places_at(0).begin();
+    d.begin_rounds();
     arrival_fence();
     d.begin_times();
     for (int i = 0; i < 8; ++i) d.factors()[8 + i] = 0.0f;  // zeros()
@@ -151,7 +152,7 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
     }
   }
   decode_embed(d, p.row);
-  team_barrier(kTeamNorm, kComputingThreads);
+  team_barrier(kTeamBegin, kComputingThreads);
   d.stamp(0);
 
   const auto keys_of = [&](const DecodeLayer& layer) {
@@ -196,7 +197,8 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
         d.template take_hidden<kShape, kHalves>(x, heard() != nullptr, post_norm(),
                                                 head    ? p.final_norm
                                                 : first ? layer.attn_norm
-                                                        : layer.ffn_norm);
+                                                        : layer.ffn_norm,
+                                                first);
       } else if (stage == 1) {
         const DecodeKeys keys = keys_of(layer);
         if constexpr (kNear) {
@@ -242,7 +244,7 @@ CARAT_DEVICE void decode_one_row(const DecodeParams& p) {
           fetch_layer(index + 1);  // nobody looks at the one two layers before any more
       }
       if (normed)
-        factor = d.template finish_norms<kShape>(x, heard(), first ? p.flags_of_down : 0, heard_epoch, post_norm());
+        factor = d.template finish_norms<kShape>(heard(), first ? p.flags_of_down : 0, heard_epoch, post_norm(), first);
       if (head) {
         if (blockIdx.x == 0) {  // any block could
           for (int i = finisher_thread(); i < D; i += kRowThreads) p.hidden[i] = d.copy()[i];
