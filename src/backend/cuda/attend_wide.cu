@@ -21,7 +21,7 @@ CARAT_DEVICE void attend_wide(const AttentionParams& p) {
     uint8_t* queries = shared_memory();
     uint8_t* pages = queries + kPieces * kQueries;  // [team][keys, values]
     auto* keys_there = reinterpret_cast<uint64_t*>(pages + 4 * kPage);
-    uint64_t *keys_read = keys_there + 2, *values_there = keys_there + 4, *values_read = keys_there + 6;
+    uint64_t *keys_read = keys_there + 2, *values_there = keys_there + 4, *values_read = keys_there + 6, *sums_there = keys_there + 8;
     if (thread == 0) {
       for (int i = 0; i < 2; ++i) {
         arrival_init(keys_there + i, 1);
@@ -29,6 +29,7 @@ CARAT_DEVICE void attend_wide(const AttentionParams& p) {
         arrival_init(values_there + i, 64);
         arrival_init(values_read + i, 4);
       }
+      arrival_init(sums_there, 128);
       arrival_fence();
     }
     block_barrier();
@@ -92,7 +93,7 @@ CARAT_DEVICE void attend_wide(const AttentionParams& p) {
       if constexpr (kPieces == 2) *reinterpret_cast<Words4*>(to + kQueries) = {low[0], low[1], low[2], low[3]};
     }
     stores_for_products();
-    team_meet(3, 256);
+    team_barrier(2, 256);
     int first[2], until[2];
     CARAT_UNROLL for (int half = 0; half < 2; ++half) {
       const int r = warp % 4 * 16 + half * 8 + g;
@@ -174,13 +175,13 @@ CARAT_DEVICE void attend_wide(const AttentionParams& p) {
     auto* others = reinterpret_cast<float*>(pages + 2 * kPage) + warp % 4 * 32 * kSums + lane;
     auto* other_rows = reinterpret_cast<float*>(pages + 4 * kPage + 128) + warp % 4 * 128 + lane;  // largest, sums
     if (team == 1) {
-      team_meet(2, 128);  // nobody multiplies what lies there
+      team_barrier(1, 128);  // nobody multiplies what lies there
       CARAT_UNROLL for (int i = 0; i < kSums; ++i) others[i * 32] = out[i];
       CARAT_UNROLL for (int half = 0; half < 2; ++half) other_rows[half * 32] = largest[half], other_rows[(2 + half) * 32] = sum[half];
-      team_meet(1, 256);  // all may read them
+      arrival_arrive(sums_there);
       return;
     }
-    team_meet(1, 256);
+    arrival_wait(sums_there, 0);
     CARAT_UNROLL for (int half = 0; half < 2; ++half) {
       const float other = other_rows[half * 32], top = larger(largest[half], other);
       const float of_own = exp2_near(largest[half] - top), of_other = exp2_near(other - top);

@@ -138,8 +138,11 @@ struct Round {
   uint64_t* arrival;
   uint32_t parity;
 
-  CARAT_METHOD void done() const { arrival_arrive(arrival); }
   CARAT_METHOD void wait() const { arrival_wait(arrival, parity); }
+  CARAT_METHOD void done() const {  // the finishers'
+    arrival_arrive(arrival);
+    wait();
+  }
 };
 
 // The producer's warp: pieces in the order of a list, `at_once` on their way; of the head, which nothing else disturbs, more.
@@ -350,7 +353,6 @@ struct Decode {
             [&](int) { return words + D + first + this_lane(); });
       }
       heard_summed(first_norm).done();
-      heard_summed(first_norm).wait();
       inverse = inverse_rms(sum_of_partials(scratch()), D, p.epsilon);
     }
     float squares = 0.0f;
@@ -371,7 +373,6 @@ struct Decode {
     }
     scratch()[kRowThreads + t] = squares;
     row_summed(first_norm).done();
-    row_summed(first_norm).wait();
     return inverse_rms(sum_of_partials(scratch() + kRowThreads), D, p.epsilon);
   }
 

@@ -133,7 +133,6 @@ CARAT_DEVICE void decode_heads(const Decode& d, const DecodeLayer& layer, const 
     }
     if (first) {
       there.done();
-      there.wait();
     } else {
       team_meet(kTeamScores, tasks.all());
     }
