@@ -49,6 +49,7 @@ CARAT_DEVICE void attend_wide(const AttentionParams& p) {
         const int64_t at = (static_cast<int64_t>(page_of(table, page_count, page * kKeysPerPage)) * p.kv_heads + kv_head) * kKeysPerPage * E;
         uint8_t* keys = pages + own * 2 * kPage;
         uint8_t* values = keys + kPage;
+        warp_barrier();  // the lanes have left the wait below one by one
         if (half == 0 && lane == 0) {
           arrival_wait(keys_read + own, static_cast<uint32_t>(phase ^ 1));
           arrival_expect(keys_there + own, kPage);

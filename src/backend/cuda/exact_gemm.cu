@@ -193,9 +193,11 @@ CARAT_DEVICE void exact_gemm(const ExactParams& p) {
         const uint8_t* from = p.matrix.data + static_cast<int64_t>(group) * chunks * kTileBytes;
         for (int chunk = 0; chunk < chunks; ++chunk) {
           arrival_wait(empty + slot, static_cast<uint32_t>(phase ^ 1));
+          warp_barrier();
           if (piece == 0) arrival_expect(full + slot, kStage);
           uint8_t* to = shared + slot * kStage;
           if (piece < kExactGroups) bulk_copy(to + kX + piece * kTileBytes, from + static_cast<int64_t>(chunk) * kTileBytes, kTileBytes, full + slot);
+          warp_barrier();
           if (piece == kExactGroups) bulk_copy(to, exact_tile(p.x, chunk, row_tile * kExactRows), kX, full + slot);
           if (++slot == kStages) slot = 0, phase ^= 1;
         }

@@ -55,11 +55,12 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p, const Leave& leave = 0) {
         const int group = least(outputs * kGroups + least(piece, kGroups - 1), p.w_groups - 1);
         for (int at = 0; at < all; ++at) {
           arrival_wait(empty + slot, static_cast<uint32_t>(phase ^ 1));
+          warp_barrier();
           if (piece == 0) arrival_expect(full + slot, kStage);
           const HalfStage from = half_stage(p, at, row_group, group);
           uint8_t* to = shared + slot * kStage;
           if (piece < kGroups) bulk_copy(to + kX + piece * 1024, from.w, 1024, full + slot);
-          warp_barrier();  // copies take their operands from registers that all lanes share
+          warp_barrier();
           if (piece == kGroups) cluster_copy(to + rank * kOwnX, from.x + rank * kOwnX, kOwnX, full + slot, (1 << kPair) - 1);
           if (++slot == kStages) slot = 0, phase ^= 1;
         }

@@ -370,7 +370,8 @@ CARAT_DEVICE void arrival_expect(uint64_t* arrival, uint32_t bytes) {
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(arrival));
   asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(address), "r"(bytes) : "memory");
 }
-// One thread's: a multiple of 16 bytes, aligned to 16 on both sides.
+// One thread's: a multiple of 16 bytes, aligned to 16 on both sides. It takes its operands from registers that belong to the warp: after
+// a wait, which lanes may leave one by one, a warp_barrier comes first, and one between copies of different places of the code.
 CARAT_DEVICE void bulk_copy(void* shared, const void* global, uint32_t bytes, uint64_t* arrival) {
   const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(arrival));

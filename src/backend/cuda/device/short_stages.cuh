@@ -144,6 +144,7 @@ struct ShortCopies {
     const int group = least(output_tile * kGroups + own, p.w_groups - 1);
     for (int at = first; at < end; ++at) {
       arrival_wait(empty + way.slot, static_cast<uint32_t>(way.phase ^ 1));
+      warp_barrier();
       uint8_t* to = shared + way.slot * kStage;
       if (!rows && piece == 0) arrival_expect(full + way.slot, kPasses * row_bytes + kGroups * 1024);
       if (!rows && piece < kOwnGroups) {
