@@ -226,7 +226,7 @@ std::string App::metrics_text() {
     gauges.waiting += model.load.waiting;
     gauges.steps += model.load.steps;
     gauges.preemptions += model.load.preemptions;
-    gauges.kv_usage = std::max(gauges.kv_usage, model.kv_usage());
+    gauges.kv_usage = std::max(gauges.kv_usage, model.kv_usage);
     ++gauges.models;
   }
   gauges.connections = http_->connections();

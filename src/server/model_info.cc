@@ -45,7 +45,7 @@ Result<std::vector<chat::ModelFacts>> known_models(App& app) {
       CARAT_TRY(const chat::OpenModel opened, app.models().open(app.models().pinned_names()[0]));
       facts = chat::facts_of(opened);
     } else {
-      facts = chat::facts_of(*loaded.front().model);
+      facts = *loaded.front().facts;
     }
     for (const std::string& name : app.models().pinned_names()) {
       facts.name = name;

@@ -50,11 +50,6 @@ struct Models::GivenUp : std::enable_shared_from_this<GivenUp> {
   }
 };
 
-double LoadedModelInfo::kv_usage() const {
-  const int64_t pages = int64_t{lease->global_pages};
-  return pages == 0 ? 0 : 1 - static_cast<double>(load.free_global_pages) / static_cast<double>(pages);
-}
-
 Models::Models(const Store& store, Workers& workers, const ModelsOptions& options,
                std::function<void(std::function<void()>)> post, Generations::Observer observer)
     : store_(store),
@@ -234,6 +229,7 @@ Result<Lease> Models::load(const std::string& name, int32_t context) {
   auto served = std::make_unique<ServedModel>();
   served->name = name;
   served->model = {std::move(resolved), std::move(file)};
+  served->facts = std::make_shared<const chat::ModelFacts>(chat::facts_of(served->model));
   const ModelConfig& config = served->config();
   CARAT_TRY(served->defaults, chat::generation_of(served->model, {}));
   if (auto format = chat::PromptFormat::of(served->model, false); format.ok()) {
@@ -380,22 +376,23 @@ std::vector<LoadedModelInfo> Models::loaded() const {
     const std::lock_guard lock(mutex_);
     for (const auto& [name, entry] : loaded_) {
       LoadedModelInfo info;
-      info.lease = entry.model;
+      const ServedModel& served = *entry.model;
+      const BackendInfo backend = served.backend->info();
       info.name = name;
-      info.model = &entry.model->model;
-      info.context = entry.model->context;
+      info.facts = served.facts;
+      info.bytes = backend.weight_bytes + backend.kv_bytes;
+      info.backend = backend.name;
+      info.context = served.context;
+      info.load = served.generations->load();
+      if (served.global_pages != 0) {
+        info.kv_usage = 1 - static_cast<double>(info.load.free_global_pages) / static_cast<double>(served.global_pages);
+      }
       if (entry.keep_alive != kForever) {
         const auto since = is_idle(entry) ? now - entry.last_used : Clock::duration(0);
         info.expires = wall + std::chrono::duration_cast<std::chrono::system_clock::duration>(entry.keep_alive - since);
       }
       all.push_back(std::move(info));
     }
-  }
-  for (LoadedModelInfo& info : all) {
-    const BackendInfo backend = info.lease->backend->info();
-    info.bytes = backend.weight_bytes + backend.kv_bytes;
-    info.backend = backend.name;
-    info.load = info.lease->generations->load();
   }
   std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
     return (a.expires ? *a.expires : std::chrono::system_clock::time_point::max()) >

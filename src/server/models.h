@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "chat/generation_options.h"
 #include "chat/memory_plan.h"
+#include "chat/model_facts.h"
 #include "chat/open_model.h"
 #include "chat/pictures.h"
 #include "chat/prompt_format.h"
@@ -51,6 +52,7 @@ struct ModelsOptions {
 struct ServedModel {
   std::string name;  // "gemma3:270m-pt"
   chat::OpenModel model;
+  std::shared_ptr<const chat::ModelFacts> facts;
   chat::GenerationOptions defaults;  // the makers', then the manifest's
   chat::PromptFormat format;
   std::optional<Error> refuses_chat;  // its template is not known: it completes text, and says so to whoever chats
@@ -75,18 +77,16 @@ struct ServedModel {
 };
 using Lease = std::shared_ptr<ServedModel>;
 
-// An entry of /api/ps.
+// An entry of /api/ps. It is no use of the model: whoever looks keeps nothing in memory.
 struct LoadedModelInfo {
   std::string name;
-  chat::OpenModel* model = nullptr;
+  std::shared_ptr<const chat::ModelFacts> facts;
   uint64_t bytes = 0;
   std::string backend;
   int32_t context = 0;
   std::optional<std::chrono::system_clock::time_point> expires;  // none: never
   EngineThread::Load load;
-  Lease lease;
-
-  double kv_usage() const;  // 0 to 1
+  double kv_usage = 0;  // 0 to 1
 };
 
 class Models {

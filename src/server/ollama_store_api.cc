@@ -52,7 +52,7 @@ void ps(App& app, const ExchangePtr& exchange) {
   JsonWriter json;
   json.begin_object().key("models").begin_array();
   for (const LoadedModelInfo& model : app.models().loaded()) {
-    const chat::ModelFacts facts = chat::facts_of(*model.model);
+    const chat::ModelFacts& facts = *model.facts;
     json.begin_object().field("name", model.name).field("model", model.name).field("size", model.bytes);
     json.field("digest", facts.digest);
     write_details(json, facts, "");

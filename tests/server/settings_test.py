@@ -1,6 +1,7 @@
 """What the flags of `carat serve` and the variables of Ollama's and vLLM's users change, each on a real server."""
 
 import concurrent.futures
+import datetime
 import os
 import subprocess
 import time
@@ -34,6 +35,22 @@ class Variables(unittest.TestCase):
             server = self.server(*flags, **variables)
             load(server)
             self.assertGreater(loaded(server)[0]["expires_at"], "2100")
+
+    def test_looking_is_no_use_of_a_model(self):
+        # Open WebUI asks what is loaded: that does not keep a model in memory any longer.
+        server = self.server(OLLAMA_KEEP_ALIVE="60s")
+        load(server)
+        ends = time.monotonic() + 1
+
+        def look(_):
+            seen = []
+            while time.monotonic() < ends or len(seen) < 2:
+                seen.append(datetime.datetime.fromisoformat(loaded(server)[0]["expires_at"][:26]))
+            return seen
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            seen = sum(pool.map(look, range(8)), [])
+        self.assertLess((max(seen) - min(seen)).total_seconds(), 0.1)
 
     def test_parallel_and_queue(self):
         server = self.server(OLLAMA_NUM_PARALLEL="1", OLLAMA_MAX_QUEUE="2")
