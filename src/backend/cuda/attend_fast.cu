@@ -10,7 +10,7 @@ template <int kHeadSize, int kPieces>
 CARAT_DEVICE void attend_fast(const AttentionParams& p) {
   constexpr int E = kHeadSize, kSteps = E / 16, kOctets = E / 8, kPad = 16;
   constexpr int kKeyBytes = kKeysPerPage * E * 2, kValueStride = E * 2 + kPad, kStage = kKeyBytes + kKeysPerPage * kValueStride;
-  constexpr float kLog2e = 1.44269504088896341f, kNothing = -1e30f, kLeeway = 4.0f;
+  constexpr float kLog2e = 1.44269504088896341f, kNothing = -1e30f;
   next_may_begin();
   previous_wait();
   const int group = p.heads / p.kv_heads, kv_head = static_cast<int>(blockIdx.y);
@@ -115,11 +115,7 @@ CARAT_DEVICE void attend_fast(const AttentionParams& p) {
       }
       if (!warp_all(!higher)) {
         CARAT_UNROLL for (int half = 0; half < 2; ++half) {
-          float v = larger(top[half], from_lane_xor(top[half], 1));
-          v = larger(v, from_lane_xor(v, 2));
-          v = larger(v, largest[half]);
-          const float factor = exp2_near(largest[half] - v);
-          largest[half] = v;
+          const float factor = raise_largest(top[half], largest[half]);
           sum[half] = sum[half] * factor;
           CARAT_UNROLL for (int j = 0; j < kOctets; ++j) {
             out[j][2 * half] = out[j][2 * half] * factor;

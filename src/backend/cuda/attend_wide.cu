@@ -12,7 +12,7 @@ template <int kPieces>
 CARAT_DEVICE void attend_wide(const AttentionParams& p) {
   if constexpr (kWarpgroups) {
     constexpr int E = 256, kSteps = E / 16, kPage = kKeysPerPage * E * 2, kQueries = kFastQueries * E * 2, kSums = E / 2;
-    constexpr float kLog2e = 1.44269504088896341f, kNothing = -1e30f, kLeeway = 4.0f;
+    constexpr float kLog2e = 1.44269504088896341f, kNothing = -1e30f;
     next_may_begin();
     const int group = p.heads / p.kv_heads, kv_head = static_cast<int>(blockIdx.y);
     const int first_row = p.items[2 * blockIdx.x], count = p.items[2 * blockIdx.x + 1], used = count * group;
@@ -133,11 +133,7 @@ CARAT_DEVICE void attend_wide(const AttentionParams& p) {
       CARAT_UNROLL for (int i = 0; i < 32; ++i) top[i / 2 % 2] = larger(s[i], top[i / 2 % 2]);
       if (!warp_all(top[0] <= largest[0] + kLeeway && top[1] <= largest[1] + kLeeway)) {
         CARAT_UNROLL for (int half = 0; half < 2; ++half) {
-          float v = larger(top[half], from_lane_xor(top[half], 1));
-          v = larger(v, from_lane_xor(v, 2));
-          v = larger(v, largest[half]);
-          const float factor = exp2_near(largest[half] - v);
-          largest[half] = v;
+          const float factor = raise_largest(top[half], largest[half]);
           sum[half] = sum[half] * factor;
           CARAT_UNROLL for (int j = 0; j < kSums / 4; ++j) {
             out[4 * j + 2 * half] = out[4 * j + 2 * half] * factor;

@@ -7,8 +7,6 @@
 
 namespace carat::cuda {
 
-inline constexpr float kLeeway = 4.0f;
-
 template <int kPieces>
 CARAT_DEVICE void vision_attend(const VisionAttendParams& p) {
   const VisionHeads& h = p.heads;
@@ -110,12 +108,7 @@ CARAT_DEVICE void vision_attend(const VisionAttendParams& p) {
     if (!warp_all(!higher)) {
       CARAT_UNROLL for (int m = 0; m < 2; ++m) {
         CARAT_UNROLL for (int half = 0; half < 2; ++half) {
-          float v = top[m][half];
-          v = larger(v, from_lane_xor(v, 1));
-          v = larger(v, from_lane_xor(v, 2));
-          v = larger(v, largest[m][half]);
-          const float factor = exp2_near(largest[m][half] - v);
-          largest[m][half] = v;
+          const float factor = raise_largest(top[m][half], largest[m][half]);
           sum[m][half] = sum[m][half] * factor;
           CARAT_UNROLL for (int j = 0; j < kHeadGroups; ++j) {
             out[m][j][2 * half] = out[m][j][2 * half] * factor;

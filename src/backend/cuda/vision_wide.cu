@@ -10,7 +10,7 @@ namespace carat::cuda {
 template <int kPieces>
 CARAT_DEVICE void vision_wide(const VisionAttendParams& p) {
   if constexpr (kWarpgroups) {
-    constexpr float kHigher = 4.0f, kNothing = -1e30f;
+    constexpr float kNothing = -1e30f;
     constexpr int kStage = kPieces * kVisionStageBytes, kStages = kVisionStages;
     constexpr int kGroups = kVisionKeys / 8, kSteps = kVisionKeys / 16;
     const VisionHeads& h = p.heads;
@@ -76,14 +76,9 @@ CARAT_DEVICE void vision_wide(const VisionAttendParams& p) {
       }
       float top[2] = {s[0], s[2]};
       CARAT_UNROLL for (int i = 0; i < 4 * kGroups; ++i) top[i / 2 % 2] = larger(s[i], top[i / 2 % 2]);
-      if (!warp_all(top[0] <= largest[0] + kHigher && top[1] <= largest[1] + kHigher)) {
+      if (!warp_all(top[0] <= largest[0] + kLeeway && top[1] <= largest[1] + kLeeway)) {
         CARAT_UNROLL for (int half = 0; half < 2; ++half) {
-          float v = top[half];
-          v = larger(v, from_lane_xor(v, 1));
-          v = larger(v, from_lane_xor(v, 2));
-          v = larger(v, largest[half]);
-          const float factor = exp2_near(largest[half] - v);
-          largest[half] = v;
+          const float factor = raise_largest(top[half], largest[half]);
           sum[half] = sum[half] * factor;
           CARAT_UNROLL for (int j = 0; j < kHeadGroups; ++j) {
             out[4 * j + 2 * half] = out[4 * j + 2 * half] * factor;

@@ -15,6 +15,18 @@ struct alignas(8) Words2Of {
 };
 CARAT_DEVICE float larger(float a, float b) { return a > b ? a : b; }
 
+// A row's weights are relative to the largest score up to now, or to one that was at most so much less (of an exponent of 2): sums are seldom scaled.
+inline constexpr float kLeeway = 4.0f;
+// That score, of which four lanes each know `top` of the new ones; returns what the sums up to now are multiplied by. Each row decides by itself: what it
+// comes to does not depend on others of its warp.
+CARAT_DEVICE float raise_largest(float top, float& largest) {
+  const float before = largest;
+  top = larger(top, from_lane_xor(top, 1));
+  top = larger(top, from_lane_xor(top, 2));
+  if (top > before + kLeeway) largest = top;
+  return exp2_near(before - largest);
+}
+
 // Where element (row, column) lies.
 CARAT_DEVICE int64_t half_at(const Halves& h, int row, int column) {
   return ((static_cast<int64_t>(column / 64) * h.groups + row / 8) * 8 + column % 64 / 8) * 64 + row % 8 * 8 + column % 8;
