@@ -1,6 +1,7 @@
 // Fibers by ucontext, switched without its system calls where we know the machine: a few registers and the stack pointer.
 #include "backend/cuda/emulator.h"
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -206,6 +207,11 @@ void launch(void (*kernel)(const void*), Index grid, Index block, size_t shared_
       }
     }
     run(fibers);
+    for (const Block& it : blocks) {
+      const uint8_t* behind = it.shared_base + shared_bytes;
+      CARAT_ASSERT(std::all_of(behind, behind + 128, [](uint8_t byte) { return byte == 0xff; }) &&
+                   "a block has written behind its shared memory");
+    }
   }
 }
 
