@@ -415,7 +415,8 @@ struct DecodeLayout {
       slots, bytes;
 };
 inline constexpr int kMostPieces = 32;
-inline constexpr int kDecodeArrivals = 2 * kMostPieces + 4 + 3;   // of the ring, of parts, of rounds (decode.cuh)
+// Arrivals: of the ring, of parts, of rounds (decode.cuh).
+inline constexpr int kRoundsAt = 2 * kMostPieces + 4, kRounds = 3, kDecodeArrivals = kRoundsAt + kRounds;
 inline constexpr int kScratchBytes = (2 * kRowThreads + 16) * 4;  // partial sums of two norms, two factors; eight zeros
 constexpr DecodeLayout decode_layout(int width, int heads_of_kv, int head_size, int part_items, const int32_t* x_bytes,
                                      int slot_bytes, int depth) {

@@ -274,11 +274,11 @@ struct Decode {
   CARAT_METHOD Round row_summed(bool first) const { return round(1, first ? 0 : 1); }
   CARAT_METHOD Round heads_there(uint32_t epoch) const { return round(2, (epoch - p.epoch) & 1); }
   CARAT_METHOD Round round(int which, uint32_t parity) const {
-    return {in_shared<uint64_t>(p.layout.arrivals) + 2 * kMostPieces + 4 + which, parity};
+    return {in_shared<uint64_t>(p.layout.arrivals) + kRoundsAt + which, parity};
   }
   // One thread's.
   CARAT_METHOD void begin_rounds() const {
-    for (int i = 0; i < 3; ++i) arrival_init(round(i, 0).arrival, kFinishers * 32);
+    for (int i = 0; i < kRounds; ++i) arrival_init(round(i, 0).arrival, kFinishers * 32);
   }
 
   CARAT_METHOD float* hidden() const { return in_shared<float>(p.layout.hidden); }
