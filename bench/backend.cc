@@ -1,6 +1,6 @@
 // Times a backend without a model's files: random weights of a real shape, decode, prefill and batches, and the time of
 // each stage. With check= it first compares tokens with another backend, bit for bit.
-//   backend_bench SHAPE TYPE BACKEND [threads=N,..] [precision=fast] [chunk=2048] [check=BACKEND] [prefill=2048,8192] [decode=0,4096] [batch=8,64] [stress=600]
+//   backend_bench SHAPE TYPE BACKEND [threads=N,..] [precision=fast] [invariant=1] [chunk=2048] [check=BACKEND] [prefill=2048,8192] [decode=0,4096] [batch=8,64] [stress=600]
 #include "backend/backend.h"
 
 #include <fmt/format.h>
@@ -269,8 +269,8 @@ std::vector<int32_t> numbers(const char* text) {
 int main(int argc, char** argv) {
   if (argc < 4) {
     fmt::print(
-        "usage: backend_bench SHAPE TYPE BACKEND [threads=N,..] [precision=fast] [chunk=ROWS] [check=BACKEND] "
-        "[prefill=N,..] [decode=DEPTH,..] [batch=N,..] [stress=SECONDS]\n");
+        "usage: backend_bench SHAPE TYPE BACKEND [threads=N,..] [precision=fast] [invariant=1] [chunk=ROWS] "
+        "[check=BACKEND] [prefill=N,..] [decode=DEPTH,..] [batch=N,..] [stress=SECONDS]\n");
     return 2;
   }
   const auto shape = synth_shape(argv[1]);
@@ -280,18 +280,21 @@ int main(int argc, char** argv) {
   const Model model = random_model(*shape, *recipe);
   fmt::print("{} {}: random weights in {:.1f} s\n", argv[1], argv[2], now() - begin);
   std::vector<int32_t> threads{0};
-  Precision precision = Precision::kExact;
+  BackendOptions options;
+  options.name = argv[3];
   for (int i = 4; i < argc; ++i) {
     if (std::strchr(argv[i], '=') == nullptr) return 2;
     if (std::strncmp(argv[i], "threads=", 8) == 0) threads = numbers(argv[i] + 8);
-    if (std::strcmp(argv[i], "precision=fast") == 0) precision = Precision::kFast;
+    if (std::strcmp(argv[i], "precision=fast") == 0) options.precision = Precision::kFast;
+    if (std::strcmp(argv[i], "invariant=1") == 0) options.batch_invariant = true;
   }
   bool same = true;
   // Rows of a step of prompts, of what follows on the command line; the stress has shorter ones, too.
   int32_t chunk = 2048;
   for (const int32_t count : threads) {
     begin = now();
-    auto made = create_backend({argv[3], count, precision}, model.config, model.weights);
+    options.threads = count;
+    auto made = create_backend(options, model.config, model.weights);
     if (!made.ok() && made.error().code == ErrorCode::kUnsupported) {
       fmt::print("{}\n", made.error().message);
       return 77;  // as ctest has it: skipped
@@ -307,7 +310,10 @@ int main(int argc, char** argv) {
       if (what == "decode") {
         for (const int32_t n : numbers(value)) decode(*backend, model.config, n);
       }
-      if (what == "stress") same = stress(*backend, model.config, chunk, std::atof(value)) && same;
+      if (what == "stress") {
+        const bool invariant = options.batch_invariant || is_quantised(model.weights.layers[0].down.type);
+        same = stress(*backend, model.config, chunk, invariant, std::atof(value)) && same;
+      }
       if (what == "prefill") {
         for (const int32_t n : numbers(value)) prefill(*backend, model.config, n, chunk);
       }

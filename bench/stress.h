@@ -6,7 +6,7 @@
 namespace carat {
 
 // Runs until `seconds` have passed, printing now and then. Prompts come in steps of 2,048 rows or, where that is more and in turns
-// with them, of `long_rows`: then the weights should be quantised, whose bits no chunk changes. False: something differed, or failed.
-bool stress(Backend& backend, const ModelConfig& config, int32_t long_rows, double seconds);
+// with them, of `long_rows`. `invariant`: those have the same bits. False: something differed, or failed.
+bool stress(Backend& backend, const ModelConfig& config, int32_t long_rows, bool invariant, double seconds);
 
 }  // namespace carat

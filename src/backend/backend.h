@@ -29,6 +29,9 @@ struct BackendOptions {
   int threads = 0;  // 0: one per physical core that this process may use
   Precision precision = Precision::kExact;
   std::optional<DType> head_type = {};  // own_head.h; none: as the file has it
+  // What sums of 16- and 32-bit weights come to does not depend on how many rows a step has; quantised weights' never do, nor
+  // the CPU's.
+  bool batch_invariant = false;
 };
 
 struct KvPlan {

@@ -33,6 +33,10 @@ void add_model_flags(CLI::App& app, chat::LoadOptions& options) {
          "exact; fast is for devices, which round more then")
       ->type_name("exact|fast")
       ->group("Running");
+  app.add_flag("--batch-invariant", options.backend.batch_invariant,
+               "16- and 32-bit weights give the same bits on a device however many rows are computed together: slower")
+      ->envname("VLLM_BATCH_INVARIANT")
+      ->group("Running");
   app.add_option_function<std::string>(
          "--head-type",
          [&options](const std::string& text) {

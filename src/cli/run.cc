@@ -94,8 +94,8 @@ std::shared_ptr<chat::Elsewhere> elsewhere_for(const RunFlags& flags, const chat
   const chat::LoadOptions& asked = flags.loading;
   const bool here = flags.no_server || asked.backend.name != usual.backend.name ||
                     asked.backend.threads != usual.backend.threads ||
-                    asked.backend.precision != usual.backend.precision || asked.backend.head_type ||
-                    asked.chunk != usual.chunk || asked.memory != usual.memory;
+                    asked.backend.precision != usual.backend.precision || asked.backend.batch_invariant ||
+                    asked.backend.head_type || asked.chunk != usual.chunk || asked.memory != usual.memory;
   return here ? nullptr : find_elsewhere(model.resolved, flags.keep_alive);
 }
 

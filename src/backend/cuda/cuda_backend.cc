@@ -25,8 +25,8 @@ class CudaBackend final : public Backend {
   CudaBackend(std::unique_ptr<Device> device, const ModelConfig& config)
       : device_(std::move(device)), facts_(device_->facts()), config_(config) {}
 
-  Status load(const Weights& weights, int blocks, Precision precision) {
-    CARAT_TRY(forward_, Forward::create(*device_, config_, weights, blocks, precision));
+  Status load(const Weights& weights, const BackendOptions& options) {
+    CARAT_TRY(forward_, Forward::create(*device_, config_, weights, options));
     return {};
   }
 
@@ -357,7 +357,7 @@ Concurrency concurrency_of(const DeviceFacts& facts) {
 Result<std::unique_ptr<Backend>> create_backend_on(std::unique_ptr<Device> device, const BackendOptions& options,
                                                    const ModelConfig& config, const Weights& weights) {
   auto backend = std::make_unique<CudaBackend>(std::move(device), config);
-  CARAT_CHECK(backend->load(weights, options.threads, options.precision));
+  CARAT_CHECK(backend->load(weights, options));
   return std::unique_ptr<Backend>(std::make_unique<AbandonableBackend>(std::move(backend)));
 }
 

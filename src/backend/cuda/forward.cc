@@ -16,18 +16,25 @@ constexpr int kHalfMarks = 512;                        // points in time of one 
 }  // namespace
 
 Result<std::unique_ptr<Forward>> Forward::create(Device& device, const ModelConfig& config, const Weights& weights,
-                                                 int blocks, Precision precision) {
+                                                 const BackendOptions& options) {
+  const bool fast = options.precision == Precision::kFast;
+  if (fast && options.batch_invariant) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "--batch-invariant excludes --precision fast, which goes other ways for many rows than for few"};
+  }
   std::unique_ptr<Forward> forward(new Forward(device, config));
-  forward->blocks_ = blocks;
-  forward->precision_ = precision;
+  forward->blocks_ = options.threads;
+  forward->precision_ = options.precision;
   forward->wide_ = device.facts().major == 9;
   forward->multiprocessors_ = static_cast<uint32_t>(device.facts().multiprocessors);
   forward->shared_bytes_ = device.facts().shared_bytes;
   device.enter();
   CARAT_CHECK(forward->find_kernels());
   CARAT_TRY(forward->weights_, CudaWeights::load(device, config, weights));
-  // The definition's attention is for quantised models; others have tensor cores' with two pieces, where they have the memory.
-  int32_t pieces = precision == Precision::kFast ? 1 : forward->weights_.integers ? 0 : 2;
+  forward->invariant_ = options.batch_invariant && forward->weights_.floats;
+  // The definition's attention, the same for one row as for many, is for quantised models; others have tensor cores' with two pieces, where they
+  // have the memory.
+  int32_t pieces = fast ? 1 : forward->weights_.integers || forward->invariant_ ? 0 : 2;
   if (device.facts().shared_bytes < static_cast<size_t>(attend_fast_bytes(config.head_size, pieces))) pieces = 0;
   forward->attention_pieces_ = pieces;
   return forward;
@@ -107,7 +114,7 @@ Rounded Forward::rounded(const RoundedPlace& p, int64_t rows) const {
   r.columns = p.columns;
   r.rows16 = static_cast<int32_t>(round_up<int64_t>(rows, 16));
   const bool exact = wide_ && p.integers && !p.floats && rows > kLeastExactRows;
-  r.fragments = rows <= kFewRows ? kColumnsForm : exact ? kExactForm : p.cores ? 2 : 1;
+  r.fragments = rows <= kFewRows && !invariant_ ? kColumnsForm : exact ? kExactForm : p.cores ? 2 : 1;
   r.core_planes = precision_ == Precision::kFast ? 1 : 2;
   r.integers = p.integers ? 1 : 0;
   r.floats = p.floats ? 1 : 0;
@@ -282,7 +289,7 @@ Status Forward::head(const Wanted& wanted, Results& results, bool computed) {
     const auto count = static_cast<int64_t>(std::min(head_rows_, rows.size() - first));
     const auto n = static_cast<uint32_t>(count);
     if (computed) {
-    } else if (count == 1) {
+    } else if (count == 1 && !invariant_) {
       device_.fill(best_, 0, sizeof(uint64_t));
       head_row(rows[first], keep ? at<float>(logits_) : nullptr, best_);
     } else {

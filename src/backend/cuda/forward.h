@@ -33,9 +33,9 @@ inline constexpr size_t kPartialBytes = size_t{32} << 20;
 
 class Forward {
  public:
-  // `blocks`: of the kernels of one row; 0: one on each multiprocessor.
+  // options.threads: blocks of the kernels of one row; 0: one on each multiprocessor. Errors: kInvalidArgument for options that exclude each other.
   static Result<std::unique_ptr<Forward>> create(Device& device, const ModelConfig& config, const Weights& weights,
-                                                 int blocks, Precision precision);
+                                                 const BackendOptions& options);
 
   static MemoryNeed memory_need(const ModelConfig& config, const Weights& weights, int32_t max_rows);
 
@@ -184,7 +184,7 @@ class Forward {
   // One row in one launch.
   Status prepare_top();
   Status prepare_decode();
-  bool can_decode(const Step& step) const { return decode_shared_bytes_ != 0 && step.rows.size() == 1; }
+  bool can_decode(const Step& step) const { return decode_shared_bytes_ != 0 && step.rows.size() == 1 && !invariant_; }
   void decode(int32_t position, float* logits, uint64_t* best);
   void charge_decode();
   void take_decoded(bool head_too);
@@ -247,6 +247,7 @@ class Forward {
   size_t shared_bytes_ = 0;  // that a block may have
   bool wide_ = false;        // has the products of warpgroups
   bool dense_ = false;       // fast, all layers quantised: many rows are multiplied as those of 16-bit weights are
+  bool invariant_ = false;   // there are floats, and each goes one way, which adds in one order, whatever the rows
   Precision precision_ = Precision::kExact;
   size_t head_rows_ = kLeastHeadRows;
   int32_t attention_pieces_ = 0;  // of queries and weights on tensor cores; 0: the definition's attention

@@ -187,6 +187,7 @@ int32_t Forward::some_groups(const TileMatrix& matrix, int64_t rows, bool gated)
 
 // Whether rows in fragments are multiplied 16 at a time.
 bool Forward::takes_some(const TileMatrix& matrix, int64_t rows) const {
+  if (invariant_ && !is_quantised(matrix)) return false;
   const int64_t bytes = int64_t{matrix.groups} * matrix.chunks * tile_format(matrix.type).tile_bytes();
   const auto tiles = static_cast<uint32_t>(matrix.groups / kGemmGroups * div_ceil<int64_t>(rows, 64));
   const bool few = is_quantised(matrix) && rows <= kFewGemmRows;
@@ -244,6 +245,7 @@ void Forward::product(const ProductPart& part, const Rounded& x, float* out, int
 
 // Parts that a sum over columns falls into, so that few rows keep every multiprocessor busy.
 int32_t Forward::most_splits(int32_t outputs, int64_t rows) const {
+  if (invariant_) return 1;
   const int64_t tiles = div_ceil<int64_t>(rows, kShortRows) * div_ceil(div_ceil(outputs, kTileRows), kHalfGroups);
   return static_cast<int32_t>(std::clamp<int64_t>(int64_t{multiprocessors_} / tiles, 1, 16));
 }
@@ -291,7 +293,7 @@ HalfGemmParams Forward::core_params(const ProductPart& part, const Rounded& x, f
 }
 
 int32_t Forward::split_shares(const TileMatrix& matrix, int64_t rows) const {
-  if (!wide_ || rows > kWideRows) return 0;
+  if (!wide_ || invariant_ || rows > kWideRows) return 0;
   const int64_t tiles =
       div_ceil<int64_t>(rows, rows <= kFewCoreRows ? kFewCoreRows : kShortRows) * div_ceil(matrix.groups, kHalfGroups);
   // Few columns leave little to share out. Of an H100's multiprocessors fifteen clusters of eight or seven run at once, and
@@ -327,18 +329,28 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
     return div_ceil<int64_t>(div_ceil<int64_t>(rows, tall) * p.output_tiles, int64_t{multiprocessors_});
   };
   const int32_t broad_tiles = 2 * div_ceil(part.matrix.groups, kBroadGroups);
-  const bool broad = gated != nullptr && rows > kShortRows && rows <= 2 * kShortRows &&
+  const bool broad = !invariant_ && gated != nullptr && rows > kShortRows && rows <= 2 * kShortRows &&
                      broad_tiles <= static_cast<int32_t>(multiprocessors_);
   const bool tall = !broad && p.splits == 1 &&
                     static_cast<double>(turns(kWideRows)) <= kShortCost * static_cast<double>(turns(kShortRows));
-  const int32_t of_block = rows <= kFewCoreRows ? kFewCoreRows : tall ? kWideRows : kShortRows;
+  const int32_t of_block = tall ? kWideRows : rows <= kFewCoreRows && !invariant_ ? kFewCoreRows : kShortRows;
   p.row_tiles = static_cast<int32_t>(div_ceil<int64_t>(rows, of_block));
   if (gated != nullptr) p.gated = *gated;
   p.best = best;
   const auto of = [&](Device::Kernel text, Device::Kernel gate, Device::Kernel logits) {
     return gated != nullptr ? gate : best != nullptr ? logits : text;
   };
-  if (!broad && (of_block == kWideRows || (of_block == kShortRows && p.passes == 1 && p.splits == 1))) {
+  // These multiply all columns by the first pieces, then by the second ones; those of few rows read the weights once for both.
+  const bool in_passes = of_block == kShortRows && p.splits == 1 && (p.passes == 1 || invariant_);
+  const int32_t thin_tiles = div_ceil(part.matrix.groups, kThinGroups);
+  if (invariant_ && in_passes && gated == nullptr && best == nullptr &&
+      p.row_tiles * thin_tiles <= static_cast<int32_t>(multiprocessors_)) {
+    p.output_tiles = thin_tiles;
+    launch(kernels_.core_text_thin, p, wide_grid(p.row_tiles, thin_tiles, multiprocessors_), 1, 1, kWideThreads,
+           static_cast<size_t>(wide_bytes(kShortRows, 8 * kThinGroups)), true);
+    return p.splits;
+  }
+  if (!broad && (of_block == kWideRows || in_passes)) {
     const Device::Kernel kernel =
         of_block == kWideRows ? of(kernels_.core_text_256, kernels_.core_gated_256, kernels_.core_best_256)
                               : of(kernels_.core_text_pairs, kernels_.core_gated_pairs, kernels_.core_best_pairs);
@@ -376,7 +388,7 @@ int32_t Forward::core_product(const ProductPart& part, const Rounded& x, float* 
 // Whether queries, keys and values leave their products ready for attention.
 bool Forward::turns_heads(const CudaLayer& layer, const Rounded& x, int64_t rows) const {
   constexpr int32_t kGroups = kTurnedHead / kTileRows;
-  return wide_ && !alone_ && rows > kShortRows && config_.head_size == kTurnedHead &&
+  return wide_ && !invariant_ && !alone_ && rows > kShortRows && config_.head_size == kTurnedHead &&
          std::all_of(layer.qkv.begin(), layer.qkv.end(), [&](const ProductPart& part) {
            return by_cores(part.matrix, x) && part.group_step == 1 && part.group_first % kGroups == 0 &&
                   part.matrix.groups % kGroups == 0;

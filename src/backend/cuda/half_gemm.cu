@@ -90,6 +90,8 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p, const Leave& leave = 0) {
             const uint8_t* rows = x + m * 64 * kHalfColumns * 2 + k * 256;
             if constexpr (8 * kGroups == kTurnedHead) {
               warpgroup_mma_head(acc[m], cores_at(rows, 1024), cores_at(w + k * 256, 1024));
+            } else if constexpr (kGroups == kThinGroups) {
+              warpgroup_mma_bf16_32(acc[m], rows, w + k * 256, 1024, false);
             } else if constexpr (kBf16) {
               warpgroup_mma_bf16(acc[m], rows, w + k * 256, 1024, false);
             } else {
@@ -110,7 +112,7 @@ CARAT_DEVICE void half_wide(const HalfGemmParams& p, const Leave& leave = 0) {
         if constexpr (kKind == HalfKind::kTurned) {
           leave(row0, tile / p.row_tiles * kPair + rank, acc[m]);
         } else {
-          half_epilogue<kKind>(p, acc[m], row0, tile / p.row_tiles * kPair + rank, lane, 0, best + m);
+          half_epilogue<kKind, kGroups>(p, acc[m], row0, tile / p.row_tiles * kPair + rank, lane, 0, best + m);
         }
         if constexpr (kKind == HalfKind::kBest) {
           if (p.row_tiles == 1 && tile + step < tiles) continue;  // the same rows follow
@@ -203,6 +205,7 @@ CARAT_KERNEL_OF_CLUSTERS(core_text_256, HalfGemmParams, kWideThreads, kPair) { h
 CARAT_KERNEL_OF_CLUSTERS(core_best_256, HalfGemmParams, kWideThreads, kPair) { half_wide<HalfKind::kBest, true>(p); }
 CARAT_KERNEL_OF_CLUSTERS(core_gated_256, HalfGemmParams, kWideThreads, kPair) { half_wide<HalfKind::kGated, true>(p); }
 CARAT_KERNEL_OF_CLUSTERS(core_text_pairs, HalfGemmParams, kWideThreads, kPair) { half_wide<HalfKind::kText, true, 1>(p); }
+CARAT_KERNEL_OF_CLUSTERS(core_text_thin, HalfGemmParams, kWideThreads, kPair) { half_wide<HalfKind::kText, true, 1, kThinGroups>(p); }
 CARAT_KERNEL_OF_CLUSTERS(core_best_pairs, HalfGemmParams, kWideThreads, kPair) { half_wide<HalfKind::kBest, true, 1>(p); }
 CARAT_KERNEL_OF_CLUSTERS(core_gated_pairs, HalfGemmParams, kWideThreads, kPair) { half_wide<HalfKind::kGated, true, 1>(p); }
 CARAT_KERNEL_OF_CLUSTERS(core_heads, CoreHeadsParams, kWideThreads, kPair) {

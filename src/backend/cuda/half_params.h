@@ -30,6 +30,7 @@ inline constexpr int kWideThreads = 384, kWideRows = 256, kShortRows = 128,
 inline constexpr int kNarrowThreads = 128, kNarrowStages = 2, kNarrowRows = 128;
 constexpr int half_stage_bytes(int rows, int outputs = kHalfOutputs) { return (rows + outputs) * kHalfColumns * 2; }
 inline constexpr int kTurnedHead = 256;  // outputs of a block of core_heads: a head
+inline constexpr int kThinGroups = 4;    // of a block of core_text_thin: few outputs become many blocks
 inline constexpr int kWideBlocks = 2;    // with the same rows, a cluster
 // Blocks for so many tiles of rows and outputs: whole clusters, one block on a multiprocessor.
 constexpr uint32_t wide_grid(int row_tiles, int output_tiles, uint32_t multiprocessors) {
@@ -38,10 +39,10 @@ constexpr uint32_t wide_grid(int row_tiles, int output_tiles, uint32_t multiproc
   return kWideBlocks * (clusters < most ? clusters : most);
 }
 constexpr int wide_stages(int rows, int outputs = kHalfOutputs) {
-  return rows == kWideRows || outputs == kTurnedHead ? 4 : 6;
+  return rows == kWideRows || outputs == kTurnedHead ? 4 : outputs == 8 * kThinGroups ? 10 : 6;
 }
 constexpr int wide_bytes(int rows, int outputs = kHalfOutputs) {
-  return wide_stages(rows, outputs) * half_stage_bytes(rows, outputs) + 128;
+  return wide_stages(rows, outputs) * (half_stage_bytes(rows, outputs) + 16);  // two arrivals each
 }
 // Of blocks of 64 or 128 rows (core_short.cu): both pieces of all rows and the weights, and where 64 rows have two sums.
 constexpr int short_piece_bytes(int rows) { return rows * kHalfColumns * 2; }
@@ -206,10 +207,12 @@ struct VisionAttendParams {
   X(vision_wide_1, VisionAttendParams)     \
   X(vision_wide_2, VisionAttendParams)
 
-// And those of the text model: bf16, blocks of 256, 128 or 64 rows; pairs: of 128 rows, where all have one piece.
+// And those of the text model: bf16, blocks of 256, 128 or 64 rows; pairs: of 128 rows, where all have one piece, or must have the sums of 256; thin: those,
+// of fewer outputs.
 #define CARAT_CUDA_CORE_KERNELS(X)    \
   X(core_text_256, HalfGemmParams)    \
   X(core_text_pairs, HalfGemmParams)  \
+  X(core_text_thin, HalfGemmParams)   \
   X(core_heads, CoreHeadsParams)      \
   X(core_text_128, HalfGemmParams)    \
   X(core_text_64, HalfGemmParams)     \

@@ -309,6 +309,10 @@ CARAT_DEVICE void warpgroup_mma_bf16(float* d, const uint8_t* a, const uint8_t* 
   emulated_warpgroup_mma(d, a, b, group_bytes, from_zero,
                          [](uint16_t bits) { return bits_to_float(static_cast<uint32_t>(bits) << 16); });
 }
+CARAT_DEVICE void warpgroup_mma_bf16_32(float* d, const uint8_t* a, const uint8_t* b, int group_bytes, bool from_zero) {
+  emulated_warpgroup_mma<32>(d, a, b, group_bytes, from_zero,
+                             [](uint16_t bits) { return bits_to_float(static_cast<uint32_t>(bits) << 16); });
+}
 CARAT_DEVICE void warpgroup_mma_bf16_112(float* d, const uint8_t* a, const uint8_t* b, int group_bytes,
                                          bool from_zero) {
   emulated_warpgroup_mma<112>(d, a, b, group_bytes, from_zero,

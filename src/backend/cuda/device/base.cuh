@@ -261,7 +261,8 @@ CARAT_DEVICE uint64_t core_descriptor(const uint8_t* shared, int group_bytes) {
                  : __VA_ARGS__                                                                                        \
                  : "l"(of_a), "l"(of_b), "r"(static_cast<int>(from_zero)));                                           \
   }
-#define CARAT_NAMES_56 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55"
+#define CARAT_NAMES_16 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
+#define CARAT_NAMES_56 CARAT_NAMES_16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55"
 #define CARAT_NAMES_72 CARAT_NAMES_56 ",%56,%57,%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71"
 #define CARAT_NAMES_112 CARAT_NAMES_72 ",%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111"
 #define CARAT_D56 CARAT_D8(0), CARAT_D8(8), CARAT_D8(16), CARAT_D8(24), CARAT_D8(32), CARAT_D8(40), CARAT_D8(48)
@@ -270,8 +271,10 @@ CARAT_DEVICE uint64_t core_descriptor(const uint8_t* shared, int group_bytes) {
 CARAT_WARPGROUP_MMA(warpgroup_mma_f16, "f16", "144", CARAT_NAMES_72, "%72", "%73", "%74", CARAT_D72)
 CARAT_WARPGROUP_MMA(warpgroup_mma_bf16, "bf16", "144", CARAT_NAMES_72, "%72", "%73", "%74", CARAT_D72)
 CARAT_WARPGROUP_MMA(warpgroup_mma_bf16_224, "bf16", "224", CARAT_NAMES_112, "%112", "%113", "%114", CARAT_D112)
+CARAT_WARPGROUP_MMA(warpgroup_mma_bf16_32, "bf16", "32", CARAT_NAMES_16, "%16", "%17", "%18", CARAT_D8(0), CARAT_D8(8))
 CARAT_WARPGROUP_MMA(warpgroup_mma_bf16_112, "bf16", "112", CARAT_NAMES_56, "%56", "%57", "%58", CARAT_D56)
 #undef CARAT_WARPGROUP_MMA
+#undef CARAT_NAMES_16
 #undef CARAT_NAMES_56
 #undef CARAT_NAMES_72
 #undef CARAT_NAMES_112
@@ -314,6 +317,7 @@ template <int kCount>
 CARAT_DEVICE void more_registers() {}
 CARAT_DEVICE void warpgroup_mma_f16(float*, const uint8_t*, const uint8_t*, int, bool) {}
 CARAT_DEVICE void warpgroup_mma_bf16(float*, const uint8_t*, const uint8_t*, int, bool) {}
+CARAT_DEVICE void warpgroup_mma_bf16_32(float*, const uint8_t*, const uint8_t*, int, bool) {}
 CARAT_DEVICE void warpgroup_mma_bf16_112(float*, const uint8_t*, const uint8_t*, int, bool) {}
 CARAT_DEVICE void warpgroup_mma_bf16_224(float*, const uint8_t*, const uint8_t*, int, bool) {}
 struct Cores {};
