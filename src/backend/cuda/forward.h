@@ -184,7 +184,7 @@ class Forward {
   // One row in one launch.
   Status prepare_top();
   Status prepare_decode();
-  bool can_decode(const Step& step) const { return decode_shared_bytes_ != 0 && step.rows.size() == 1 && !invariant_; }
+  bool can_decode(const Step& step) const { return decode_shared_bytes_ != 0 && step.rows.size() == 1; }
   void decode(int32_t position, float* logits, uint64_t* best);
   void charge_decode();
   void take_decoded(bool head_too);
@@ -241,7 +241,7 @@ class Forward {
   DeviceMemory decode_tables_, decode_memory_;
   DecodeParams decode_{};
   Device::Kernel decode_kernel_[3] = {};  // for the first keys of a sequence, for few, for any
-  size_t decode_shared_bytes_ = 0;        // 0: the model does not fit the kernel
+  size_t decode_shared_bytes_ = 0;        // 0: the model does not fit the kernel, or is to go the way of many rows
   int blocks_ = 0;                        // asked for
   uint32_t multiprocessors_ = 1;
   size_t shared_bytes_ = 0;  // that a block may have

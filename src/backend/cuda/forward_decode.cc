@@ -46,7 +46,7 @@ Status Forward::prepare_decode() {
   };
   std::vector<DecodeLayer> layers;
   int32_t x_bytes[3] = {}, slot_bytes = 0;
-  bool fits = F % 32 == 0 && H / K <= 4;
+  bool fits = F % 32 == 0 && H / K <= 4 && !invariant_;
   const auto needs = [&](size_t place, size_t columns, int32_t forms) {
     const auto chunks = static_cast<int>(div_ceil<size_t>(columns, kTileColumns));
     x_bytes[place] = std::max(x_bytes[place], decode_input_bytes(chunks, forms));
