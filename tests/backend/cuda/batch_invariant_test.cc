@@ -13,11 +13,11 @@ namespace carat {
 namespace {
 
 using test::logits;
-using test::random_model;
 using test::random_tokens;
 using test::RandomModel;
 using test::ready;
 using test::same_bits;
+using test::two_layers;
 using Chunks = std::vector<int32_t>;
 
 BackendOptions invariant() {
@@ -29,16 +29,6 @@ BackendOptions invariant() {
 // So many multiprocessors that up to 128 rows of 16-bit weights have a block for every 32 outputs.
 std::unique_ptr<Backend> emulated(int major, const BackendOptions& options, const RandomModel& model) {
   return ready(cuda::create_backend_on(test::emulated_device(major, 16), options, model.config, model.weights));
-}
-
-// A layer of each kind, with heads that attend on warpgroups where they may.
-RandomModel model_of(DType type) {
-  ModelConfig c = random_model(type, 1).config;
-  c.layers = 2;
-  c.kv_heads = 1;
-  c.head_size = 256;
-  c.is_global = {false, true};
-  return test::random_weights(c, type, 1);
 }
 
 // So many rows at once and, the same bits, in each of these ways.
@@ -77,24 +67,24 @@ class EmulatedFloatsTest : public testing::TestWithParam<DType> {};
 class CudaFloatsTest : public testing::TestWithParam<DType> {};
 
 TEST_P(EmulatedFloatsTest, DoNotDependOnHowManyRowsThereAre) {
-  const RandomModel model = model_of(GetParam());
+  const RandomModel model = two_layers(GetParam());
   expect_the_bits_of_any_chunks(*emulated(major_of(GetParam()), invariant(), model), model, 140,
                                 {{1, 2, 90, 17, 1, 29}});
 }
 TEST_P(EmulatedFloatsTest, DoNotDependOnWhatTheirNeighboursAre) {
-  const RandomModel model = model_of(GetParam());
+  const RandomModel model = two_layers(GetParam());
   expect_rows_without_their_neighbours(*emulated(major_of(GetParam()), {}, model), model, {2, 6, 200});
 }
 
 TEST_P(CudaFloatsTest, DoNotDependOnHowManyRowsThereAre) {
   if (const auto device = cuda::describe_device(); !device.ok()) GTEST_SKIP() << device.error().message;
-  const RandomModel model = model_of(GetParam());
+  const RandomModel model = two_layers(GetParam());
   expect_the_bits_of_any_chunks(*ready(create_backend(invariant(), model.config, model.weights)), model, 300,
                                 {{1}, {3}, {8}, {17}, {64}, {100}, {128}, {129}, {256}, {1, 2, 90, 17, 1, 40, 149}});
 }
 TEST_P(CudaFloatsTest, DoNotDependOnWhatTheirNeighboursAre) {
   if (const auto device = cuda::describe_device(); !device.ok()) GTEST_SKIP() << device.error().message;
-  const RandomModel model = model_of(GetParam());
+  const RandomModel model = two_layers(GetParam());
   expect_rows_without_their_neighbours(*ready(create_backend({"cuda"}, model.config, model.weights)), model,
                                        {2, 6, 8, 20, 64, 100, 150, 200, 250, 300});
 }
@@ -102,8 +92,8 @@ TEST_P(CudaFloatsTest, DoNotDependOnWhatTheirNeighboursAre) {
 // Quantised layers with a matrix that is not, and the other way round: one kernel's output is another's input in a form of its own.
 TEST(EmulatedFloatMixtureTest, DoesNotDependOnHowManyRowsThereAre) {
   for (const auto& [type, other_type] : {std::pair{DType::kQ4_0, DType::kF16}, {DType::kBF16, DType::kQ8_0}}) {
-    RandomModel model = model_of(type);
-    const RandomModel other = model_of(other_type);
+    RandomModel model = two_layers(type);
+    const RandomModel other = two_layers(other_type);
     for (size_t i = 0; i < model.weights.layers.size(); ++i)
       model.weights.layers[i].down = other.weights.layers[i].down;
     expect_the_bits_of_any_chunks(*emulated(9, invariant(), model), model, 100, {{1, 2, 70, 17, 1, 9}});
@@ -111,7 +101,7 @@ TEST(EmulatedFloatMixtureTest, DoesNotDependOnHowManyRowsThereAre) {
 }
 
 TEST(BatchInvariant, ExcludesFast) {
-  const RandomModel model = model_of(DType::kQ4_0);
+  const RandomModel model = two_layers(DType::kQ4_0);
   BackendOptions options = invariant();
   options.precision = Precision::kFast;
   const auto backend = cuda::create_backend_on(test::emulated_device(), options, model.config, model.weights);

@@ -279,6 +279,7 @@ template <int kCount>
 void fewer_registers() {}
 template <int kCount>
 void more_registers() {}
+inline constexpr auto kOfBf16 = [](uint16_t bits) { return emulated_bf16(bits, 0); };
 template <int kColumns = 144, class ToFloat>
 void emulated_warpgroup_mma(float* d, const uint8_t* a, const uint8_t* b, int group_bytes, bool from_zero,
                             ToFloat to_float) {
@@ -306,22 +307,18 @@ CARAT_DEVICE void warpgroup_mma_f16(float* d, const uint8_t* a, const uint8_t* b
   emulated_warpgroup_mma(d, a, b, group_bytes, from_zero, [](uint16_t bits) { return half_to_float(bits); });
 }
 CARAT_DEVICE void warpgroup_mma_bf16(float* d, const uint8_t* a, const uint8_t* b, int group_bytes, bool from_zero) {
-  emulated_warpgroup_mma(d, a, b, group_bytes, from_zero,
-                         [](uint16_t bits) { return bits_to_float(static_cast<uint32_t>(bits) << 16); });
+  emulated_warpgroup_mma(d, a, b, group_bytes, from_zero, kOfBf16);
 }
 CARAT_DEVICE void warpgroup_mma_bf16_32(float* d, const uint8_t* a, const uint8_t* b, int group_bytes, bool from_zero) {
-  emulated_warpgroup_mma<32>(d, a, b, group_bytes, from_zero,
-                             [](uint16_t bits) { return bits_to_float(static_cast<uint32_t>(bits) << 16); });
+  emulated_warpgroup_mma<32>(d, a, b, group_bytes, from_zero, kOfBf16);
 }
 CARAT_DEVICE void warpgroup_mma_bf16_112(float* d, const uint8_t* a, const uint8_t* b, int group_bytes,
                                          bool from_zero) {
-  emulated_warpgroup_mma<112>(d, a, b, group_bytes, from_zero,
-                              [](uint16_t bits) { return bits_to_float(static_cast<uint32_t>(bits) << 16); });
+  emulated_warpgroup_mma<112>(d, a, b, group_bytes, from_zero, kOfBf16);
 }
 CARAT_DEVICE void warpgroup_mma_bf16_224(float* d, const uint8_t* a, const uint8_t* b, int group_bytes,
                                          bool from_zero) {
-  emulated_warpgroup_mma<224>(d, a, b, group_bytes, from_zero,
-                              [](uint16_t bits) { return bits_to_float(static_cast<uint32_t>(bits) << 16); });
+  emulated_warpgroup_mma<224>(d, a, b, group_bytes, from_zero, kOfBf16);
 }
 CARAT_DEVICE void warpgroup_keep_64(float*) {}
 CARAT_DEVICE void warpgroup_keep_72(float*) {}
@@ -386,8 +383,7 @@ CARAT_DEVICE void warpgroup_mma_scores(float* d, Cores a, Cores b, bool from_zer
   emulated_warpgroup_cores<64>(d, a, b, from_zero, [](uint16_t bits) { return half_to_float(bits); });
 }
 CARAT_DEVICE void warpgroup_mma_head(float* d, Cores a, Cores b) {
-  emulated_warpgroup_cores<256>(d, a, b, false,
-                                [](uint16_t bits) { return bits_to_float(static_cast<uint32_t>(bits) << 16); });
+  emulated_warpgroup_cores<256>(d, a, b, false, kOfBf16);
 }
 CARAT_DEVICE void warpgroup_mma_values(float* d, const uint32_t* a, Cores b) {
   const auto* all = emulator::exchange(a, 4);

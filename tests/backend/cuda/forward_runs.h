@@ -28,6 +28,14 @@ inline std::unique_ptr<Backend> ready(Result<std::unique_ptr<Backend>> backend) 
 inline std::unique_ptr<Backend> portable(const RandomModel& model) {
   return ready(create_backend({"cpu/portable", 2, Precision::kExact}, model.config, model.weights));
 }
+// A layer of each kind, of four query heads.
+inline RandomModel two_layers(DType type, int32_t kv_heads = 1, int32_t head_size = 256) {
+  ModelConfig c = random_model(type, 1, 512, 512, head_size).config;
+  c.layers = 2;
+  c.kv_heads = kv_heads;
+  c.is_global = {false, true};
+  return random_weights(c, type, 1);
+}
 inline std::unique_ptr<Backend> emulated(const RandomModel& model) {
   return ready(cuda::create_backend_on(emulated_device(), {}, model.config, model.weights));
 }

@@ -273,12 +273,7 @@ std::vector<float> logits_side_by_side(Backend& backend, const std::vector<int32
 
 // Blocks of one, two and four query heads of 256; windows and splits that begin and end within a sequence.
 TEST(EmulatedRowsSideBySideTest, AreTheCpus) {
-  ModelConfig c = random_model(DType::kQ8_0, 1).config;
-  c.layers = 2;
-  c.kv_heads = 1;
-  c.head_size = 256;
-  c.is_global = {false, true};
-  const RandomModel model = test::random_weights(c, DType::kQ8_0, 1);
+  const RandomModel model = test::two_layers(DType::kQ8_0);
   const std::vector<int32_t> lengths = {3, 255};
   const auto expected = logits_side_by_side(*portable(model), lengths, 2);
   for (const int multiprocessors : {64, 10, 3}) {
@@ -289,11 +284,7 @@ TEST(EmulatedRowsSideBySideTest, AreTheCpus) {
 }
 
 TEST(EmulatedRowsSideBySideTest, OfFloatsAreNearTheCpus) {
-  ModelConfig c = random_model(DType::kBF16, 1).config;
-  c.layers = 2;
-  c.head_size = 256;
-  c.is_global = {false, true};
-  const RandomModel model = test::random_weights(c, DType::kBF16, 1);
+  const RandomModel model = test::two_layers(DType::kBF16, 2);
   const auto device = ready(cuda::create_backend_on(test::emulated_device(), {}, model.config, model.weights));
   const std::vector<int32_t> lengths = {3, 30, 2, 5, 1, 2, 70, 1, 1};
   EXPECT_TRUE(test::rows_within(logits_side_by_side(*device, lengths, 2),

@@ -7,9 +7,9 @@ namespace carat {
 namespace {
 
 using test::logits;
-using test::random_model;
 using test::random_tokens;
 using test::RandomModel;
+using test::two_layers;
 
 // Logits of tokens in chunks of up to 300 on the CPU, and on a device of so many multiprocessors.
 void expect_the_cpu_in_chunks(const RandomModel& model, int multiprocessors, int32_t count,
@@ -25,19 +25,12 @@ void expect_the_cpu_in_chunks(const RandomModel& model, int multiprocessors, int
   }
   EXPECT_TRUE(test::same_bits(all[1], all[0]));
 }
-RandomModel two_layers(DType type, int32_t kv_heads, int32_t head_size) {
-  ModelConfig c = random_model(type, 1, 512, 512, head_size).config;
-  c.layers = 2;
-  c.kv_heads = kv_heads;
-  c.is_global = {false, true};
-  return test::random_weights(c, type, 1);
-}
 
 // Heads of 256 in tiles, behind a window and a split: splits of which a quarter, a half or all of the warps have keys; what they leave is rounded
 // with sums of columns (Q4_1) and without. On three multiprocessors tiles stay whole, on 100 they are cut, as far as there is room for records.
 class EmulatedTilesTest : public testing::TestWithParam<DType> {};
 TEST_P(EmulatedTilesTest, AreTheCpus) {
-  const RandomModel model = two_layers(GetParam(), 1, 256);
+  const RandomModel model = two_layers(GetParam());
   for (const int multiprocessors : {3, 100}) expect_the_cpu_in_chunks(model, multiprocessors, 560, {299, 261});
 }
 
